@@ -1,0 +1,278 @@
+//! What the ledger holds: one [`UsageRecord`] per admitted request, and one
+//! [`Attempt`] per call that a provider may have seen.
+//!
+//! Both are CBOR maps with numbered keys. A number is never used again for
+//! something else; a field that is added later is optional, so that old
+//! segments stay readable.
+
+use std::sync::Arc;
+
+use crate::base::clock::Timestamp;
+use crate::base::id::RecordId;
+use crate::base::money::Money;
+use crate::ledger::codec::{self, optional_text, text, timestamp};
+
+/// Tokens of one request, as the provider counts them.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode, serde::Serialize,
+)]
+#[cbor(map)]
+pub struct Tokens {
+    /// Prompt tokens, cached ones included.
+    #[n(0)]
+    pub input: u64,
+    /// Prompt tokens that the provider had cached.
+    #[n(1)]
+    pub cached_input: u64,
+    /// Answer tokens, reasoning included.
+    #[n(2)]
+    pub output: u64,
+    /// Answer tokens spent on reasoning.
+    #[n(3)]
+    pub reasoning: u64,
+}
+
+/// How an admitted request ended.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    minicbor::Encode,
+    minicbor::Decode,
+    serde::Serialize,
+    strum::IntoStaticStr,
+    strum::EnumString,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+#[cbor(index_only)]
+pub enum Outcome {
+    /// The whole answer was handed over.
+    #[n(0)]
+    Ok,
+    /// The provider answered with an error, or not at all.
+    #[n(1)]
+    ProviderError,
+    /// The client left before the first byte of the answer.
+    #[n(2)]
+    ClientGoneEarly,
+    /// The client left after the first byte.
+    #[n(3)]
+    ClientGoneLate,
+    /// The provider's answer broke off after its first byte.
+    #[n(4)]
+    Cut,
+    /// The process ended while a provider call was in flight.
+    #[n(5)]
+    Lost,
+    /// Tollgate itself failed.
+    #[n(6)]
+    InternalError,
+}
+
+/// One usage record. Field names are the contract's; amounts are in dollars.
+#[derive(Clone, Debug, PartialEq, minicbor::Encode, minicbor::Decode, serde::Serialize)]
+#[cbor(map)]
+pub struct UsageRecord {
+    /// Identifier, a UUIDv7.
+    #[n(0)]
+    pub id: RecordId,
+    /// When the request's header had been read.
+    #[n(1)]
+    #[cbor(with = "timestamp")]
+    #[serde(serialize_with = "timestamp::rfc3339")]
+    pub time: Timestamp,
+    /// The `x-request-id` that the answer carried.
+    #[n(2)]
+    #[cbor(with = "text")]
+    pub request_id: Arc<str>,
+    /// Who pays.
+    #[n(3)]
+    #[cbor(with = "text")]
+    pub account: Arc<str>,
+    /// The key that was shown.
+    #[n(4)]
+    #[cbor(with = "text")]
+    pub key_id: Arc<str>,
+    /// The account's plan at that time.
+    #[n(5)]
+    #[cbor(with = "text")]
+    pub plan: Arc<str>,
+    /// Always `ai_api` so far.
+    #[n(6)]
+    #[cbor(with = "text")]
+    pub service: Arc<str>,
+    /// The request class.
+    #[n(7)]
+    #[cbor(with = "text")]
+    pub endpoint: Arc<str>,
+    /// The path without the class prefix and the query.
+    #[n(8)]
+    #[cbor(with = "text")]
+    pub path: Arc<str>,
+    /// The model in the request.
+    #[n(9)]
+    #[cbor(with = "text")]
+    pub model_asked: Arc<str>,
+    /// The public name of the model that answered.
+    #[n(10)]
+    #[cbor(with = "text")]
+    pub model_used: Arc<str>,
+    /// The provider of the last attempt; empty if there was none.
+    #[n(11)]
+    #[cbor(with = "text")]
+    pub provider: Arc<str>,
+    /// The model's tier.
+    #[n(12)]
+    #[cbor(with = "text")]
+    pub tier: Arc<str>,
+    /// The HTTP status that the client got, or would have got.
+    #[n(13)]
+    pub status: u16,
+    /// How the request ended.
+    #[n(14)]
+    pub outcome: Outcome,
+    /// `hit`, `miss`, `bypass`, …
+    #[n(15)]
+    #[cbor(with = "text")]
+    pub cache: Arc<str>,
+    /// Score of a `similar` answer, in thousandths.
+    #[n(16)]
+    pub similarity: Option<u16>,
+    /// Whether the client asked for a stream.
+    #[n(17)]
+    pub stream: bool,
+    /// Calls that a provider may have seen.
+    #[n(18)]
+    pub attempts: u32,
+    /// 1, or 0 where the policy does not charge.
+    #[n(19)]
+    pub quantity: u32,
+    /// Price of one request to this account.
+    #[n(20)]
+    pub unit_price: Money,
+    /// Price by the class, whatever the plan's billing.
+    #[n(21)]
+    pub list_price: Money,
+    /// What the customer owes: quantity × unit price.
+    #[n(22)]
+    pub price: Money,
+    /// What the provider charges.
+    #[n(23)]
+    pub cost: Money,
+    /// Whether the model had no price, so that `cost` is not known.
+    #[n(24)]
+    pub unpriced: bool,
+    /// Tokens.
+    #[n(25)]
+    pub tokens: Tokens,
+    /// Whether the tokens were counted here because the provider said nothing.
+    #[n(26)]
+    pub estimated: bool,
+    /// Body bytes from the client.
+    #[n(27)]
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    #[n(28)]
+    pub bytes_out: u64,
+    /// From the header read to the settlement.
+    #[n(29)]
+    pub duration_ms: u64,
+    /// From the header read to the first body byte for the client.
+    #[n(30)]
+    pub first_byte_ms: Option<u64>,
+    /// Keyed hash of the prompt.
+    #[n(31)]
+    #[cbor(with = "optional_text", has_nil)]
+    pub text_hash: Option<Arc<str>>,
+    /// The cache key.
+    #[n(32)]
+    #[cbor(with = "optional_text", has_nil)]
+    pub cache_key: Option<Arc<str>>,
+    /// The complexity score of `model: auto`.
+    #[n(33)]
+    pub complexity: Option<u32>,
+    /// The request's own `metadata`, as JSON text.
+    #[n(34)]
+    #[cbor(with = "optional_text", has_nil)]
+    #[serde(serialize_with = "codec::raw_json")]
+    pub metadata: Option<Arc<str>>,
+}
+
+/// Written before each provider attempt; what recovery needs to close it as
+/// `lost` if the process ends before the settlement.
+#[derive(Clone, Debug, PartialEq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Attempt {
+    /// The record that will settle this attempt.
+    #[n(0)]
+    pub record: RecordId,
+    /// 1 for the first attempt of a request.
+    #[n(1)]
+    pub number: u32,
+    /// When it began.
+    #[n(2)]
+    #[cbor(with = "timestamp")]
+    pub time: Timestamp,
+    /// See [`UsageRecord::request_id`].
+    #[n(3)]
+    #[cbor(with = "text")]
+    pub request_id: Arc<str>,
+    /// See [`UsageRecord::account`].
+    #[n(4)]
+    #[cbor(with = "text")]
+    pub account: Arc<str>,
+    /// See [`UsageRecord::key_id`].
+    #[n(5)]
+    #[cbor(with = "text")]
+    pub key_id: Arc<str>,
+    /// See [`UsageRecord::plan`].
+    #[n(6)]
+    #[cbor(with = "text")]
+    pub plan: Arc<str>,
+    /// See [`UsageRecord::endpoint`].
+    #[n(7)]
+    #[cbor(with = "text")]
+    pub endpoint: Arc<str>,
+    /// See [`UsageRecord::path`].
+    #[n(8)]
+    #[cbor(with = "text")]
+    pub path: Arc<str>,
+    /// See [`UsageRecord::model_asked`].
+    #[n(9)]
+    #[cbor(with = "text")]
+    pub model_asked: Arc<str>,
+    /// See [`UsageRecord::model_used`].
+    #[n(10)]
+    #[cbor(with = "text")]
+    pub model_used: Arc<str>,
+    /// See [`UsageRecord::provider`].
+    #[n(11)]
+    #[cbor(with = "text")]
+    pub provider: Arc<str>,
+    /// See [`UsageRecord::tier`].
+    #[n(12)]
+    #[cbor(with = "text")]
+    pub tier: Arc<str>,
+    /// See [`UsageRecord::stream`].
+    #[n(13)]
+    pub stream: bool,
+    /// See [`UsageRecord::list_price`].
+    #[n(14)]
+    pub list_price: Money,
+    /// Prompt tokens, estimated.
+    #[n(15)]
+    pub estimated_input: u64,
+    /// What the call will cost if it runs to its end, estimated.
+    #[n(16)]
+    pub estimated_cost: Money,
+    /// See [`UsageRecord::unpriced`].
+    #[n(17)]
+    pub unpriced: bool,
+    /// See [`UsageRecord::bytes_in`].
+    #[n(18)]
+    pub bytes_in: u64,
+}
