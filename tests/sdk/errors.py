@@ -38,8 +38,11 @@ if mode == "refusals":
         openai.BadRequestError, "invalid_value", chat(extra_body={"stream": "yes"})
     )
     assert error.param == "stream", error
-    lost = client.with_options(base_url=str(client.base_url) + "nowhere/")
+    root = str(client.base_url).removesuffix("v1/")
+    lost = client.with_options(base_url=root + "nowhere/v1")
     refused(openai.NotFoundError, "not_found", chat(lost))
+    lost = client.with_options(base_url=root + "v1/nowhere")
+    refused(openai.NotFoundError, "endpoint_not_enabled", chat(lost))
 elif mode == "feature":
     refused(openai.PermissionDeniedError, "feature_not_in_plan", chat())
 elif mode == "limited":

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
@@ -86,11 +86,6 @@ impl Process {
     /// What it wrote to its standard error so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("stderr")).unwrap()
-    }
-
-    /// Its directory; `data` is in it.
-    pub(crate) fn home(&self) -> &Path {
-        self.home.path()
     }
 
     /// Ends it at once, as `kill -9` does, and waits until it is gone.

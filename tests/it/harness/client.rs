@@ -183,7 +183,11 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects.
     pub(crate) async fn open(to: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(to)).await.unwrap();
+        Self::over(within("a connection", TcpStream::connect(to)).await.unwrap())
+    }
+
+    /// Over a stream that is connected already.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         let (reader, out) = stream.into_split();
         Self { wire: Wire::new(reader), out, event: BytesMut::new() }
@@ -213,7 +217,11 @@ impl Connection {
     /// The next answer's head, interim answers included.
     pub(crate) async fn any_head(&mut self) -> Head {
         let head = within("an answer's head", self.wire.head()).await;
-        head.unwrap().expect("an answer, not the end of the connection")
+        let head = head.unwrap().expect("an answer, not the end of the connection");
+        let bodiless = matches!(head.word(1), "100" | "103" | "204" | "304");
+        let framing = head.framing(Framing::Close);
+        self.wire.expect_body(if bodiless { Framing::Length(0) } else { framing });
+        head
     }
 
     /// The next final answer's head; the body is still to be read.
@@ -221,9 +229,6 @@ impl Connection {
         loop {
             let head = self.any_head().await;
             if head.status() >= 200 {
-                let bodiless = matches!(head.status(), 204 | 304);
-                let framing = head.framing(Framing::Close);
-                self.wire.expect_body(if bodiless { Framing::Length(0) } else { framing });
                 return head;
             }
         }
@@ -232,8 +237,22 @@ impl Connection {
     /// The next whole answer.
     pub(crate) async fn answer(&mut self) -> Answer {
         let head = self.head().await;
-        let body = within("an answer's body", self.wire.body()).await.unwrap();
+        let body = self.body().await;
         Answer { head, body }
+    }
+
+    /// The next whole answer, or why it is none.
+    pub(crate) async fn try_answer(&mut self) -> io::Result<Answer> {
+        let head = within("an answer's head", self.wire.head()).await?;
+        let head = head.ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.wire.expect_body(head.framing(Framing::Close));
+        let body = within("an answer's body", self.wire.body()).await?;
+        Ok(Answer { head, body })
+    }
+
+    /// The rest of the body, which must be whole.
+    pub(crate) async fn body(&mut self) -> Bytes {
+        within("an answer's body", self.wire.body()).await.unwrap()
     }
 
     /// Body bytes that came together; `None` once the body is whole, an error

@@ -9,8 +9,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// A message head: everything up to and including the empty line.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
-    /// The bytes as they came.
-    pub(crate) raw: Bytes,
     /// The request line or the status line.
     pub(crate) start: String,
     /// Names in lower case, in the order of the wire.
@@ -18,15 +16,15 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn parse(raw: Bytes) -> Self {
-        let text = String::from_utf8_lossy(&raw).into_owned();
+    fn parse(raw: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(raw);
         let mut lines = text.split("\r\n");
         let start = lines.next().unwrap_or_default().to_owned();
         let headers = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        Self { raw, start, headers }
+        Self { start, headers }
     }
 
     /// The first value of a header; `name` is lower case.
@@ -128,7 +126,7 @@ impl<R: AsyncRead + Unpin> Wire<R> {
         loop {
             let found = memchr::memmem::find(&self.buffer[searched..], b"\r\n\r\n");
             if let Some(at) = found {
-                return Ok(Some(Head::parse(self.take(searched + at + 4))));
+                return Ok(Some(Head::parse(&self.take(searched + at + 4))));
             }
             searched = self.buffer.len().saturating_sub(3);
             if !self.fill().await? {
