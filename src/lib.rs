@@ -9,4 +9,8 @@ pub mod base;
 pub mod config;
 
 // The stages, in path order.
+pub mod auth;
+
+pub mod admission;
+
 pub mod ledger;
