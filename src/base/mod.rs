@@ -4,3 +4,4 @@ pub mod clock;
 pub mod id;
 pub mod money;
 pub mod secret;
+pub mod sse;
