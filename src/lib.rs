@@ -10,3 +10,5 @@ pub mod config;
 
 // The stages, in path order.
 pub mod ledger;
+pub mod meter;
+pub mod sandbox;

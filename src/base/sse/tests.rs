@@ -15,10 +15,7 @@ fn split(limit: usize, chunks: &[&[u8]]) -> Vec<Piece> {
 }
 
 fn events(pieces: &[Piece]) -> Vec<&[u8]> {
-    pieces
-        .iter()
-        .filter_map(|piece| matches!(piece, Piece::Event(_)).then(|| bytes(piece)))
-        .collect()
+    pieces.iter().filter(|piece| matches!(piece, Piece::Event(_))).map(bytes).collect()
 }
 
 fn bytes(piece: &Piece) -> &[u8] {
