@@ -10,3 +10,11 @@ pub mod config;
 
 // The stages, in path order.
 pub mod ledger;
+
+// What every stage reports to.
+pub mod telemetry;
+
+// The control plane.
+//pub mod admin;
+//pub mod banner;
+//pub mod cli;
