@@ -16,7 +16,6 @@ use prometheus::{
     CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     TextEncoder,
 };
-use strum::IntoEnumIterator;
 
 use crate::telemetry::copy_on_write::CopyOnWrite;
 use crate::telemetry::process;
@@ -25,7 +24,7 @@ pub mod labels;
 mod register;
 mod series;
 
-use labels::{RefusedBy, Scope, Store};
+use labels::{Scope, Store};
 use register::Register;
 use series::OwnedLabels;
 pub use series::{ProviderSeries, RequestLabels, RequestSample, Series};
@@ -52,7 +51,7 @@ pub struct Metrics {
     models: AHashSet<Arc<str>>,
     series: CopyOnWrite<OwnedLabels, Series>,
     providers: CopyOnWrite<Arc<str>, ProviderSeries>,
-    refused: Vec<IntCounter>,
+    refused: CopyOnWrite<[&'static str; 2], IntCounter>,
     requests_in_flight: IntGauge,
     provider_calls_in_flight: IntGauge,
     families: Families,
@@ -80,6 +79,9 @@ struct Families {
     revenue: CounterVec,
     /// Requests whose model has no price, so that their cost is not known.
     unpriced: IntCounterVec,
+    /// Requests and connections refused, by layer (`user`, `ip`, `global`,
+    /// `quota`, `feature`, `auth`, `body`) and, where there is one, window.
+    refused: IntCounterVec,
     /// Open client connections.
     connections: IntGauge,
     /// Whether a provider is usable (1) or off (0).
@@ -107,11 +109,9 @@ impl Metrics {
         let registry = prometheus::Registry::new();
         let register = Register(&registry);
         let families = Families::register(&register)?;
-        let refused = register.counters(
-            "refused_total",
-            "Requests and connections refused, by layer and window.",
-            &["layer", "window"],
-        )?;
+        for pair in labels::REFUSALS {
+            families.refused.with_label_values(&pair).inc_by(0);
+        }
         let inflight = register.gauges(
             "inflight",
             "Requests (scope requests) and provider calls (scope provider) that run now.",
@@ -124,7 +124,7 @@ impl Metrics {
             models: models.into_iter().filter(|name| &***name != "*").map(Arc::clone).collect(),
             series: CopyOnWrite::new(),
             providers: CopyOnWrite::new(),
-            refused: RefusedBy::iter().map(|by| refused.with_label_values(&by.labels())).collect(),
+            refused: CopyOnWrite::new(),
             requests_in_flight: scope(Scope::Requests),
             provider_calls_in_flight: scope(Scope::Provider),
             families,
@@ -154,11 +154,14 @@ impl Metrics {
         })
     }
 
-    /// Counts one refusal.
-    pub fn refused(&self, by: RefusedBy) {
-        if let Some(counter) = self.refused.get(by as usize) {
-            counter.inc();
-        }
+    /// Counts one refusal of `layer` (see [`labels`]); `window` names the limit
+    /// that was reached, and is empty where there is none.
+    pub fn refused(&self, layer: &'static str, window: &'static str) {
+        let pair = [layer, window];
+        let counter = self
+            .refused
+            .get_or_insert_with(&pair, || (pair, self.families.refused.with_label_values(&pair)));
+        counter.inc();
     }
 
     /// Counts something as running until the guard is dropped.
@@ -245,6 +248,11 @@ impl Families {
                 "unpriced_total",
                 "Requests whose model has no price.",
                 &["model"],
+            )?,
+            refused: register.counters(
+                "refused_total",
+                "Requests and connections refused, by layer and window.",
+                &["layer", "window"],
             )?,
             connections: register.gauge("connections", "Open client connections.")?,
             provider_up: register.gauges(

@@ -18,70 +18,25 @@ pub enum Store {
     Journal,
 }
 
-/// Which limit or rule refused a request or a connection: one value for each
-/// pair of labels that `refused_total` can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumIter)]
-pub enum RefusedBy {
-    /// The account's requests per minute.
-    UserMinute,
-    /// The account's requests per hour.
-    UserHour,
-    /// The account's requests per day.
-    UserDay,
-    /// The account's requests at once.
-    UserConcurrent,
-    /// The address's requests per minute.
-    IpMinute,
-    /// The address's requests per hour.
-    IpHour,
-    /// The address's requests at once.
-    IpConcurrent,
-    /// The address's open connections.
-    IpConnections,
-    /// The address's unknown keys per minute.
-    IpFailedKeys,
-    /// The process's open connections.
-    GlobalConnections,
-    /// The process's requests at once.
-    GlobalRequests,
-    /// The queue for provider calls is full.
-    GlobalQueue,
-    /// The wait for a provider call took too long.
-    GlobalQueueTimeout,
-    /// The plan's requests per month.
-    Quota,
-    /// The plan lacks a feature or a model.
-    Feature,
-    /// No key, or an unknown one.
-    Auth,
-    /// The request itself: its path, method, header or body.
-    Body,
-}
-
-impl RefusedBy {
-    /// The labels `layer` and `window`; `window` is empty where there is none.
-    pub const fn labels(self) -> [&'static str; 2] {
-        match self {
-            Self::UserMinute => ["user", "minute"],
-            Self::UserHour => ["user", "hour"],
-            Self::UserDay => ["user", "day"],
-            Self::UserConcurrent => ["user", "concurrent"],
-            Self::IpMinute => ["ip", "minute"],
-            Self::IpHour => ["ip", "hour"],
-            Self::IpConcurrent => ["ip", "concurrent"],
-            Self::IpConnections => ["ip", "connections"],
-            Self::IpFailedKeys => ["ip", "failed_keys"],
-            Self::GlobalConnections => ["global", "connections"],
-            Self::GlobalRequests => ["global", "requests"],
-            Self::GlobalQueue => ["global", "queue"],
-            Self::GlobalQueueTimeout => ["global", "queue_timeout"],
-            Self::Quota => ["quota", "month"],
-            Self::Feature => ["feature", ""],
-            Self::Auth => ["auth", ""],
-            Self::Body => ["body", ""],
-        }
-    }
-}
+/// The pairs of `layer` and `window` that are shown from the start, so that the
+/// first refusal of a kind is an increase and not a new series.
+pub(super) const REFUSALS: [[&str; 2]; 15] = [
+    ["user", "minute"],
+    ["user", "hour"],
+    ["user", "day"],
+    ["user", "concurrent"],
+    ["ip", "minute"],
+    ["ip", "hour"],
+    ["ip", "concurrent"],
+    ["ip", "connections"],
+    ["ip", "failed_keys"],
+    ["global", "connections"],
+    ["global", "requests"],
+    ["quota", "month"],
+    ["feature", ""],
+    ["auth", ""],
+    ["body", ""],
+];
 
 /// What came of a call to a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
