@@ -15,6 +15,6 @@ pub mod ledger;
 pub mod telemetry;
 
 // The control plane.
-//pub mod admin;
+pub mod admin;
 //pub mod banner;
 //pub mod cli;
