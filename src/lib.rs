@@ -16,5 +16,5 @@ pub mod telemetry;
 
 // The control plane.
 pub mod admin;
-//pub mod banner;
-//pub mod cli;
+pub mod banner;
+pub mod cli;

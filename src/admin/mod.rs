@@ -117,4 +117,6 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;
