@@ -7,6 +7,7 @@ use super::fixture::{TOKEN, config, provider, record};
 use super::*;
 use crate::base::clock::{TestClock, Timestamp};
 use crate::config::Durability;
+use crate::ledger::Settled;
 use crate::ledger::record::UsageRecord;
 
 /// 2026-11-24T05:00:00Z.
@@ -60,7 +61,7 @@ impl Admin {
     }
 
     fn settle(&self, record: &UsageRecord) {
-        let _ = self.state.ledger.settle(record).unwrap();
+        let _settled: Settled = self.state.ledger.settle(record).unwrap();
     }
 }
 

@@ -8,7 +8,7 @@ use crate::admin::{AdminState, fixture, router};
 use crate::base::clock::{Clock, TestClock, Timestamp};
 use crate::base::secret::Secret;
 use crate::config::Durability;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Settled};
 use crate::telemetry::metrics::Metrics;
 
 /// 2026-11-24T05:00:00Z.
@@ -22,7 +22,7 @@ async fn admin(records: u64) -> (String, tempfile::TempDir) {
         Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), &mut |_| {}).unwrap();
     for number in 0..records {
         let time = Timestamp(NOW.0 - 10_000_000 + number * 1000);
-        let _ = ledger.settle(&fixture::record(time, "demo", "default")).unwrap();
+        let _settled: Settled = ledger.settle(&fixture::record(time, "demo", "default")).unwrap();
     }
     let router = router(AdminState {
         ledger: Arc::new(ledger),
