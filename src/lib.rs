@@ -32,4 +32,5 @@ pub mod respond;
 
 // The control plane.
 pub mod admin;
+pub mod banner;
 pub mod cli;
