@@ -130,6 +130,7 @@ impl App {
             waited: Duration::ZERO,
             class: None,
             plan: None,
+            billed: false,
             standing: None,
         }
     }

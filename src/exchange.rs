@@ -101,6 +101,8 @@ pub struct Exchange {
     pub class: Option<Arc<Class>>,
     /// The plan's name, once the caller is known.
     pub plan: Option<Arc<str>>,
+    /// Whether a bill was opened, which then counts the request.
+    pub billed: bool,
     /// The window with the fewest requests remaining, once admitted.
     pub standing: Option<RateStanding>,
 }

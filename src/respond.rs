@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::exchange::{AnswerHead, Client, Exchange, Gone, RateStanding};
 use crate::refusal::Refusal;
+use crate::telemetry::metrics::{RequestLabels, RequestSample};
 
 /// Headers of a provider's answer that stay here: framing is made anew, and the
 /// seller's account with the provider is no customer's business.
@@ -82,7 +83,7 @@ pub async fn refuse<C: Client>(
     exchange: &Exchange,
     refusal: &Refusal,
 ) -> Result<(), Gone> {
-    app.metrics.refused(exchange, refusal);
+    count(app, exchange, refusal);
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = refusal.retry_after {
@@ -96,6 +97,30 @@ pub async fn refuse<C: Client>(
     stamp(&mut headers, exchange, app.clock.monotonic());
     let body = error_body(refusal, &exchange.request_id);
     client.send_whole(AnswerHead { status: refusal.status, headers }, body).await
+}
+
+/// Counts a refusal, unless a bill has counted the request already.
+fn count(app: &App, exchange: &Exchange, refusal: &Refusal) {
+    if let Some(layer) = refusal.code.layer() {
+        app.metrics.refused(layer, refusal.window);
+    }
+    if exchange.billed {
+        return;
+    }
+    let labels = RequestLabels {
+        class: exchange.class.as_ref().map_or("none", |class| &class.name),
+        model: "none",
+        provider: "",
+        plan: exchange.plan.as_deref().unwrap_or("none"),
+        code: refusal.status.as_u16(),
+        cache: "bypass",
+    };
+    let duration = app.clock.monotonic().saturating_sub(exchange.started);
+    app.metrics.series(labels).observe(&RequestSample {
+        duration,
+        overhead: duration.saturating_sub(exchange.waited),
+        ..RequestSample::default()
+    });
 }
 
 /// The OpenAI error object with all four fields, plus the request's id.

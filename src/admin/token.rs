@@ -1,11 +1,11 @@
 //! The admin token that is made at first start, where the configuration gives
 //! none, and kept in the data directory.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::keyfile;
 use crate::base::secret::Secret;
 
 /// Where the token is kept in the data directory `dir`.
@@ -13,19 +13,14 @@ pub fn path(dir: &Path) -> PathBuf {
     dir.join("admin.token")
 }
 
-/// The token kept in the data directory `dir`; the first call makes it.
-///
-/// A new token is 32 random bytes in hexadecimal behind `tg_admin_`. Its file
-/// is readable by its owner only and appears whole or not at all. The caller
-/// holds the lock of the data directory: two processes must not both be first.
+/// The token kept in the data directory `dir`; the first call makes it: 32
+/// random bytes in hexadecimal behind `tg_admin_`.
 ///
 /// # Errors
 /// Those of the file system; `InvalidData` if the file holds no token.
 pub fn load_or_create(dir: &Path) -> io::Result<Secret> {
-    match load(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(dir),
-        loaded => loaded,
-    }
+    let made = || format!("tg_admin_{}", keyfile::random_hex());
+    checked(dir, keyfile::load_or_create(&path(dir), made)?)
 }
 
 /// The token kept in the data directory `dir`.
@@ -34,35 +29,19 @@ pub fn load_or_create(dir: &Path) -> io::Result<Secret> {
 /// Those of the file system, `NotFound` among them; `InvalidData` if the file
 /// holds no token.
 pub fn load(dir: &Path) -> io::Result<Secret> {
-    let path = path(dir);
-    let text = fs::read_to_string(&path)?;
-    let token = text.trim();
-    if !(8..=256).contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = format!(
-            "{} holds no token of 8 to 256 visible characters; remove it to get a new one",
-            path.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
-    Ok(Secret::new(token))
+    checked(dir, Secret::new(fs::read_to_string(path(dir))?.trim()))
 }
 
-fn create(dir: &Path) -> io::Result<Secret> {
-    fs::create_dir_all(dir)?;
-    let random = blake3::Hash::from_bytes(rand::random());
-    let token = format!("tg_admin_{}", random.to_hex());
-    let unfinished = dir.join("admin.token.new");
-    // A leftover of a crash may have any permissions: the file is made anew.
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+fn checked(dir: &Path, token: Secret) -> io::Result<Secret> {
+    let text = token.expose();
+    if (8..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(token);
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    writeln!(file, "{token}")?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path(dir))?;
-    File::open(dir)?.sync_all()?;
-    Ok(Secret::new(token))
+    let message = format!(
+        "{} holds no token of 8 to 256 visible characters; remove it to get a new one",
+        path(dir).display()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
 #[cfg(test)]
@@ -76,7 +55,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("data");
         fs::create_dir(&dir).unwrap();
-        fs::write(dir.join("admin.token.new"), "left over").unwrap();
+        fs::write(dir.join("admin.new"), "left over").unwrap();
         let first = load_or_create(&dir).unwrap();
         assert_eq!(load_or_create(&dir).unwrap(), first);
         assert_eq!(load(&dir).unwrap(), first);

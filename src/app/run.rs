@@ -91,6 +91,8 @@ pub struct Running {
     pub metrics: Option<SocketAddr>,
     /// The admin token in force.
     pub admin_token: Secret,
+    /// The configuration in force.
+    pub config: Arc<Config>,
     /// The configuration's keys, those made at this start included.
     pub keys: Vec<ConfiguredKey>,
     /// What the opening of the ledger found.
@@ -124,13 +126,14 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
     let ledger = Arc::new(ledger);
 
-    let secret = |name: &str, make: fn() -> String| {
-        let path = data_directory.join(name);
-        keyfile::load_or_create(&path, make).map_err(|error| StartError::Secret { path, error })
-    };
-    let (hasher, text_hash_key) = derive_keys(secret("hash.key", keyfile::random_hex)?.expose());
+    let path = data_directory.join("hash.key");
+    let secret = keyfile::load_or_create(&path, keyfile::random_hex)
+        .map_err(|error| StartError::Secret { path, error })?;
+    let (hasher, text_hash_key) = derive_keys(secret.expose());
     let admin_token = if config.admin_token.is_empty() {
-        secret(admin::token::FILE, admin::token::make)?
+        let path = admin::token::path(data_directory);
+        admin::token::load_or_create(data_directory)
+            .map_err(|error| StartError::Secret { path, error })?
     } else {
         config.admin_token.clone()
     };
@@ -159,7 +162,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let app = App::new(config, parts);
     let (stopping, stop) = watch::channel(false);
     let open = Slots::new(app.config.limits.global.connections);
-    let report = app.ledger.report();
+    let report = app.ledger.report().clone();
 
     let control = runtime("control", 1)?;
     control.spawn(serve_admin(admin.into_socket(), admin::router(state.clone())));
@@ -176,6 +179,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         admin: addresses.admin,
         metrics: addresses.metrics,
         admin_token,
+        config: app.config.clone(),
         keys,
         report,
         app,

@@ -42,12 +42,15 @@ impl Serve {
             let mut signals = Signals::new()?;
             let running = app::start(config, Arc::new(SystemClock::new()))
                 .map_err(|error| Failure::Failed(error.to_string()))?;
+            let made = running.keys.iter().filter(|key| key.generated);
+            let generated: Vec<_> =
+                made.map(|made| (made.account.clone(), made.key.clone())).collect();
             out.text(&banner(&Started {
                 config: &running.config,
                 proxy: running.proxy,
                 admin: running.admin,
                 metrics: running.metrics,
-                generated: &running.generated,
+                generated: &generated,
             }))?;
             out.flush()?;
             tracing::info!(signal = signals.next().await, "ending when idle");

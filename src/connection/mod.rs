@@ -105,6 +105,6 @@ async fn next_request(
 /// Resolves a little after shutdown has begun.
 async fn last_call(mut shutdown: ShutdownWatch) {
     // A closed channel means that the server is gone: the same.
-    let _stopping = shutdown.wait_for(|stopping| *stopping).await;
+    drop(shutdown.wait_for(|stopping| *stopping).await);
     tokio::time::sleep(LAST_CALL).await;
 }

@@ -23,7 +23,7 @@ use crate::meter::policy::{self, TokenSource};
 use crate::meter::{estimate, price};
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
-use crate::telemetry::metrics::series::{RequestLabels, RequestSample};
+use crate::telemetry::metrics::{RequestLabels, RequestSample};
 
 /// Answer tokens that a call is assumed to make where the request sets no limit.
 const ASSUMED_OUTPUT: u64 = 512;
