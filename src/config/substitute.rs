@@ -190,6 +190,3 @@ fn read(path: &Path) -> Result<String, String> {
     }
     Ok(text)
 }
-
-#[cfg(test)]
-mod tests;

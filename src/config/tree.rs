@@ -283,6 +283,3 @@ fn close(open: Open) -> Node {
     };
     Node { mark: open.mark, kind }
 }
-
-#[cfg(test)]
-mod tests;

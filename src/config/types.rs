@@ -48,6 +48,19 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// The sandbox, while it answers: no other provider is on. It answers every
+    /// model by itself: a listed one under its own name, tier and prices, whose
+    /// targets are then all off, and any other name too, whether there is a `*`
+    /// or not. `None` otherwise, and then it is never a target.
+    pub fn sandbox(&self) -> Option<&Arc<Provider>> {
+        let answers = |provider: &&Arc<Provider>| {
+            provider.dialect == Dialect::Sandbox && provider.off.is_none()
+        };
+        self.providers.iter().find(answers)
+    }
+}
+
 /// Addresses and the limits of reading.
 #[derive(Clone, Debug)]
 pub struct Listen {
@@ -106,15 +119,15 @@ pub struct Provider {
     /// Its base, such as `https://api.openai.com/v1`, without a trailing slash;
     /// `None` for the sandbox.
     pub base_url: Option<BaseUrl>,
-    /// The seller's key; empty for the sandbox and for servers that need none
-    /// (`api_key: none`).
+    /// The seller's key; empty for the sandbox and for servers that need none,
+    /// which are those with a `base_url` and without the key `api_key`.
     pub api_key: Secret,
     /// Why the provider is off, or `None` if it is on.
     pub off: Option<String>,
     /// Whether it takes `stream_options.include_usage`.
     pub stream_usage: bool,
-    /// How long the sandbox waits before its first byte (`latency` of a sandbox
-    /// provider).
+    /// How long the sandbox waits before the first byte of its answer; zero for
+    /// other providers.
     pub latency: Duration,
 }
 
@@ -160,7 +173,8 @@ pub struct Model {
     pub name: Arc<str>,
     /// Its tier.
     pub tier: Tier,
-    /// Where it may run, by preference.
+    /// Where it may run, by preference. Providers that are off are among them;
+    /// a default model whose providers are not defined has none.
     pub targets: Vec<Target>,
     /// What its provider charges; `None` is unpriced.
     pub cost: Option<TokenPrices>,
@@ -246,7 +260,8 @@ pub struct Limits {
     pub global: GlobalLimits,
 }
 
-/// Limits of an account.
+/// Limits of an account. `unlimited` is `u32::MAX`, here and wherever a limit is
+/// a plain number.
 #[derive(Clone, Copy, Debug)]
 pub struct UserLimits {
     /// Requests in any 60 s.
