@@ -4,9 +4,33 @@
 //! request never meets (the control plane) comes last. `docs/ARCHITECTURE.md`
 //! is the map.
 
+// The wiring and the way of a request.
+pub mod app;
+pub mod gateway;
+pub mod pipeline;
+pub mod server;
+
 // What every stage shares.
 pub mod base;
 pub mod config;
+pub mod exchange;
+pub mod refusal;
+pub mod telemetry;
 
 // The stages, in path order.
+pub mod connection;
+pub mod auth;
+pub mod admission;
+pub mod intake;
+pub mod class;
+pub mod route;
+pub mod upstream;
+pub mod sandbox;
+pub mod meter;
 pub mod ledger;
+pub mod respond;
+
+// The control plane.
+pub mod admin;
+pub mod banner;
+pub mod cli;

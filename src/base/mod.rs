@@ -2,5 +2,8 @@
 
 pub mod clock;
 pub mod id;
+pub mod keyfile;
 pub mod money;
 pub mod secret;
+pub mod slots;
+pub mod sse;

@@ -1,340 +1,93 @@
 //! The configuration: typed, checked, with the contract's defaults.
 //!
-//! A file goes through four steps, each in a file of its own: `tree` parses
-//! YAML and remembers where every value stands, `substitute` fills `${VAR}`,
-//! `file:` and `credential:` in, `raw` is what may be written, and `check`
-//! turns it into [`Config`], which is what it means. Every error of a file is
-//! reported at once with its line and column.
+//! A file goes through steps, each in a file of its own: `tree` parses YAML and
+//! remembers where every value stands, `substitute` fills `${VAR}`, `file:` and
+//! `credential:` in, `defaults` lays the contract's defaults under it, `read`
+//! fills the `raw` structs, which are what may be written, and `check` turns
+//! them into [`Config`], which is what it means. Every error of a file is
+//! reported at once with its line and column; no step stops at the first.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+mod check;
+mod defaults;
+mod field;
+mod force;
+mod raw;
+mod read;
+mod report;
+mod schema;
+mod substitute;
+mod tree;
+mod types;
 
-use crate::base::money::Money;
-use crate::base::secret::Secret;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-/// A checked configuration. Names are unique, references resolve, figures are
-/// in range.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The file that it came from, as given.
-    pub source: PathBuf,
-    /// Where the process listens.
-    pub listen: Listen,
-    /// The admin token; empty where the file gives none (one is then made at
-    /// first start and kept in the data directory).
-    pub admin_token: Secret,
-    /// Where and how records are kept.
-    pub store: Store,
-    /// Every provider, those that are off included.
-    pub providers: Vec<Arc<Provider>>,
-    /// Every model in the order of the file; `*`, where given, is among them.
-    pub models: Vec<Arc<Model>>,
-    /// Every class; one is named `default`.
-    pub classes: Vec<Arc<Class>>,
-    /// Every plan, `extends` already applied.
-    pub plans: Vec<Arc<Plan>>,
-    /// Limits that hold whatever the plan.
-    pub limits: Limits,
-    /// How requests are routed and how long providers may take.
-    pub routing: Routing,
-    /// Accounts and keys given in the file.
-    pub keys: Vec<StaticKey>,
-    /// How long a shutdown waits for running requests.
-    pub shutdown_grace: Duration,
-    /// Logging.
-    pub log: Log,
-    /// Whether texts may be logged as a keyed hash (`privacy.log_text_hash`).
-    pub log_text_hash: bool,
-    /// Keys of the contract that the file sets and that this build accepts and
-    /// checks but does not act on yet, dotted, for the banner.
-    pub not_in_force: Vec<String>,
-    /// What is off or doubtful but no error, in sentences, for the banner.
-    pub warnings: Vec<String>,
+pub use report::{ConfigError, Errors};
+pub use schema::schema;
+pub use substitute::{Environment, ProcessEnvironment};
+pub use types::*;
+
+use report::Report;
+
+/// Largest configuration, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Where a configuration is looked for when none is named.
+const PLACES: [&str; 2] = ["conf/tollgate.yaml", "/etc/tollgate/tollgate.yaml"];
+
+/// The configuration that is used when none is named: the first that is there
+/// of `conf/tollgate.yaml` and `/etc/tollgate/tollgate.yaml`.
+pub fn default_path() -> Option<PathBuf> {
+    PLACES.iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
-/// Addresses and the limits of reading.
-#[derive(Clone, Debug)]
-pub struct Listen {
-    /// Clients' address.
-    pub proxy: SocketAddr,
-    /// Operators' address.
-    pub admin: SocketAddr,
-    /// An address of its own for `/metrics`.
-    pub metrics: Option<SocketAddr>,
-    /// Largest body of the understood lane, in bytes.
-    pub body_limit: usize,
-    /// Longest time from the first byte of a header to its end.
-    pub header_timeout: Duration,
-    /// Slowest body, in bytes per second, enforced after 10 s.
-    pub min_body_rate: u64,
+/// Reads and checks the configuration at `path` in the process's environment.
+///
+/// # Errors
+/// Every error of the file; one if it cannot be read.
+pub fn load(path: &Path) -> Result<Config, Errors> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| Errors::whole(path, format!("cannot read it: {error}")))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Errors::whole(path, format!("it is larger than {} KB", MAX_FILE / 1024)));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Errors::whole(path, "it is not UTF-8 text".to_owned()))?;
+    parse(&text, path, &ProcessEnvironment)
 }
 
-/// The data directory.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// The data directory.
-    pub path: PathBuf,
-    /// When an answer may leave.
-    pub durability: Durability,
-}
-
-/// When an answer's record counts as kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Once the kernel has it: survives the end of the process.
-    Process,
-    /// Once the disk has it: survives a power loss.
-    Power,
-}
-
-/// The protocol that a provider speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// OpenAI's, or any server compatible with it.
-    OpenAi,
-    /// Anthropic's Messages.
-    Anthropic,
-    /// Google's Gemini.
-    Gemini,
-    /// The built-in provider, which needs no account.
-    Sandbox,
-}
-
-/// One provider.
-#[derive(Clone, Debug)]
-pub struct Provider {
-    /// Its name in the file, in metrics and in records.
-    pub name: Arc<str>,
-    /// The protocol that it speaks.
-    pub dialect: Dialect,
-    /// Its base, such as `https://api.openai.com/v1`, without a trailing slash;
-    /// `None` for the sandbox.
-    pub base_url: Option<BaseUrl>,
-    /// The seller's key; empty for the sandbox and for servers that need none
-    /// (`api_key: none`).
-    pub api_key: Secret,
-    /// Why the provider is off, or `None` if it is on.
-    pub off: Option<String>,
-    /// Whether it takes `stream_options.include_usage`.
-    pub stream_usage: bool,
-    /// How long the sandbox waits before its first byte (`latency` of a sandbox
-    /// provider).
-    pub latency: Duration,
-}
-
-/// A provider's base, in parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl {
-    /// Whether it is `https`.
-    pub tls: bool,
-    /// Host name or address, without brackets.
-    pub host: Arc<str>,
-    /// Port, 443 or 80 where none is given.
-    pub port: u16,
-    /// Path without a trailing slash: `/v1`, or empty.
-    pub path: Arc<str>,
-}
-
-/// How demanding a model is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tier {
-    /// Small and cheap.
-    Simple,
-    /// Large.
-    Complex,
-    /// The best there is; a model without a tier counts as this.
-    Expert,
-}
-
-impl Tier {
-    /// The name in configuration, headers and records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Simple => "simple",
-            Self::Complex => "complex",
-            Self::Expert => "expert",
+/// Checks `text`, the configuration at `source`. An empty text is valid and
+/// means the defaults. `source` names the file in errors, and `file:` values
+/// are relative to its directory.
+///
+/// # Errors
+/// Every error of the text, in its order.
+pub fn parse(text: &str, source: &Path, environment: &dyn Environment) -> Result<Config, Errors> {
+    let mut report = Report::default();
+    let (root, faults) = tree::parse(text);
+    report.faults = faults;
+    let config = root.and_then(|mut root| {
+        let base = source.parent().unwrap_or(Path::new(""));
+        substitute::substitute(&mut root, base, environment, &mut report.faults);
+        let not_in_force = force::not_in_force(&root);
+        let defaults = defaults::tree(environment, &mut report.faults);
+        defaults::lay_under(&mut root, &defaults);
+        let raw = read::read::<raw::RawConfig>(&root, &mut report.faults)?;
+        let mut config = check::check(&raw, source, environment, &mut report);
+        config.not_in_force = not_in_force;
+        Some(config)
+    });
+    match (report.errors(source), config) {
+        (Some(errors), _) => Err(errors),
+        (None, Some(mut config)) => {
+            config.warnings = report.warnings;
+            Ok(config)
         }
+        (None, None) => Err(Errors::whole(source, "it cannot be read".to_owned())),
     }
 }
 
-/// One public model name.
-#[derive(Clone, Debug)]
-pub struct Model {
-    /// The name that customers use, or `*`.
-    pub name: Arc<str>,
-    /// Its tier.
-    pub tier: Tier,
-    /// Where it may run, by preference.
-    pub targets: Vec<Target>,
-    /// What its provider charges; `None` is unpriced.
-    pub cost: Option<TokenPrices>,
-}
-
-/// One place where a model may run.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The provider.
-    pub provider: Arc<Provider>,
-    /// The provider's own name of the model; `None` keeps the asked name.
-    pub model: Option<Arc<str>>,
-    /// Share of requests among targets that are equally preferred.
-    pub weight: u32,
-}
-
-/// Prices of one token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenPrices {
-    /// Of a prompt token.
-    pub input: Money,
-    /// Of a prompt token that the provider had cached.
-    pub cached_input: Money,
-    /// Of an answer token, reasoning included.
-    pub output: Money,
-}
-
-/// A request class.
-#[derive(Clone, Debug)]
-pub struct Class {
-    /// Its name, in records the `endpoint`.
-    pub name: Arc<str>,
-    /// The path prefix that chooses it, such as `/documentation`.
-    pub prefix: Option<Arc<str>>,
-    /// What one request costs the customer.
-    pub price: Money,
-    /// The feature that a plan must have.
-    pub feature: Option<Arc<str>>,
-    /// Whether the class has a `cache` section that is not null.
-    pub cached: bool,
-}
-
-/// How a plan is billed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Billing {
-    /// Plan fee plus the price of every request.
-    Metered,
-    /// No price within the quota.
-    Included,
-}
-
-/// One plan.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Its name.
-    pub name: Arc<str>,
-    /// How it is billed.
-    pub billing: Billing,
-    /// Fee per month.
-    pub monthly_price: Money,
-    /// Requests per month, `None` is unlimited.
-    pub requests_per_month: Option<u64>,
-    /// The plan's own window figures; `None` takes `limits.user`'s.
-    pub requests_per_minute: Option<u32>,
-    /// See `requests_per_minute`.
-    pub requests_per_hour: Option<u32>,
-    /// See `requests_per_minute`.
-    pub requests_per_day: Option<u32>,
-    /// Requests at once; `None` takes `limits.user`'s.
-    pub concurrent: Option<u32>,
-    /// What the plan may do.
-    pub features: Vec<Arc<str>>,
-}
-
-/// Limits that hold whatever the plan.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// For an account whose plan says nothing else.
-    pub user: UserLimits,
-    /// For a client address.
-    pub ip: IpLimits,
-    /// For the process.
-    pub global: GlobalLimits,
-}
-
-/// Limits of an account.
-#[derive(Clone, Copy, Debug)]
-pub struct UserLimits {
-    /// Requests in any 60 s.
-    pub per_minute: u32,
-    /// Requests in any 3,600 s.
-    pub per_hour: u32,
-    /// Requests in any 86,400 s.
-    pub per_day: u32,
-    /// Requests at once.
-    pub concurrent: u32,
-}
-
-/// Limits of a client address.
-#[derive(Clone, Debug)]
-pub struct IpLimits {
-    /// Requests in any 60 s.
-    pub per_minute: u32,
-    /// Requests in any 3,600 s.
-    pub per_hour: u32,
-    /// Requests at once.
-    pub concurrent: u32,
-    /// Open connections.
-    pub connections: u32,
-    /// Unknown keys in any 60 s.
-    pub failed_keys_per_minute: u32,
-}
-
-/// Limits of the process.
-#[derive(Clone, Copy, Debug)]
-pub struct GlobalLimits {
-    /// Open client connections.
-    pub connections: u32,
-    /// Requests at once.
-    pub requests: u32,
-    /// Provider requests at once.
-    pub concurrent: u32,
-    /// Requests that may wait for a provider slot.
-    pub queue: u32,
-    /// Longest wait.
-    pub queue_timeout: Duration,
-}
-
-/// Routing and provider time-outs.
-#[derive(Clone, Debug)]
-pub struct Routing {
-    /// Retries after the first attempt.
-    pub retries: u32,
-    /// Time-out of connecting, TLS included.
-    pub connect_timeout: Duration,
-    /// Time-out of a whole request that is not streamed.
-    pub timeout: Duration,
-    /// Time-out from the request sent to the first byte of the answer.
-    pub first_byte_timeout: Duration,
-    /// Time-out between two reads of a streamed answer.
-    pub chunk_timeout: Duration,
-}
-
-/// An account and its key, given in the file.
-#[derive(Clone, Debug)]
-pub struct StaticKey {
-    /// The account's id.
-    pub account: Arc<str>,
-    /// The account's plan.
-    pub plan: Arc<Plan>,
-    /// The key; empty means a new one at each start.
-    pub key: Secret,
-}
-
-/// Logging.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// How lines look.
-    pub format: LogFormat,
-    /// A `tracing` filter directive such as `info`.
-    pub level: String,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Pretty,
-    /// One JSON object a line.
-    Json,
-}
+#[cfg(test)]
+mod tests;

@@ -276,3 +276,92 @@ pub struct Attempt {
     #[n(18)]
     pub bytes_in: u64,
 }
+
+/// The longest text of a shortened record, in bytes.
+const SHORT: usize = 1024;
+
+impl UsageRecord {
+    /// The record without its metadata and with every text cut to 1 KiB: for
+    /// the rare one that fits no frame.
+    #[must_use]
+    pub fn shortened(&self) -> Self {
+        let mut record = Self { metadata: None, ..self.clone() };
+        let Self {
+            request_id,
+            account,
+            key_id,
+            plan,
+            service,
+            endpoint,
+            path,
+            model_asked,
+            model_used,
+            provider,
+            tier,
+            cache,
+            text_hash,
+            cache_key,
+            ..
+        } = &mut record;
+        let texts = [
+            request_id,
+            account,
+            key_id,
+            plan,
+            service,
+            endpoint,
+            path,
+            model_asked,
+            model_used,
+            provider,
+            tier,
+            cache,
+        ];
+        texts.into_iter().chain(text_hash).chain(cache_key).for_each(shorten);
+        record
+    }
+}
+
+impl Attempt {
+    /// The attempt with every text cut to 1 KiB: for the rare one that fits no
+    /// frame.
+    #[must_use]
+    pub fn shortened(&self) -> Self {
+        let mut attempt = self.clone();
+        let Self {
+            request_id,
+            account,
+            key_id,
+            plan,
+            endpoint,
+            path,
+            model_asked,
+            model_used,
+            provider,
+            tier,
+            ..
+        } = &mut attempt;
+        [
+            request_id,
+            account,
+            key_id,
+            plan,
+            endpoint,
+            path,
+            model_asked,
+            model_used,
+            provider,
+            tier,
+        ]
+        .into_iter()
+        .for_each(shorten);
+        attempt
+    }
+}
+
+fn shorten(text: &mut Arc<str>) {
+    let end = text.floor_char_boundary(SHORT);
+    if let Some(short) = text.get(..end).filter(|_| end < text.len()) {
+        *text = Arc::from(short);
+    }
+}

@@ -1,0 +1,146 @@
+//! What identifying and admitting one request costs, and what an account costs.
+//!
+//! Prints nanoseconds a step with 10 and with 100,000 accounts, and bytes of
+//! resident memory an account. Ends with status 1 over the budget: 3 µs an
+//! admission, 1 µs more with many accounts than with few, 2 kB an account.
+
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate::admission::rate::Rates;
+use tollgate::admission::windows::WindowLimits;
+use tollgate::auth::key::KeyHasher;
+use tollgate::auth::keyring::{Identity, Keyring};
+use tollgate::auth::plan::effective_limits;
+use tollgate::base::clock::{Clock, SystemClock};
+use tollgate::base::money::Money;
+use tollgate::config::{Billing, Plan, UserLimits};
+
+const DEFAULTS: UserLimits =
+    UserLimits { per_minute: 60, per_hour: 1_000, per_day: 10_000, concurrent: 50 };
+const STEPS: u64 = 2_000_000;
+const MANY: usize = 100_000;
+const BUDGET_NANOS: u64 = 3_000;
+/// What cache misses may add with many accounts.
+const FLAT_NANOS: u64 = 1_000;
+const BUDGET_BYTES: u64 = 2_048;
+
+fn main() -> ExitCode {
+    let clock = SystemClock::new();
+    // First, while no freed memory can hide the growth.
+    let bytes = bytes_per_account();
+    let few = admit(&clock, 10);
+    let many = admit(&clock, MANY);
+    let ring = [identify(&clock, 10), identify(&clock, MANY)];
+    println!("admit     10 accounts  {few:>6} ns");
+    println!("admit     {MANY} accounts {many:>5} ns");
+    println!("identify  10 keys      {:>6} ns", ring[0]);
+    println!("identify  {MANY} keys  {:>6} ns", ring[1]);
+    println!("memory    {bytes} bytes an account that asks all day");
+    let within = few.max(many) <= BUDGET_NANOS && many <= few + FLAT_NANOS && bytes <= BUDGET_BYTES;
+    if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn account(number: usize) -> Arc<str> {
+    format!("account-{number}").into()
+}
+
+/// Nanoseconds of a lookup, an admission and its end, over accounts in turn.
+/// Time passes so that windows fill, refuse and let go.
+fn admit(clock: &SystemClock, accounts: usize) -> u64 {
+    let rates = Rates::new();
+    let ids: Vec<_> = (0..accounts).map(account).collect();
+    let limits = WindowLimits::from(&DEFAULTS);
+    let gap = Duration::from_secs(1) / u32::try_from(accounts).unwrap_or(1);
+    let mut now = Duration::from_secs(86_400);
+    let mut turn = ids.iter().cycle();
+    let mut run = |steps: u64| {
+        for id in turn.by_ref().zip(0..steps).map(|(id, _)| id) {
+            now += gap;
+            drop(black_box(rates.account(id).admit(now, &limits, DEFAULTS.concurrent)));
+        }
+    };
+    run(STEPS);
+    timed(clock, || run(STEPS))
+}
+
+/// Nanoseconds of hashing a key and finding whose it is.
+fn identify(clock: &SystemClock, keys: usize) -> u64 {
+    let plan = Arc::new(Plan {
+        name: "pro".into(),
+        billing: Billing::Metered,
+        monthly_price: Money::ZERO,
+        requests_per_month: None,
+        requests_per_minute: Some(30),
+        requests_per_hour: None,
+        requests_per_day: None,
+        concurrent: None,
+        features: Vec::new(),
+    });
+    let hasher = KeyHasher::new([7; 32]);
+    let texts: Vec<String> = (0..keys).map(|number| format!("tg_live_{number:032}")).collect();
+    let identities = texts.iter().enumerate().map(|(number, text)| {
+        let hash = hasher.hash(text);
+        let identity = Identity {
+            account: account(number),
+            key_id: hash.key_id(),
+            plan: Arc::clone(&plan),
+            limits: effective_limits(&plan, &DEFAULTS),
+        };
+        (hash, identity)
+    });
+    let Ok(ring) = Keyring::new(hasher.clone(), identities) else { return u64::MAX };
+    let mut turn = texts.iter().cycle();
+    let mut run = |steps: u64| {
+        for key in turn.by_ref().zip(0..steps).map(|(key, _)| key) {
+            black_box(ring.identify(key));
+        }
+    };
+    run(STEPS / 10);
+    timed(clock, || run(STEPS))
+}
+
+/// Nanoseconds a step of `run`, which takes `STEPS`.
+fn timed(clock: &SystemClock, run: impl FnOnce()) -> u64 {
+    let start = clock.monotonic();
+    run();
+    let passed = (clock.monotonic() - start).as_nanos() / u128::from(STEPS);
+    u64::try_from(passed).unwrap_or(u64::MAX)
+}
+
+/// Growth of resident memory by an account that asks all day; 0 where the system
+/// does not tell.
+fn bytes_per_account() -> u64 {
+    let accounts: usize = 20_000;
+    let limits = WindowLimits::from(&DEFAULTS);
+    let before = resident_bytes();
+    let rates = Rates::new();
+    for id in (0..accounts).map(account) {
+        let state = rates.account(&id);
+        // Enough over a day and a half to fill the rings of hour and day, then a
+        // full minute.
+        for step in 0..6_000 {
+            let now = Duration::from_secs(86_400) + Duration::from_secs(20) * step;
+            drop(black_box(state.admit(now, &limits, DEFAULTS.concurrent)));
+        }
+        let last = Duration::from_secs(86_400 + 20 * 6_000);
+        for step in 0..300 {
+            let now = last + Duration::from_secs(1) * step;
+            drop(black_box(state.admit(now, &limits, DEFAULTS.concurrent)));
+        }
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(rates.active() == accounts, "every account is held");
+    grown / u64::try_from(accounts).unwrap_or(1)
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|rest| rest.split_ascii_whitespace().next());
+    kilobytes.and_then(|figure| figure.parse::<u64>().ok()).unwrap_or(0) * 1_024
+}

@@ -1,0 +1,220 @@
+//! `GET /admin/config`: the configuration in force, in the shape of the file,
+//! with every secret as `***`.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::AdminState;
+use crate::base::secret::Secret;
+use crate::config::{
+    BaseUrl, Billing, Class, Config, Dialect, Durability, Limits, LogFormat, Model, Plan, Provider,
+};
+
+pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
+    Json(view(&state.config.load()))
+}
+
+/// The name of a dialect in the configuration.
+pub(super) const fn dialect(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenAi => "openai",
+        Dialect::Anthropic => "anthropic",
+        Dialect::Gemini => "gemini",
+        Dialect::Sandbox => "sandbox",
+    }
+}
+
+/// A base address as it is written.
+pub(super) fn base_url(base: &BaseUrl) -> String {
+    let scheme = if base.tls { "https" } else { "http" };
+    let host = &base.host;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
+    let usual = if base.tls { 443 } else { 80 };
+    let port = if base.port == usual { String::new() } else { format!(":{}", base.port) };
+    format!("{scheme}://{host}{port}{}", base.path)
+}
+
+fn view(config: &Config) -> Value {
+    let listen = &config.listen;
+    let routing = &config.routing;
+    json!({
+        "source": config.source,
+        "listen": {
+            "proxy": listen.proxy,
+            "admin": listen.admin,
+            "metrics": listen.metrics,
+            "body_limit": listen.body_limit,
+            "header_timeout": span(listen.header_timeout),
+            "min_body_rate": listen.min_body_rate,
+        },
+        // Where the file gives no token, one is in force all the same.
+        "admin": { "token": config.admin_token },
+        "store": {
+            "path": config.store.path,
+            "durability": durability(config.store.durability),
+        },
+        "providers": config.providers.iter().map(|one| provider(one)).collect::<Vec<_>>(),
+        "models": config.models.iter().map(|one| model(one)).collect::<Vec<_>>(),
+        "classes": config.classes.iter().map(|one| class(one)).collect::<Vec<_>>(),
+        "plans": config.plans.iter().map(|one| plan(one)).collect::<Vec<_>>(),
+        "limits": limits(&config.limits),
+        "routing": {
+            "retries": routing.retries,
+            "connect_timeout": span(routing.connect_timeout),
+            "timeout": span(routing.timeout),
+            "first_byte_timeout": span(routing.first_byte_timeout),
+            "chunk_timeout": span(routing.chunk_timeout),
+        },
+        "keys": config.keys.iter().map(|key| json!({
+            "account": key.account,
+            "plan": key.plan.name,
+            // Empty in the file is generated: there is a key either way.
+            "key": key.key,
+        })).collect::<Vec<_>>(),
+        "privacy": { "log_text_hash": config.log_text_hash },
+        "shutdown": { "grace": span(config.shutdown_grace) },
+        "log": {
+            "format": match config.log.format {
+                LogFormat::Pretty => "pretty",
+                LogFormat::Json => "json",
+            },
+            "level": config.log.level,
+        },
+        "not_in_force": config.not_in_force,
+        "warnings": config.warnings,
+    })
+}
+
+/// The name of a durability in the configuration.
+const fn durability(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Process => "process",
+        Durability::Power => "power",
+    }
+}
+
+fn provider(provider: &Provider) -> Value {
+    json!({
+        "name": provider.name,
+        "dialect": dialect(provider.dialect),
+        "base_url": provider.base_url.as_ref().map(base_url),
+        "api_key": where_given(&provider.api_key),
+        "off": provider.off,
+        "stream_usage": provider.stream_usage,
+        "latency": span(provider.latency),
+    })
+}
+
+/// A secret that is not there is shown as absent, or nobody could see why a
+/// provider is off.
+fn where_given(secret: &Secret) -> Option<&Secret> {
+    if secret.is_empty() { None } else { Some(secret) }
+}
+
+fn model(model: &Model) -> Value {
+    json!({
+        "name": model.name,
+        "tier": model.tier.as_str(),
+        "targets": model.targets.iter().map(|target| json!({
+            "provider": target.provider.name,
+            "model": target.model,
+            "weight": target.weight,
+        })).collect::<Vec<_>>(),
+        "cost": model.cost.map(|cost| json!({
+            "input": cost.input.times(1_000_000),
+            "cached_input": cost.cached_input.times(1_000_000),
+            "output": cost.output.times(1_000_000),
+        })),
+    })
+}
+
+fn class(class: &Class) -> Value {
+    json!({
+        "name": class.name,
+        "prefix": class.prefix,
+        "price": class.price,
+        "feature": class.feature,
+        "cached": class.cached,
+    })
+}
+
+fn plan(plan: &Plan) -> Value {
+    json!({
+        "name": plan.name,
+        "billing": match plan.billing {
+            Billing::Metered => "metered",
+            Billing::Included => "included",
+        },
+        "monthly_price": plan.monthly_price,
+        "requests_per_month": plan.requests_per_month.map_or_else(|| "unlimited".into(), Value::from),
+        "requests_per_minute": plan.requests_per_minute,
+        "requests_per_hour": plan.requests_per_hour,
+        "requests_per_day": plan.requests_per_day,
+        "concurrent": plan.concurrent,
+        "features": plan.features,
+    })
+}
+
+fn limits(limits: &Limits) -> Value {
+    let Limits { user, ip, global } = limits;
+    json!({
+        "user": {
+            "per_minute": user.per_minute,
+            "per_hour": user.per_hour,
+            "per_day": user.per_day,
+            "concurrent": user.concurrent,
+        },
+        "ip": {
+            "per_minute": ip.per_minute,
+            "per_hour": ip.per_hour,
+            "concurrent": ip.concurrent,
+            "connections": ip.connections,
+            "failed_keys_per_minute": ip.failed_keys_per_minute,
+        },
+        "global": {
+            "connections": global.connections,
+            "requests": global.requests,
+            "concurrent": global.concurrent,
+            "queue": global.queue,
+            "queue_timeout": span(global.queue_timeout),
+        },
+    })
+}
+
+/// A duration as the configuration writes it, in the largest unit that is exact.
+fn span(duration: Duration) -> String {
+    let micros = duration.as_micros();
+    for (unit, name) in [(1_000_000, "s"), (1_000, "ms")] {
+        if micros.is_multiple_of(unit) {
+            return format!("{}{name}", micros / unit);
+        }
+    }
+    format!("{micros}us")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_in_their_largest_exact_unit() {
+        for (micros, text) in
+            [(0, "0s"), (90_000_000, "90s"), (1_500_000, "1500ms"), (250, "250us")]
+        {
+            assert_eq!(span(Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn a_base_address_is_written_as_it_was() {
+        let base = |tls, host: &str, port, path: &str| {
+            base_url(&BaseUrl { tls, host: host.into(), port, path: path.into() })
+        };
+        assert_eq!(base(true, "api.openai.com", 443, "/v1"), "https://api.openai.com/v1");
+        assert_eq!(base(false, "::1", 8000, ""), "http://[::1]:8000");
+        assert_eq!(base(true, "a", 80, ""), "https://a:80");
+    }
+}

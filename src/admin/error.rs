@@ -1,0 +1,134 @@
+//! The admin API's errors, and the edge where they become HTTP.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// Why a request to the admin API is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ApiError {
+    /// No token, or another one.
+    #[error(
+        "the admin token is missing or wrong: send `Authorization: Bearer TOKEN`; the token is \
+         admin.token of the configuration, or else in the file admin.token of the data directory"
+    )]
+    Unauthorized,
+    /// No such path.
+    #[error("there is no such path on the admin listener")]
+    NotFound,
+    /// The path exists, the method does not.
+    #[error("the path does not take this method")]
+    MethodNotAllowed,
+    /// A parameter of the query is wrong.
+    #[error("{param}: {message}")]
+    BadParameter {
+        /// Its name.
+        param: Cow<'static, str>,
+        /// What it should be.
+        message: &'static str,
+    },
+    /// The ledger cannot be read.
+    #[error("the ledger cannot be read at the moment")]
+    Storage,
+    /// A fault of Tollgate's own.
+    #[error("internal error")]
+    Internal,
+}
+
+impl ApiError {
+    /// A wrong parameter.
+    pub(super) const fn bad(param: &'static str, message: &'static str) -> Self {
+        Self::BadParameter { param: Cow::Borrowed(param), message }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadParameter { .. } => StatusCode::BAD_REQUEST,
+            Self::Storage => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    const fn kind_and_code(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Unauthorized => ("authentication_error", "invalid_api_key"),
+            Self::NotFound => ("invalid_request_error", "not_found"),
+            Self::MethodNotAllowed => ("invalid_request_error", "method_not_allowed"),
+            Self::BadParameter { .. } => ("invalid_request_error", "invalid_value"),
+            Self::Storage => ("server_error", "storage_unavailable"),
+            Self::Internal => ("server_error", "internal_error"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// The status with the error attached; [`finish`] writes the body, because
+    /// it alone knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The outermost layer: gives every answer its `x-request-id` (the client's own
+/// where that is 1 to 128 visible ASCII characters) and errors their body.
+pub(super) async fn finish(request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    let mut response = next.run(request).await;
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        let body = body(&error, &id);
+        // A 405 keeps the `allow` header that the router has set.
+        let allow = response.headers_mut().remove(header::ALLOW);
+        response = (error.status(), Json(body)).into_response();
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        if error == ApiError::Unauthorized {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+    }
+    // What the admin API says is true now and about customers: nothing on the
+    // way may keep it.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn request_id(request: &Request) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    match given {
+        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => {
+            id.to_owned()
+        }
+        _ => uuid::Uuid::now_v7().to_string(),
+    }
+}
+
+fn body(error: &ApiError, request_id: &str) -> serde_json::Value {
+    let (kind, code) = error.kind_and_code();
+    let param = match error {
+        ApiError::BadParameter { param, .. } => Some(&**param),
+        _ => None,
+    };
+    json!({ "error": {
+        "message": error.to_string(),
+        "type": kind,
+        "param": param,
+        "code": code,
+        "request_id": request_id,
+    } })
+}

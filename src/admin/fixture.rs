@@ -1,0 +1,121 @@
+//! A small configuration and a record for tests.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::base::id::RecordId;
+use crate::base::secret::Secret;
+use crate::config::{
+    Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Provider,
+    Routing, Store, UserLimits,
+};
+use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+
+pub(crate) const TOKEN: &str = "an-admin-token";
+
+pub(crate) fn provider(name: &str, off: Option<&str>) -> Arc<Provider> {
+    Arc::new(Provider {
+        name: name.into(),
+        dialect: Dialect::OpenAi,
+        base_url: None,
+        api_key: Secret::new("provider-secret"),
+        off: off.map(str::to_owned),
+        stream_usage: true,
+        latency: Duration::ZERO,
+    })
+}
+
+pub(crate) fn config(dir: &Path) -> Config {
+    let seconds = Duration::from_secs;
+    Config {
+        source: "conf/tollgate.yaml".into(),
+        listen: Listen {
+            proxy: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            metrics: None,
+            body_limit: 1 << 25,
+            header_timeout: seconds(10),
+            min_body_rate: 1024,
+        },
+        admin_token: Secret::new(TOKEN),
+        store: Store { path: dir.to_owned(), durability: Durability::Process },
+        providers: vec![provider("openai", None), provider("spare", Some("no api_key"))],
+        models: Vec::new(),
+        classes: Vec::new(),
+        plans: Vec::new(),
+        limits: Limits {
+            user: UserLimits { per_minute: 60, per_hour: 1000, per_day: 10_000, concurrent: 50 },
+            ip: IpLimits {
+                per_minute: 100,
+                per_hour: 2000,
+                concurrent: 100,
+                connections: 256,
+                failed_keys_per_minute: 60,
+            },
+            global: GlobalLimits {
+                connections: 10_000,
+                requests: 2000,
+                concurrent: 500,
+                queue: 1000,
+                queue_timeout: seconds(10),
+            },
+        },
+        routing: Routing {
+            retries: 2,
+            connect_timeout: seconds(5),
+            timeout: seconds(60),
+            first_byte_timeout: seconds(60),
+            chunk_timeout: seconds(30),
+        },
+        keys: Vec::new(),
+        shutdown_grace: seconds(60),
+        log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
+        log_text_hash: true,
+        not_in_force: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord {
+    let name = |text: &str| -> Arc<str> { text.into() };
+    UsageRecord {
+        id: RecordId::at(time),
+        time,
+        request_id: name("r"),
+        account: name(account),
+        key_id: name("k"),
+        plan: name("pro"),
+        service: name("ai_api"),
+        endpoint: name(class),
+        path: name("/v1/chat/completions"),
+        model_asked: name("m"),
+        model_used: name("m"),
+        provider: name("openai"),
+        tier: name("simple"),
+        status: 200,
+        outcome: Outcome::Ok,
+        cache: name("bypass"),
+        similarity: None,
+        stream: false,
+        attempts: 1,
+        quantity: 1,
+        unit_price: "0.02".parse().unwrap(),
+        list_price: "0.02".parse().unwrap(),
+        price: "0.02".parse().unwrap(),
+        cost: "0.005".parse().unwrap(),
+        unpriced: false,
+        tokens: Tokens { input: 7, cached_input: 0, output: 3, reasoning: 0 },
+        estimated: false,
+        bytes_in: 10,
+        bytes_out: 20,
+        duration_ms: 30,
+        first_byte_ms: Some(5),
+        text_hash: None,
+        cache_key: None,
+        complexity: None,
+        metadata: None,
+    }
+}

@@ -1,0 +1,122 @@
+//! The operators' API: an axum router on a listener of its own, by default on
+//! loopback.
+//!
+//! `/healthz`, `/readyz` and `/metrics` are open to whoever reaches the
+//! listener and hold nothing about customers; everything below `/admin` wants
+//! the admin token. Every answer is JSON except `/metrics`, every list is
+//! `{"data":[…],"next":null}`, every error the OpenAI error object, and every
+//! answer has an `x-request-id`.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+
+use crate::base::clock::Clock;
+use crate::base::secret::Secret;
+use crate::config::Config;
+use crate::ledger::Ledger;
+use crate::telemetry::metrics::Metrics;
+
+mod auth;
+mod config;
+mod error;
+mod health;
+mod period;
+mod providers;
+pub mod token;
+mod usage;
+
+use error::ApiError;
+
+/// What the admin API reads. Cloning is a few reference counts.
+#[derive(Clone)]
+pub struct AdminState {
+    /// The usage records.
+    pub ledger: Arc<Ledger>,
+    /// The configuration in force.
+    pub config: Arc<ArcSwap<Config>>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The admin token. If it is empty, nobody is let in.
+    pub token: Secret,
+}
+
+/// The whole admin listener.
+pub fn router(state: AdminState) -> Router {
+    let private = Router::new()
+        .route("/usage", get(usage::list))
+        .route("/providers", get(providers::list))
+        .route("/config", get(config::show))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(state.clone(), auth::require_token));
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics))
+        .nest("/admin", private)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(error::finish))
+        .with_state(state)
+}
+
+/// `/metrics` alone, for an address of its own (`listen.metrics`).
+pub fn metrics_router(state: AdminState) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(error::finish))
+        .with_state(state)
+}
+
+/// A page of a list.
+#[derive(Serialize)]
+struct List<T> {
+    data: Vec<T>,
+    /// The cursor of the next page; `null` at the end.
+    next: Option<String>,
+}
+
+impl<T> List<T> {
+    /// A list that fits on one page.
+    const fn whole(data: Vec<T>) -> Self {
+        Self { data, next: None }
+    }
+}
+
+async fn metrics(State(state): State<AdminState>) -> Result<Response, ApiError> {
+    let text = blocking(move || state.metrics.render()).await?.map_err(|_| ApiError::Internal)?;
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, format)], text).into_response())
+}
+
+async fn not_found() -> ApiError {
+    ApiError::NotFound
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+/// Runs what reads files off the asynchronous threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::Internal)
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

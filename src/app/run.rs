@@ -1,0 +1,291 @@
+//! Starting and stopping the process's services.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use crate::admin::{self, AdminState};
+use crate::admission::rate::Rates;
+use crate::app::{Addresses, App, Parts, derive_keys};
+use crate::auth::key;
+use crate::auth::keyring::{Keyring, SharedKey};
+use crate::base::clock::Clock;
+use crate::base::keyfile;
+use crate::base::secret::Secret;
+use crate::base::slots::Slots;
+use crate::config::{Config, StaticKey};
+use crate::connection::Connections;
+use crate::gateway::Gateway;
+use crate::ledger::record::UsageRecord;
+use crate::ledger::{Ledger, OpenError, Report};
+use crate::server::{self, Bound};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::labels::Store;
+
+/// A day, the longest window.
+const DAY: Duration = Duration::from_secs(86_400);
+/// How often idle accounts are forgotten.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How often a drain looks whether it is over.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
+/// How long tasks that nobody waits for may still run at the end.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+
+/// An account's key, as the configuration gives it or as it was made.
+#[derive(Clone, Debug)]
+pub struct ConfiguredKey {
+    /// The account's id.
+    pub account: Arc<str>,
+    /// The plan's name.
+    pub plan: Arc<str>,
+    /// The key.
+    pub key: Secret,
+    /// Whether it was made at this start, so that it must be shown once.
+    pub generated: bool,
+}
+
+/// Why the process cannot start. The messages name files and addresses, never
+/// secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// A secret file of the data directory cannot be read or made.
+    #[error("cannot read or make {}: {error}", path.display())]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// Two accounts have one key.
+    #[error(transparent)]
+    Keys(#[from] SharedKey),
+    /// The runtime or the metrics cannot be made.
+    #[error("cannot start: {0}")]
+    Runtime(String),
+}
+
+/// A started process; dropping it stops it at once.
+pub struct Running {
+    /// Clients' address, with its real port.
+    pub proxy: SocketAddr,
+    /// Operators' address, with its real port.
+    pub admin: SocketAddr,
+    /// The address of `/metrics` alone, if it has one.
+    pub metrics: Option<SocketAddr>,
+    /// The admin token in force.
+    pub admin_token: Secret,
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The configuration's keys, those made at this start included.
+    pub keys: Vec<ConfiguredKey>,
+    /// What the opening of the ledger found.
+    pub report: Report,
+    app: Arc<App>,
+    open: Arc<Slots>,
+    stopping: watch::Sender<bool>,
+    data: Option<Runtime>,
+    control: Option<Runtime>,
+}
+
+/// Opens the ledger, binds the listeners, and serves. Blocks until requests are
+/// taken; must not be called on a runtime's own thread.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    let proxy = bind(config.listen.proxy)?;
+    let admin = bind(config.listen.admin)?;
+    let metrics_alone = config.listen.metrics.map(bind).transpose()?;
+    let addresses = Addresses {
+        proxy: proxy.address(),
+        admin: admin.address(),
+        metrics: metrics_alone.as_ref().map(Bound::address),
+    };
+
+    let data_directory = &config.store.path;
+    let rates = Rates::new();
+    let mut replay = |record: &UsageRecord| restore(&rates, &*clock, record);
+    let durability = config.store.durability;
+    let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
+    let ledger = Arc::new(ledger);
+
+    let path = data_directory.join("hash.key");
+    let secret = keyfile::load_or_create(&path, keyfile::random_hex)
+        .map_err(|error| StartError::Secret { path, error })?;
+    let (hasher, text_hash_key) = derive_keys(secret.expose());
+    let admin_token = if config.admin_token.is_empty() {
+        let path = admin::token::path(data_directory);
+        admin::token::load_or_create(data_directory)
+            .map_err(|error| StartError::Secret { path, error })?
+    } else {
+        config.admin_token.clone()
+    };
+    let keys: Vec<ConfiguredKey> = config.keys.iter().map(configured).collect();
+    let given: Vec<StaticKey> = std::iter::zip(&config.keys, &keys)
+        .map(|(given, made)| StaticKey { key: made.key.clone(), ..given.clone() })
+        .collect();
+    let keyring = Keyring::of_configuration(hasher, &given, &config.limits.user)?;
+    let metrics = Metrics::new(config.models.iter().map(|model| &model.name))
+        .map_err(|error| StartError::Runtime(error.to_string()))?;
+    let metrics = Arc::new(metrics);
+    metrics.store_up(Store::Journal, true);
+    for provider in &config.providers {
+        metrics.provider(&provider.name).set_up(provider.off.is_none());
+    }
+
+    let config = Arc::new(config);
+    let state = AdminState {
+        ledger: ledger.clone(),
+        config: Arc::new(ArcSwap::from(config.clone())),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        token: admin_token.clone(),
+    };
+    let parts = Parts { clock, ledger, metrics, keyring, rates, text_hash_key };
+    let app = App::new(config, parts);
+    let (stopping, stop) = watch::channel(false);
+    let open = Slots::new(app.config.limits.global.connections);
+    let report = app.ledger.report().clone();
+
+    let control = runtime("control", 1)?;
+    control.spawn(serve_admin(admin.into_socket(), admin::router(state.clone())));
+    if let Some(bound) = metrics_alone {
+        control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
+    }
+    control.spawn(sweep(app.clone()));
+    let data = runtime("proxy", workers())?;
+    let connections = Connections::new(Gateway::new(app.clone()), open.clone());
+    data.spawn(server::accept(connections, proxy, stop));
+
+    Ok(Running {
+        proxy: addresses.proxy,
+        admin: addresses.admin,
+        metrics: addresses.metrics,
+        admin_token,
+        config: app.config.clone(),
+        keys,
+        report,
+        app,
+        open,
+        stopping,
+        data: Some(data),
+        control: Some(control),
+    })
+}
+
+impl Running {
+    /// Stops gracefully: no new connections, running requests end, at most for
+    /// `shutdown.grace`; then everything is flushed. Blocks until that is done.
+    pub fn stop(mut self) {
+        self.stopping.send_replace(true);
+        let grace = self.app.config.shutdown_grace;
+        if let Some(control) = &self.control {
+            control.block_on(drained(&self.open, grace));
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stopping.send_replace(true);
+        if let Some(data) = self.data.take() {
+            data.shutdown_timeout(LAST_MOMENT);
+        }
+        if let Some(control) = self.control.take() {
+            control.shutdown_timeout(LAST_MOMENT);
+        }
+        if let Err(error) = self.app.ledger.sync() {
+            tracing::error!(%error, "the ledger could not be flushed at the end");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.data.is_some() {
+            self.end();
+        }
+    }
+}
+
+/// Resolves once no connection is open, or after `grace`.
+async fn drained(open: &Slots, grace: Duration) {
+    let empty = async {
+        while open.in_use() > 0 {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+    };
+    // Time over is the other way to end.
+    let _over = tokio::time::timeout(grace, empty).await;
+}
+
+fn bind(address: SocketAddr) -> Result<Bound, StartError> {
+    Bound::new(address).map_err(|error| StartError::Listen { address, error })
+}
+
+/// Counts an admission of before the start, where a window still holds it.
+fn restore(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
+    let age = Duration::from_micros(clock.wall().0.saturating_sub(record.time.0));
+    if age < DAY
+        && let Some(at) = clock.monotonic().checked_sub(age)
+    {
+        rates.account(&record.account).restore(at);
+    }
+}
+
+fn configured(given: &StaticKey) -> ConfiguredKey {
+    let generated = given.key.is_empty();
+    ConfiguredKey {
+        account: given.account.clone(),
+        plan: given.plan.name.clone(),
+        key: if generated { key::generate() } else { given.key.clone() },
+        generated,
+    }
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::Runtime(error.to_string()))
+}
+
+async fn serve_admin(socket: std::net::TcpListener, router: axum::Router) {
+    let served = match tokio::net::TcpListener::from_std(socket) {
+        Ok(listener) => axum::serve(listener, router).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin listener ended");
+    }
+}
+
+/// Forgets idle accounts now and then.
+async fn sweep(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        app.rates.sweep(app.clock.monotonic());
+    }
+}

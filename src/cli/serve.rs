@@ -1,0 +1,99 @@
+//! `tollgate serve`.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::out::{Failure, Out};
+use super::{ConfigFile, variable};
+use crate::app;
+use crate::banner::{Started, banner};
+use crate::base::clock::SystemClock;
+use crate::telemetry::log;
+
+/// Options of `tollgate serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Take over from a running instance (not in force yet)
+    #[arg(long)]
+    upgrade: bool,
+}
+
+impl Serve {
+    /// Serves until SIGTERM or SIGINT, then ends when idle; a second signal
+    /// ends at once.
+    pub(super) fn run(&self, out: &mut Out) -> Result<(), Failure> {
+        if self.upgrade {
+            let text = "--upgrade is not in force yet: stop the running instance first";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        let config = self.file.load()?;
+        let colour = std::io::stderr().is_terminal() && variable("NO_COLOR").is_none();
+        log::init(&config.log, colour).map_err(|error| Failure::Usage(error.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+        runtime.block_on(async {
+            // Before anything listens: a signal during the start is not lost.
+            let mut signals = Signals::new()?;
+            let running = app::start(config, Arc::new(SystemClock::new()))
+                .map_err(|error| Failure::Failed(error.to_string()))?;
+            let made = running.keys.iter().filter(|key| key.generated);
+            let generated: Vec<_> =
+                made.map(|made| (made.account.clone(), made.key.clone())).collect();
+            out.text(&banner(&Started {
+                config: &running.config,
+                proxy: running.proxy,
+                admin: running.admin,
+                metrics: running.metrics,
+                generated: &generated,
+            }))?;
+            out.flush()?;
+            tracing::info!(signal = signals.next().await, "ending when idle");
+            let (done, stopped) = tokio::sync::oneshot::channel();
+            std::thread::spawn(move || {
+                running.stop();
+                // Nobody waits if a second signal was faster.
+                let _unheard = done.send(());
+            });
+            tokio::select! {
+                stopped = stopped => stopped
+                    .map_err(|_| Failure::Failed("the shutdown broke off".to_owned())),
+                signal = signals.next() => {
+                    tracing::warn!(signal, "ending at once");
+                    Err(Failure::Interrupted)
+                }
+            }
+        })
+    }
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::Failed(format!("cannot take signals: {error}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one; its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

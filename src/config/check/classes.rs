@@ -1,0 +1,138 @@
+//! Request classes: prefixes, prices, features.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::common::{Named, entries, name, number, time, undefined, whole};
+use super::unused::{A_SHARE, AT_LEAST_A_SECOND, LONGEST};
+use crate::base::money::Money;
+use crate::config::field::Field;
+use crate::config::raw::RawClass;
+use crate::config::report::Report;
+use crate::config::tree::Mark;
+use crate::config::types::{Class, Model, Plan};
+
+/// Features that Tollgate itself enforces; others are the seller's own.
+const BUILT_IN: [&str; 8] = [
+    "advanced_suggestions",
+    "basic_suggestions",
+    "confidence_analysis",
+    "context_awareness",
+    "custom_models",
+    "dedicated_instances",
+    "priority_support",
+    "sla_guarantee",
+];
+
+/// Checks the list of classes.
+pub(super) fn check(
+    raw: &Field<Vec<Field<RawClass>>>,
+    plans: &Named<Plan>,
+    models: &Named<Model>,
+    report: &mut Report,
+) -> Named<Class> {
+    let (entries, complete) = entries(raw, "a class", report);
+    let sold: BTreeSet<&str> =
+        plans.values().flat_map(|plan| plan.features.iter().map(|feature| &**feature)).collect();
+    let mut classes = Named::new(complete);
+    let mut prefixes: HashMap<&str, Mark> = HashMap::new();
+    for (mark, entry) in entries {
+        let class_name = name(&entry.name, mark, "name", report);
+        let prefix = prefix(&entry.prefix, &mut prefixes, report);
+        let shown = class_name.map_or("", |(_, name)| name);
+        let feature = feature(entry, shown, &sold, plans.is_complete(), report);
+        bounds(entry, models, report);
+        let Some(name) = class_name else {
+            classes.skip();
+            continue;
+        };
+        if entry.price == Field::Absent {
+            report.warn(format!("Class {} has no price: its requests are free.", name.1));
+        }
+        let class = Class {
+            name: name.1.into(),
+            prefix: prefix.map(Into::into),
+            price: entry.price.value().map_or(Money::ZERO, |price| price.0),
+            feature: feature.map(Into::into),
+            cached: entry.cache.value().is_some(),
+        };
+        classes.add("a class", name, class, report);
+    }
+    classes
+}
+
+/// The prefix: one or more segments of a path, none of them `v1`, which begins
+/// the provider's own path.
+fn prefix<'a>(
+    field: &'a Field<String>,
+    taken: &mut HashMap<&'a str, Mark>,
+    report: &mut Report,
+) -> Option<&'a str> {
+    let (mark, prefix) = field.placed()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+    let path = prefix.strip_prefix('/');
+    if !path.is_some_and(|path| path.len() <= 128 && path.split('/').all(segment)) {
+        let message = "a prefix is a path such as /documentation: letters, digits, `-`, `.`, \
+                       `_` and `~` after each `/`";
+        report.error(mark, message);
+        return None;
+    }
+    if prefix.split('/').any(|part| part == "v1") {
+        report.error(mark, "a prefix does not contain /v1, which follows it");
+        return None;
+    }
+    if let Some(first) = taken.insert(prefix, mark) {
+        report.error(mark, format!("this prefix is already taken on line {}", first.line));
+        return None;
+    }
+    Some(prefix)
+}
+
+/// The feature. A default that no plan sells is off.
+fn feature<'a>(
+    entry: &'a RawClass,
+    class: &str,
+    sold: &BTreeSet<&str>,
+    complete: bool,
+    report: &mut Report,
+) -> Option<&'a str> {
+    let (mark, feature) = entry.feature.placed()?;
+    let feature = feature.as_str();
+    if sold.contains(feature) || !complete {
+        return Some(feature);
+    }
+    if mark.is_default() {
+        report.warn(format!(
+            "The default class {class} needs no feature: no plan has its feature {feature}."
+        ));
+        return None;
+    }
+    if BUILT_IN.contains(&feature) {
+        report.warn(format!(
+            "Class {class} can be used by nobody: no plan has the feature {feature}."
+        ));
+    } else {
+        let known: BTreeSet<&str> = sold.iter().copied().chain(BUILT_IN).collect();
+        report.error(mark, undefined("feature", (mark, feature), known.into_iter()));
+    }
+    Some(feature)
+}
+
+/// What is checked and not in force yet.
+fn bounds(entry: &RawClass, models: &Named<Model>, report: &mut Report) {
+    whole(&entry.max_input_tokens, 1..=u32::MAX, report);
+    whole(&entry.max_output_tokens, 1..=u32::MAX, report);
+    if models.get("*").is_none() {
+        for (mark, model) in entry.models.value().into_iter().flatten().filter_map(Field::placed) {
+            models.refer("model", (mark, model), report);
+        }
+    }
+    let Some(cache) = entry.cache.value() else { return };
+    number(&cache.hit_rate_target, A_SHARE, report);
+    if cache.ttl.value().is_some() {
+        time(&cache.ttl, AT_LEAST_A_SECOND, report);
+    }
+    time(&cache.stale_if_error, Duration::ZERO..=LONGEST, report);
+    time(&cache.stale_while_revalidate, Duration::ZERO..=LONGEST, report);
+}

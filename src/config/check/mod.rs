@@ -1,0 +1,88 @@
+//! Raw structs → [`Config`]: names, references, ranges.
+//!
+//! A check that fails adds to the report and goes on with something harmless;
+//! the result is thrown away if the report has an error.
+
+mod classes;
+mod common;
+mod keys;
+mod models;
+mod plans;
+mod providers;
+mod sections;
+mod unused;
+
+use std::path::Path;
+use std::time::Duration;
+
+use self::common::{time, visible_secret};
+use super::raw::RawConfig;
+use super::report::Report;
+use super::substitute::Environment;
+use super::types::{Config, GlobalLimits};
+use crate::base::secret::Secret;
+
+/// Longest grace of a shutdown.
+const LONGEST_GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// Checks `raw`; what is wrong or doubtful goes into `report`.
+pub(super) fn check(
+    raw: &RawConfig,
+    source: &Path,
+    environment: &dyn Environment,
+    report: &mut Report,
+) -> Config {
+    let listen = sections::listen(&raw.listen, report);
+    let providers = providers::check(&raw.providers, report);
+    let models = models::check(&raw.models, &providers, report);
+    let plans = plans::check(&raw.plans, report);
+    let classes = classes::check(&raw.classes, &plans, &models, report);
+    plans::check_classes(&raw.plans, &classes, report);
+    let keys = keys::check(&raw.keys, &plans, report);
+    let limits = sections::limits(&raw.limits, report);
+    unused::check(raw, &providers, &models, report);
+    descriptors(&limits.global, environment, report);
+    let token = raw.admin.value().map(|admin| &admin.token);
+    let grace = raw.shutdown.value().map(|shutdown| &shutdown.grace);
+    Config {
+        source: source.to_path_buf(),
+        listen,
+        admin_token: token
+            .map_or_else(Secret::default, |token| visible_secret(token, "the admin token", report)),
+        store: sections::store(&raw.store, report),
+        providers: providers.into_values(),
+        models: models.into_values(),
+        classes: classes.into_values(),
+        plans: plans.into_values(),
+        limits,
+        routing: sections::routing(&raw.routing, report),
+        keys,
+        shutdown_grace: grace
+            .map_or(Duration::ZERO, |grace| time(grace, Duration::ZERO..=LONGEST_GRACE, report)),
+        log: sections::log(&raw.log, report),
+        log_text_hash: raw.privacy.value().is_none_or(|privacy| privacy.log_text_hash.or(true)),
+        not_in_force: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+/// Warns of limits that the process cannot reach.
+fn descriptors(limits: &GlobalLimits, environment: &dyn Environment, report: &mut Report) {
+    let Some(files) = environment.open_files() else { return };
+    let figures = [
+        ("connections", limits.connections),
+        ("requests", limits.requests),
+        ("concurrent", limits.concurrent),
+    ];
+    let above: Vec<_> = figures
+        .into_iter()
+        .filter(|(_, limit)| u64::from(*limit) > files)
+        .map(|(name, _)| format!("limits.global.{name}"))
+        .collect();
+    if !above.is_empty() {
+        let above = above.join(", ");
+        report.warn(format!(
+            "The process may open {files} files (`ulimit -n`), which is less than {above}."
+        ));
+    }
+}

@@ -1,0 +1,64 @@
+//! Which keys of the contract this build accepts and checks but does not act on.
+
+use super::tree::{Kind, Node};
+
+/// The keys, dotted; `[]` is every entry of a list.
+const NOT_IN_FORCE: [&str; 35] = [
+    "listen.trusted_proxies",
+    "listen.tls",
+    "store.redis",
+    "store.postgres",
+    "store.on_store_loss",
+    "providers[].n_max",
+    "providers[].probe",
+    "classes[].samples",
+    "classes[].coalesce",
+    "classes[].cache",
+    "classes[].models",
+    "classes[].max_input_tokens",
+    "classes[].max_output_tokens",
+    "classes[].template",
+    "classes[].rewrite",
+    "classes[].price_cached",
+    "classes[].tokens_price",
+    "plans[].tokens_per_minute",
+    "plans[].classes",
+    "plans[].budget",
+    "plans[].overage",
+    "plans[].retention",
+    "limits.ip.exempt",
+    "batching",
+    "opaque",
+    "routing.auto",
+    "routing.on_unsupported",
+    "economics",
+    "billing",
+    "privacy.retention",
+    "privacy.master_key",
+    "privacy.retired_keys",
+    "autoscale",
+    "slo",
+    "page",
+];
+
+/// Those of them that `file` sets to something.
+pub(super) fn not_in_force(file: &Node) -> Vec<String> {
+    NOT_IN_FORCE.iter().filter(|key| is_set(file, key)).map(|key| (*key).to_owned()).collect()
+}
+
+fn is_set(node: &Node, key: &str) -> bool {
+    let (step, rest) = match key.split_once('.') {
+        Some((step, rest)) => (step, Some(rest)),
+        None => (key, None),
+    };
+    let (step, every) = match step.strip_suffix("[]") {
+        Some(step) => (step, true),
+        None => (step, false),
+    };
+    let Some(value) = node.get(step) else { return false };
+    match (rest, &value.kind) {
+        (None, _) => !value.is_null(),
+        (Some(rest), Kind::List(items)) if every => items.iter().any(|item| is_set(item, rest)),
+        (Some(rest), _) => is_set(value, rest),
+    }
+}

@@ -1,0 +1,285 @@
+//! The lists: providers, models, classes, plans, keys.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::leaf::{Anything, Count, Number, Price, Time, Whole};
+use crate::config::field::Field;
+
+/// One provider.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Provider")]
+pub(crate) struct RawProvider {
+    /// Its name in targets, metrics and records.
+    #[schemars(required)]
+    pub(crate) name: Field<String>,
+    /// The protocol that it speaks. Left out: `openai`.
+    pub(crate) dialect: Field<RawDialect>,
+    /// Its base, such as `https://api.openai.com/v1`. Left out: the public
+    /// service of its dialect.
+    pub(crate) base_url: Field<String>,
+    /// The seller's key. Empty: the provider is off. Left out, beside a
+    /// `base_url`: the server needs none.
+    pub(crate) api_key: Field<String>,
+    /// Most samples that one call may ask for. Left out: 1.
+    pub(crate) n_max: Field<Whole>,
+    /// Whether it takes `stream_options.include_usage`. Left out: true.
+    pub(crate) stream_usage: Field<bool>,
+    /// Calls of Tollgate's own that show whether it is alive. Left out: none.
+    pub(crate) probe: Field<Anything>,
+    /// How long a sandbox waits before the first byte of its answer. Left out:
+    /// `0s`. For the sandbox alone.
+    pub(crate) latency: Field<Time>,
+}
+
+/// A provider's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Dialect")]
+pub(crate) enum RawDialect {
+    /// OpenAI's, or any server compatible with it.
+    Openai,
+    /// Anthropic's Messages.
+    Anthropic,
+    /// Google's Gemini.
+    Gemini,
+    /// The built-in provider. It answers any model by itself, only while no
+    /// other provider is on.
+    Sandbox,
+}
+
+/// One public model name.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Model")]
+pub(crate) struct RawModel {
+    /// The name that customers use; `*` is every name that no other entry has.
+    #[schemars(required)]
+    pub(crate) name: Field<String>,
+    /// How demanding it is. Left out: `expert`.
+    pub(crate) tier: Field<RawTier>,
+    /// Where it may run, by preference.
+    #[schemars(required)]
+    pub(crate) targets: Field<Vec<Field<RawTarget>>>,
+    /// What its provider charges. Left out: unpriced.
+    pub(crate) cost: Field<RawCost>,
+}
+
+/// How demanding a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Tier")]
+pub(crate) enum RawTier {
+    /// Small and cheap.
+    Simple,
+    /// Large.
+    Complex,
+    /// The best there is.
+    Expert,
+}
+
+/// One place where a model may run.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Target")]
+pub(crate) struct RawTarget {
+    /// The name of a provider.
+    #[schemars(required)]
+    pub(crate) provider: Field<String>,
+    /// The provider's own name of the model. Left out: the name that was asked
+    /// for.
+    pub(crate) model: Field<String>,
+    /// Share of requests among equal targets, at least 1. Left out: 1.
+    pub(crate) weight: Field<Whole>,
+}
+
+/// Prices in dollars per million tokens, with at most six decimals.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Cost")]
+pub(crate) struct RawCost {
+    /// Prompt tokens.
+    #[schemars(required)]
+    pub(crate) input: Field<Price>,
+    /// Prompt tokens that the provider had cached. Left out: as `input`.
+    pub(crate) cached_input: Field<Price>,
+    /// Answer tokens, reasoning included. Left out: 0, as for embeddings.
+    pub(crate) output: Field<Price>,
+}
+
+/// One request class.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Class")]
+pub(crate) struct RawClass {
+    /// Its name, in records the `endpoint`.
+    #[schemars(required)]
+    pub(crate) name: Field<String>,
+    /// The path before `/v1` that chooses it, such as `/documentation`. Left
+    /// out: the header `x-tollgate-class` or `metadata.class` chooses it.
+    pub(crate) prefix: Field<String>,
+    /// What one request costs the customer, in dollars. Left out: 0.
+    pub(crate) price: Field<Price>,
+    /// The feature that the plan must have. Left out: none.
+    pub(crate) feature: Field<String>,
+    /// Whether equal requests may share one sample. Left out: `shared`.
+    pub(crate) samples: Field<RawSamples>,
+    /// Whether equal requests that run at once become one. Left out: true.
+    pub(crate) coalesce: Field<bool>,
+    /// How answers are cached. Left out: not at all.
+    pub(crate) cache: Field<RawCache>,
+    /// The models that it may use. Left out: all.
+    pub(crate) models: Field<Vec<Field<String>>>,
+    /// Most prompt tokens. Left out: no limit.
+    pub(crate) max_input_tokens: Field<Whole>,
+    /// Most answer tokens. Left out: no limit.
+    pub(crate) max_output_tokens: Field<Whole>,
+    /// A text put before every prompt.
+    pub(crate) template: Field<String>,
+    /// Changes to the request's fields.
+    pub(crate) rewrite: Field<RawRewrite>,
+    /// Price of a request answered from the cache. Left out: `price`.
+    pub(crate) price_cached: Field<Price>,
+    /// Prices by tokens instead of by request.
+    pub(crate) tokens_price: Field<Anything>,
+}
+
+/// Whether a caller accepts another's sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Samples")]
+pub(crate) enum RawSamples {
+    /// One sample may answer several.
+    Shared,
+    /// Every caller gets a sample of its own.
+    Distinct,
+}
+
+/// How a class is cached.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Cache")]
+pub(crate) struct RawCache {
+    /// How long an answer is fresh.
+    pub(crate) ttl: Field<Time>,
+    /// The share of requests that the cache should answer, 0 to 1.
+    pub(crate) hit_rate_target: Field<Number>,
+    /// Who may get an answer: the account that made it, or all. Left out:
+    /// `account`.
+    pub(crate) scope: Field<RawScope>,
+    /// Which answers are kept. Left out: `always`.
+    pub(crate) when: Field<RawWhen>,
+    /// How long after its time an answer may stand in for a failing provider.
+    /// Left out: `0s`.
+    pub(crate) stale_if_error: Field<Time>,
+    /// How long after its time an answer may be given while a new one is made.
+    /// Left out: `0s`.
+    pub(crate) stale_while_revalidate: Field<Time>,
+    /// Whether a call runs to its end when its last caller has left. Left out:
+    /// false.
+    pub(crate) finish: Field<bool>,
+}
+
+/// Who may get a cached answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Scope")]
+pub(crate) enum RawScope {
+    /// The account whose request made it.
+    Account,
+    /// Every account.
+    Shared,
+}
+
+/// Which answers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "When")]
+pub(crate) enum RawWhen {
+    /// All of them.
+    Always,
+}
+
+/// Changes to the fields of a request's body.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Rewrite")]
+pub(crate) struct RawRewrite {
+    /// Fields that are set whatever the client sends.
+    pub(crate) set: Field<BTreeMap<String, Anything>>,
+    /// Fields that are set where the client sends none.
+    pub(crate) default: Field<BTreeMap<String, Anything>>,
+    /// Numbers that are lowered to this.
+    pub(crate) cap: Field<BTreeMap<String, Field<Number>>>,
+    /// Fields that are taken out.
+    pub(crate) remove: Field<Vec<Field<String>>>,
+}
+
+/// One plan.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Plan")]
+pub(crate) struct RawPlan {
+    /// Its name.
+    #[schemars(required)]
+    pub(crate) name: Field<String>,
+    /// The plan that it extends: its lists are added to, its single values are
+    /// replaced by those given here.
+    pub(crate) extends: Field<String>,
+    /// How it is billed. Left out: `metered`.
+    pub(crate) billing: Field<RawBilling>,
+    /// Fee per month in dollars. Left out: 0.
+    pub(crate) monthly_price: Field<Price>,
+    /// Requests per month. Left out: `unlimited`.
+    pub(crate) requests_per_month: Field<Count>,
+    /// Requests in any 60 s. Left out: as in `limits.user`.
+    pub(crate) requests_per_minute: Field<Count>,
+    /// Requests in any 3,600 s. Left out: as in `limits.user`.
+    pub(crate) requests_per_hour: Field<Count>,
+    /// Requests in any 86,400 s. Left out: as in `limits.user`.
+    pub(crate) requests_per_day: Field<Count>,
+    /// Tokens in any 60 s. Left out: `unlimited`.
+    pub(crate) tokens_per_minute: Field<Count>,
+    /// Requests at once. Left out: as in `limits.user`.
+    pub(crate) concurrent: Field<Count>,
+    /// What the plan may do.
+    pub(crate) features: Field<Vec<Field<String>>>,
+    /// The classes that it may use. Left out: all.
+    pub(crate) classes: Field<Vec<Field<String>>>,
+    /// Most that an account may spend in a month, in dollars.
+    pub(crate) budget: Field<Price>,
+    /// What happens beyond the quota.
+    pub(crate) overage: Field<Anything>,
+    /// How long personal data is kept. Left out: as in `privacy`.
+    pub(crate) retention: Field<Time>,
+}
+
+/// How a plan is billed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Billing")]
+pub(crate) enum RawBilling {
+    /// The fee plus the price of every request.
+    Metered,
+    /// No price within the quota.
+    Included,
+}
+
+/// An account and its key.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Key")]
+pub(crate) struct RawAccountKey {
+    /// The account's id.
+    #[schemars(required)]
+    pub(crate) account: Field<String>,
+    /// The account's plan.
+    #[schemars(required)]
+    pub(crate) plan: Field<String>,
+    /// The key, 8 to 256 visible ASCII characters. Empty or left out: a new one
+    /// at each start, printed once.
+    pub(crate) key: Field<String>,
+}

@@ -1,0 +1,76 @@
+//! What may be written: one struct a section, one field a key of the contract.
+//!
+//! Every key may be left out. The doc comments are the descriptions in the JSON
+//! Schema; defaults stand in `defaults.yaml`, except those of list entries,
+//! which their descriptions name.
+
+mod catalog;
+mod leaf;
+mod sections;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::field::Field;
+
+pub(super) use catalog::{
+    RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawProvider,
+    RawTarget, RawTier,
+};
+pub(super) use leaf::{Count, Number, Price, Size, Time, Whole};
+pub(super) use sections::{
+    RawAdmin, RawAutoscale, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices,
+    RawIpLimits, RawLimits, RawListen, RawLog, RawLogFormat, RawOpaque, RawPage, RawPrivacy,
+    RawRouting, RawShutdown, RawSlo, RawStore, RawThresholds, RawUserLimits,
+};
+
+/// Tollgate's configuration.
+///
+/// Every key has a default and may be left out; a list replaces the default
+/// list whole. `${VAR}`, `${VAR:-default}`, `file:PATH` and `credential:NAME` in
+/// values are filled in after parsing; `$$` is a dollar sign.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Tollgate")]
+pub(super) struct RawConfig {
+    /// Where the process listens, and how it reads.
+    pub(super) listen: Field<RawListen>,
+    /// The operators' side.
+    pub(super) admin: Field<RawAdmin>,
+    /// Where records are kept.
+    pub(super) store: Field<RawStore>,
+    /// Where requests are answered.
+    pub(super) providers: Field<Vec<Field<RawProvider>>>,
+    /// The public model names.
+    pub(super) models: Field<Vec<Field<RawModel>>>,
+    /// The request classes. A class `default` is added where none is given.
+    pub(super) classes: Field<Vec<Field<RawClass>>>,
+    /// The plans that are sold.
+    pub(super) plans: Field<Vec<Field<RawPlan>>>,
+    /// Limits that hold whatever the plan.
+    pub(super) limits: Field<RawLimits>,
+    /// Sharing provider calls.
+    pub(super) batching: Field<RawBatching>,
+    /// The lane for endpoints that Tollgate does not understand.
+    pub(super) opaque: Field<RawOpaque>,
+    /// How requests find their provider.
+    pub(super) routing: Field<RawRouting>,
+    /// Accounts and keys given here.
+    pub(super) keys: Field<Vec<Field<RawAccountKey>>>,
+    /// Costs beside the providers', for the reports.
+    pub(super) economics: Field<RawEconomics>,
+    /// Invoices.
+    pub(super) billing: Field<RawInvoices>,
+    /// What is kept about people, and how long.
+    pub(super) privacy: Field<RawPrivacy>,
+    /// How many instances run.
+    pub(super) autoscale: Field<RawAutoscale>,
+    /// Service objectives.
+    pub(super) slo: Field<RawSlo>,
+    /// The live page.
+    pub(super) page: Field<RawPage>,
+    /// The end of the process.
+    pub(super) shutdown: Field<RawShutdown>,
+    /// Log lines.
+    pub(super) log: Field<RawLog>,
+}

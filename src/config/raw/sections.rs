@@ -1,0 +1,404 @@
+//! The sections that are no lists.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::leaf::{Address, Anything, Count, Network, Number, Price, Size, Time, Whole};
+use crate::config::field::Field;
+
+/// Addresses, and the limits of reading.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Listen")]
+pub(crate) struct RawListen {
+    /// Clients' address.
+    pub(crate) proxy: Field<Address>,
+    /// Operators' address.
+    pub(crate) admin: Field<Address>,
+    /// An address of its own for `/metrics`.
+    pub(crate) metrics: Field<Address>,
+    /// Proxies whose word about the client's address is taken.
+    pub(crate) trusted_proxies: Field<Vec<Field<Network>>>,
+    /// Certificate and key for HTTPS.
+    pub(crate) tls: Field<RawTls>,
+    /// Largest body of an understood request. 1 MB is 1,024 × 1,024 bytes.
+    pub(crate) body_limit: Field<Size>,
+    /// Longest time from the first byte of a header to its end.
+    pub(crate) header_timeout: Field<Time>,
+    /// Slowest body, per second, enforced after 10 s.
+    pub(crate) min_body_rate: Field<Size>,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Tls")]
+pub(crate) struct RawTls {
+    /// Path of the certificate chain, PEM.
+    #[schemars(required)]
+    pub(crate) cert: Field<String>,
+    /// Path of the key, PEM.
+    #[schemars(required)]
+    pub(crate) key: Field<String>,
+}
+
+/// The operators' side.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Admin")]
+pub(crate) struct RawAdmin {
+    /// The admin token, 8 to 256 visible ASCII characters. Empty: made at the
+    /// first start and kept in the data directory.
+    pub(crate) token: Field<String>,
+}
+
+/// Where records are kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Store")]
+pub(crate) struct RawStore {
+    /// The data directory.
+    pub(crate) path: Field<String>,
+    /// When an answer may leave: once its record survives the end of the
+    /// process, or a power loss.
+    pub(crate) durability: Field<RawDurability>,
+    /// URL of a Redis for shared limits and cache.
+    pub(crate) redis: Field<String>,
+    /// URL of a PostgreSQL for accounts, usage and invoices.
+    pub(crate) postgres: Field<String>,
+    /// What holds while a shared store is away: local limits, or refusals.
+    pub(crate) on_store_loss: Field<RawStoreLoss>,
+}
+
+/// When a record counts as kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Durability")]
+pub(crate) enum RawDurability {
+    /// Once the kernel has it.
+    Process,
+    /// Once the disk has it.
+    Power,
+}
+
+/// What holds while a shared store is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "StoreLoss")]
+pub(crate) enum RawStoreLoss {
+    /// Limits of this instance alone.
+    Local,
+    /// No request is admitted.
+    Refuse,
+}
+
+/// Limits that hold whatever the plan.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Limits")]
+pub(crate) struct RawLimits {
+    /// For an account; a plan's own figure replaces these.
+    pub(crate) user: Field<RawUserLimits>,
+    /// For a client address.
+    pub(crate) ip: Field<RawIpLimits>,
+    /// For the process.
+    pub(crate) global: Field<RawGlobalLimits>,
+}
+
+/// Limits of an account.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "UserLimits")]
+pub(crate) struct RawUserLimits {
+    /// Requests in any 60 s.
+    pub(crate) per_minute: Field<Count>,
+    /// Requests in any 3,600 s.
+    pub(crate) per_hour: Field<Count>,
+    /// Requests in any 86,400 s.
+    pub(crate) per_day: Field<Count>,
+    /// Requests at once.
+    pub(crate) concurrent: Field<Count>,
+}
+
+/// Limits of a client address.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "IpLimits")]
+pub(crate) struct RawIpLimits {
+    /// Requests in any 60 s.
+    pub(crate) per_minute: Field<Count>,
+    /// Requests in any 3,600 s.
+    pub(crate) per_hour: Field<Count>,
+    /// Requests at once.
+    pub(crate) concurrent: Field<Count>,
+    /// Open connections.
+    pub(crate) connections: Field<Count>,
+    /// Unknown keys in any 60 s; beyond that only unknown keys are refused.
+    pub(crate) failed_keys_per_minute: Field<Count>,
+    /// Addresses and networks to which none of this applies.
+    pub(crate) exempt: Field<Vec<Field<Network>>>,
+}
+
+/// Limits of the process.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "GlobalLimits")]
+pub(crate) struct RawGlobalLimits {
+    /// Open client connections.
+    pub(crate) connections: Field<Count>,
+    /// Requests at once.
+    pub(crate) requests: Field<Count>,
+    /// Provider requests at once.
+    pub(crate) concurrent: Field<Count>,
+    /// Requests that may wait for a provider slot; 0 is none.
+    pub(crate) queue: Field<Count>,
+    /// Longest wait for a provider slot.
+    pub(crate) queue_timeout: Field<Time>,
+}
+
+/// Sharing provider calls.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Batching")]
+pub(crate) struct RawBatching {
+    /// How long requests that want samples of their own wait for each other.
+    pub(crate) window: Field<Time>,
+    /// Whether equal requests that run at once become one call.
+    pub(crate) coalesce: Field<bool>,
+    /// Whether requests for samples of one prompt become one call.
+    pub(crate) samples: Field<bool>,
+    /// Whether embeddings are grouped into one call.
+    pub(crate) embeddings: Field<bool>,
+}
+
+/// Endpoints that Tollgate does not understand.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Opaque")]
+pub(crate) struct RawOpaque {
+    /// The provider that answers them.
+    pub(crate) provider: Field<String>,
+    /// Whether what an account made is kept from others; `off` is for a single
+    /// tenant.
+    pub(crate) ownership: Field<RawOwnership>,
+    /// What happens to paths that are not known at all.
+    pub(crate) unknown: Field<RawUnknown>,
+    /// Price of a request in dollars.
+    pub(crate) price: Field<Price>,
+}
+
+/// Whether what an account made is kept from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Ownership")]
+pub(crate) enum RawOwnership {
+    /// Others get a 404.
+    Enforce,
+    /// Nothing is checked.
+    Off,
+}
+
+/// What happens to unknown paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Unknown")]
+pub(crate) enum RawUnknown {
+    /// They are refused.
+    Deny,
+    /// They are passed on.
+    Allow,
+}
+
+/// How requests find their provider, and how long it may take.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Routing")]
+pub(crate) struct RawRouting {
+    /// The models behind `model: auto`.
+    pub(crate) auto: Field<RawAutoRoute>,
+    /// Retries after the first attempt, at most 10.
+    pub(crate) retries: Field<Whole>,
+    /// Time-out of connecting, TLS included.
+    pub(crate) connect_timeout: Field<Time>,
+    /// Time-out of a whole request that is not streamed.
+    pub(crate) timeout: Field<Time>,
+    /// Time-out from the request sent to the first byte of the answer.
+    pub(crate) first_byte_timeout: Field<Time>,
+    /// Time-out between two reads of a streamed answer.
+    pub(crate) chunk_timeout: Field<Time>,
+    /// What happens to a field that the provider's dialect cannot say.
+    pub(crate) on_unsupported: Field<RawUnsupported>,
+}
+
+/// The models behind `model: auto`, by tier.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "AutoRoute")]
+pub(crate) struct RawAutoRoute {
+    /// For simple prompts.
+    pub(crate) simple: Field<String>,
+    /// For complex prompts.
+    pub(crate) complex: Field<String>,
+    /// For the hardest prompts.
+    pub(crate) expert: Field<String>,
+}
+
+/// What happens to a field that cannot be translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Unsupported")]
+pub(crate) enum RawUnsupported {
+    /// The request is refused.
+    Refuse,
+}
+
+/// Costs beside the providers', for the reports.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Economics")]
+pub(crate) struct RawEconomics {
+    /// Infrastructure, dollars a month.
+    pub(crate) infrastructure_monthly: Field<Price>,
+    /// Winning customers, dollars a month.
+    pub(crate) acquisition_monthly: Field<Price>,
+    /// Figures that the reports show beside the actual ones.
+    pub(crate) targets: Field<BTreeMap<String, Anything>>,
+}
+
+/// Invoices.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Invoices")]
+pub(crate) struct RawInvoices {
+    /// The time zone in which months begin, by its IANA name.
+    pub(crate) timezone: Field<String>,
+    /// The currency, three capital letters.
+    pub(crate) currency: Field<String>,
+    /// Tax on invoices.
+    pub(crate) tax: Field<BTreeMap<String, Anything>>,
+    /// A Stripe account to push to.
+    pub(crate) stripe: Field<BTreeMap<String, Anything>>,
+    /// Addresses that are told of invoices.
+    pub(crate) webhooks: Field<Vec<Anything>>,
+}
+
+/// What is kept about people, and how long.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Privacy")]
+pub(crate) struct RawPrivacy {
+    /// How long personal data is kept.
+    pub(crate) retention: Field<Time>,
+    /// The key that wraps the accounts' keys. Left out: made at the first start
+    /// in the data directory.
+    pub(crate) master_key: Field<String>,
+    /// Earlier master keys, for reading.
+    pub(crate) retired_keys: Field<Vec<Field<String>>>,
+    /// Whether logs may hold texts as a keyed hash.
+    pub(crate) log_text_hash: Field<bool>,
+}
+
+/// How many instances run.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Autoscale")]
+pub(crate) struct RawAutoscale {
+    /// Fewest instances.
+    pub(crate) min: Field<Whole>,
+    /// Most instances.
+    pub(crate) max: Field<Whole>,
+    /// One more, if any of these is exceeded.
+    pub(crate) up: Field<RawThresholds>,
+    /// One fewer, if all are below these.
+    pub(crate) down: Field<RawThresholds>,
+    /// Shortest time between two steps.
+    pub(crate) cooldown: Field<Time>,
+    /// Who carries a step out.
+    pub(crate) executor: Field<RawExecutor>,
+}
+
+/// Thresholds of one direction.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "ScaleStep")]
+pub(crate) struct RawThresholds {
+    /// Processor, percent.
+    pub(crate) cpu: Field<Number>,
+    /// Memory, percent.
+    pub(crate) memory: Field<Number>,
+    /// Requests in the queue.
+    pub(crate) queue: Field<Whole>,
+}
+
+/// Who carries a scaling step out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Executor")]
+pub(crate) enum RawExecutor {
+    /// Nobody: the decision is shown only.
+    None,
+    /// systemd template units.
+    Systemd,
+    /// A command.
+    Command,
+    /// A webhook.
+    Webhook,
+}
+
+/// Service objectives.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Slo")]
+pub(crate) struct RawSlo {
+    /// Share of time, 0 to 1.
+    pub(crate) availability: Field<Number>,
+    /// Share of answers, 0 to 1.
+    pub(crate) error_rate: Field<Number>,
+    /// Mean response time.
+    pub(crate) latency_avg: Field<Time>,
+    /// Share of requests, 0 to 1.
+    pub(crate) cache_hit_rate: Field<Number>,
+}
+
+/// The live page.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Page")]
+pub(crate) struct RawPage {
+    /// Time between two updates.
+    pub(crate) interval: Field<Time>,
+}
+
+/// The end of the process.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Shutdown")]
+pub(crate) struct RawShutdown {
+    /// How long running requests may take to end.
+    pub(crate) grace: Field<Time>,
+}
+
+/// Log lines.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Log")]
+pub(crate) struct RawLog {
+    /// For people, or one JSON object a line.
+    pub(crate) format: Field<RawLogFormat>,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as
+    /// `info,tollgate=debug`.
+    pub(crate) level: Field<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "LogFormat")]
+pub(crate) enum RawLogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,123 @@
+//! What right files mean.
+
+use std::time::Duration;
+
+use super::config;
+use crate::config::{Billing, Dialect, Errors, LogFormat, load};
+
+#[test]
+fn plans_extend_others_in_any_order() {
+    let config = config(
+        "plans:
+  - { name: big, extends: mid, features: [c], concurrent: 9 }
+  - { name: mid, extends: small, monthly_price: 5.5, features: [b, a] }
+  - { name: small, billing: included, requests_per_month: 10, requests_per_hour: unlimited, features: [a] }
+keys: [{ account: x, plan: big }]
+",
+    );
+    let big = &config.keys[0].plan;
+    assert_eq!(big.billing, Billing::Included);
+    assert_eq!(big.monthly_price.to_string(), "5.5");
+    assert_eq!(big.requests_per_month, Some(10));
+    assert_eq!(big.requests_per_hour, Some(u32::MAX));
+    assert_eq!((big.requests_per_minute, big.concurrent), (None, Some(9)));
+    let features: Vec<_> = big.features.iter().map(|it| &**it).collect();
+    assert_eq!(features, ["a", "b", "c"]);
+}
+
+/// Covers E4.
+#[test]
+fn a_base_url_is_taken_apart() {
+    let url = |url: &str| {
+        let text = format!("providers: [{{ name: p, base_url: \"{url}\" }}]");
+        let base = config(&text).providers[0].base_url.clone().expect("it has a base");
+        (base.tls, base.host.to_string(), base.port, base.path.to_string())
+    };
+    assert_eq!(url("https://a.example/v1"), (true, "a.example".into(), 443, "/v1".into()));
+    assert_eq!(url("http://a.example/"), (false, "a.example".into(), 80, String::new()));
+    assert_eq!(url("http://[::1]:8000/x/v1/"), (false, "::1".into(), 8000, "/x/v1".into()));
+}
+
+#[test]
+fn a_provider_without_the_key_api_key_needs_none() {
+    let providers = config(
+        "providers:
+  - { name: ollama, base_url: http://127.0.0.1:11434/v1 }
+  - { name: empty, base_url: http://127.0.0.1:1/v1, api_key: \"\" }
+  - { name: null, base_url: http://127.0.0.1:1/v1, api_key: }
+  - { name: unset, base_url: http://127.0.0.1:1/v1, api_key: \"${NONE:-}\" }
+  - { name: public }
+  - { name: claude, dialect: anthropic, api_key: some-key }
+",
+    )
+    .providers;
+    let off: Vec<_> = providers.iter().map(|it| it.off.as_deref()).collect();
+    let no_key = Some("no api_key");
+    assert_eq!(off, [None, no_key, no_key, no_key, no_key, Some("dialect not in force yet")]);
+    assert_eq!(providers[0].dialect, Dialect::OpenAi);
+    assert!(providers[0].stream_usage);
+}
+
+#[test]
+fn a_key_over_plain_http_to_another_machine_is_a_warning() {
+    let warned = |host: &str| {
+        let text = format!(
+            "providers: [{{ name: openai, base_url: \"http://{host}/v1\", api_key: secret-key }},
+             {{ name: anthropic }}]"
+        );
+        config(&text).warnings
+    };
+    assert_eq!(warned("gpu.example").len(), 1, "{:?}", warned("gpu.example"));
+    assert!(warned("127.0.0.1:9").is_empty() && warned("[::1]").is_empty());
+}
+
+#[test]
+fn texts_may_look_like_numbers() {
+    let config =
+        config("keys: [{ account: 7, plan: pro, key: 12345678 }]\nadmin: { token: 1e345678 }");
+    assert_eq!(&*config.keys[0].account, "7");
+    assert_eq!(config.keys[0].key.expose(), "12345678");
+    assert_eq!(config.admin_token.expose(), "1e345678");
+}
+
+#[test]
+fn sandbox_latency_and_log_are_read() {
+    let config = config(
+        "providers: [{ name: s, dialect: sandbox, latency: 20ms }]\nlog: { format: json, level: warn }",
+    );
+    assert_eq!(config.providers[0].latency, Duration::from_millis(20));
+    assert_eq!((config.log.format, &*config.log.level), (LogFormat::Json, "warn"));
+}
+
+#[test]
+fn a_feature_that_no_plan_has_is_a_warning() {
+    let config = config(
+        "plans: [{ name: pro, features: [mine] }]
+classes: [{ name: a, price: 1, feature: custom_models }, { name: default, price: 1, feature: mine }]
+",
+    );
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("Class a can be used by nobody"), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_error() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("none.yaml");
+    let only = |errors: Errors| {
+        assert_eq!(errors.iter().count(), 1, "{errors}");
+        errors.to_string()
+    };
+    assert!(
+        only(load(&missing).expect_err("it is missing")).contains("none.yaml:1:1: cannot read")
+    );
+    let binary = directory.path().join("binary.yaml");
+    std::fs::write(&binary, b"\xff\xfe").expect("written");
+    assert!(only(load(&binary).expect_err("it is no text")).contains("not UTF-8"));
+    let large = directory.path().join("large.yaml");
+    std::fs::write(&large, " ".repeat(1024 * 1024 + 1)).expect("written");
+    assert!(only(load(&large).expect_err("it is too large")).contains("larger than 1024 KB"));
+    let right = directory.path().join("right.yaml");
+    std::fs::write(&right, "log: { level: warn }").expect("written");
+    assert_eq!(load(&right).expect("it is right").log.level, "warn");
+}

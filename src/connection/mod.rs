@@ -1,0 +1,110 @@
+//! One client connection: counted, timed, and closed so that the client can
+//! read its last answer.
+//!
+//! This is a `ServerApp` of pingora-core, not an `HttpServerApp`: the scope of
+//! the connection is needed for its cap, and the first bytes of each request
+//! are read here, so that the wait between requests and the time for a header
+//! are two different clocks.
+
+mod lingering;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
+use pingora_core::server::ShutdownWatch;
+use tokio::io::AsyncReadExt;
+
+use crate::base::slots::Slots;
+
+pub(crate) use lingering::close_lingering;
+
+/// How long a connection may idle between two requests.
+const IDLE: Duration = Duration::from_secs(75);
+/// How long an idle connection still takes a request once shutdown has begun:
+/// a client that was about to reuse it gets an answer instead of a reset.
+const LAST_CALL: Duration = Duration::from_millis(1_500);
+/// First read of a request: a header and a small body in one piece.
+const FIRST_READ: usize = 4_096;
+
+/// What serves the requests of a connection.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Serves one request whose first bytes are there; gives the connection
+    /// back if it can take another.
+    async fn handle(
+        &self,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusableHttpStream>;
+}
+
+/// The connections of one listener.
+pub struct Connections<H> {
+    handler: H,
+    open: Arc<Slots>,
+}
+
+impl<H> Connections<H> {
+    /// Serves connections with `handler`, at most as many as `open` has slots.
+    pub fn new(handler: H, open: Arc<Slots>) -> Self {
+        Self { handler, open }
+    }
+}
+
+#[async_trait]
+impl<H: Handler> ServerApp for Connections<H> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        // Over the cap a connection is closed unread.
+        let _open = self.open.try_acquire()?;
+        let (mut stream, mut begun) = (stream, None);
+        loop {
+            let session = next_request(stream, begun, shutdown).await?;
+            (stream, begun) = self.handler.handle(session, shutdown).await?.into_parts();
+        }
+    }
+}
+
+/// Waits for the first bytes of a request, unless the client has sent some
+/// already. `None` if the client left, idled too long, or the process is
+/// stopping.
+async fn next_request(
+    mut stream: Stream,
+    begun: Option<BytesMut>,
+    shutdown: &ShutdownWatch,
+) -> Option<ServerSession> {
+    let first = match begun {
+        Some(begun) => begun,
+        None => {
+            let mut first = BytesMut::with_capacity(FIRST_READ);
+            let read = tokio::select! {
+                biased;
+                read = tokio::time::timeout(IDLE, stream.read_buf(&mut first)) => read.ok()?,
+                () = last_call(shutdown.clone()) => return None,
+            };
+            if !matches!(read, Ok(count) if count > 0) {
+                return None;
+            }
+            first
+        }
+    };
+    let mut session = ServerSession::new_http1(stream);
+    session.set_pipelining_enabled(true);
+    session.set_pipelined_prefix(first);
+    Some(session)
+}
+
+/// Resolves a little after shutdown has begun.
+async fn last_call(mut shutdown: ShutdownWatch) {
+    // A closed channel means that the server is gone: the same.
+    drop(shutdown.wait_for(|stopping| *stopping).await);
+    tokio::time::sleep(LAST_CALL).await;
+}

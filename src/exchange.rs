@@ -1,0 +1,119 @@
+//! One request and its answer: the vocabulary that stages share.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, request};
+
+use crate::base::clock::Timestamp;
+use crate::base::id::RecordId;
+use crate::config::Class;
+
+/// The client's side of one request, whatever the HTTP version.
+///
+/// `gateway` implements it on Pingora's session; stages see only this.
+pub trait Client: Send {
+    /// The request's head.
+    fn head(&self) -> &request::Parts;
+
+    /// The address that the request came from.
+    fn address(&self) -> Option<IpAddr>;
+
+    /// The next piece of the request's body, `None` at its end. Answers
+    /// `expect: 100-continue` before the first read.
+    fn read(&mut self) -> impl Future<Output = Result<Option<Bytes>, ReadError>> + Send;
+
+    /// Resolves when the client has left. To be raced against the provider.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Sends a whole answer in as few writes as possible.
+    fn send_whole(
+        &mut self,
+        head: AnswerHead,
+        body: Bytes,
+    ) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Begins an answer whose length is not known.
+    fn send_head(&mut self, head: AnswerHead) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Sends a piece of it at once.
+    fn send(&mut self, piece: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Ends it properly.
+    fn finish(&mut self) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Whether the head of an answer has been sent.
+    fn has_answered(&self) -> bool;
+}
+
+/// The head of an answer; the gateway adds what HTTP itself needs.
+#[derive(Debug)]
+pub struct AnswerHead {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers without framing.
+    pub headers: HeaderMap,
+}
+
+/// The client is not there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client has left")]
+pub struct Gone;
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Nothing came for too long.
+    #[error("the body came too slowly")]
+    Slow,
+    /// It ended before its length, or its chunks are malformed.
+    #[error("the body is cut or malformed")]
+    Broken,
+}
+
+/// How an exchange with a client ended, for the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The answer was handed over whole.
+    Complete,
+    /// The answer broke off: the connection must not look complete.
+    Cut,
+}
+
+/// What is known of a request before anything is decided, and what the answer's
+/// headers say whatever the decision.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The identifier of its record.
+    pub id: RecordId,
+    /// `x-request-id` of the answer: the client's own where it is sane.
+    pub request_id: Arc<str>,
+    /// When the head had been read, on the wall clock.
+    pub received: Timestamp,
+    /// The same moment on the monotonic clock.
+    pub started: Duration,
+    /// Time spent waiting for the client's body or for a provider so far.
+    pub waited: Duration,
+    /// The class, once chosen.
+    pub class: Option<Arc<Class>>,
+    /// The plan's name, once the caller is known.
+    pub plan: Option<Arc<str>>,
+    /// Whether a bill was opened, which then counts the request.
+    pub billed: bool,
+    /// The window with the fewest requests remaining, once admitted.
+    pub standing: Option<RateStanding>,
+}
+
+/// Where a caller stands in one window, for `x-ratelimit-*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateStanding {
+    /// Requests that the window holds.
+    pub limit: u32,
+    /// Requests left.
+    pub remaining: u32,
+    /// Until the window is whole again.
+    pub reset: Duration,
+}

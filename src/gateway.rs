@@ -1,0 +1,281 @@
+//! The request loop on Pingora: reads a head, lets `pipeline` serve it, and
+//! decides what becomes of the connection. No policy lives here.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::{HeaderValue, Version, request};
+use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
+use pingora_core::server::ShutdownWatch;
+use pingora_http::ResponseHeader;
+
+use crate::app::App;
+use crate::connection::{Handler, close_lingering};
+use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone, ReadError};
+use crate::refusal::{Code, Refusal};
+use crate::{pipeline, respond};
+
+/// Largest header block, in bytes.
+const HEADER_BLOCK: usize = 32 * 1024;
+/// Longest wait for the next piece of a body, and for a client that does not
+/// read its answer.
+const STALL: Duration = Duration::from_secs(15);
+/// Longest that one write to a client may take.
+const WRITE: Duration = Duration::from_secs(60);
+/// A refused body up to this size that has come already is read, so that the
+/// connection can be kept.
+const DRAIN_BYTES: u64 = 64 * 1024;
+/// How long the rest of it is waited for.
+const DRAIN_TIME: Duration = Duration::from_millis(20);
+
+/// Serves requests with the application.
+pub struct Gateway {
+    app: Arc<App>,
+}
+
+impl Gateway {
+    /// A gateway to `app`.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+}
+
+#[async_trait]
+impl Handler for Gateway {
+    async fn handle(
+        &self,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusableHttpStream> {
+        session.set_read_timeout(Some(STALL));
+        session.set_write_timeout(Some(WRITE));
+        let head = tokio::time::timeout(self.app.header_timeout(), session.read_request()).await;
+        let mut client = DownstreamClient { session, answered: false, continued: false };
+        let refusal = match head {
+            Ok(Ok(true)) => match police(&client.session) {
+                Ok(()) => return self.serve(client, shutdown).await,
+                Err(refusal) => refusal,
+            },
+            Ok(Ok(false)) => return None,
+            Ok(Err(error)) => malformed_head(&error),
+            Err(_) => Refusal::new(
+                Code::RequestTimeout,
+                "The request's header did not arrive in time.",
+            ),
+        };
+        let exchange = self.app.exchange(None);
+        respond::refuse(&self.app, &mut client, &exchange, &refusal).await.ok()?;
+        close_lingering(client.session).await;
+        None
+    }
+}
+
+impl Gateway {
+    /// Serves a request whose head has been read.
+    async fn serve(
+        &self,
+        mut client: DownstreamClient,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusableHttpStream> {
+        let mut exchange = self.app.exchange(client.head().headers.get("x-request-id"));
+        let served = AssertUnwindSafe(pipeline::serve(&self.app, &mut client, &mut exchange))
+            .catch_unwind()
+            .await;
+        let ending = match served {
+            Ok(Ok(ending)) => ending,
+            Ok(Err(refusal)) => self.refuse(&mut client, &exchange, &refusal).await,
+            // The panic hook has logged where; its payload may hold anything.
+            Err(_) => {
+                let refusal = Refusal::new(Code::InternalError, "An internal error occurred.");
+                self.refuse(&mut client, &exchange, &refusal).await
+            }
+        };
+        if *shutdown.borrow() {
+            client.session.set_keepalive(None);
+        }
+        client.close(ending).await
+    }
+
+    /// Answers a refusal, or cuts an answer that has begun.
+    async fn refuse(
+        &self,
+        client: &mut DownstreamClient,
+        exchange: &Exchange,
+        refusal: &Refusal,
+    ) -> Ending {
+        if client.answered {
+            return Ending::Cut;
+        }
+        client.drain_small_body().await;
+        match respond::refuse(&self.app, client, exchange, refusal).await {
+            Ok(()) => Ending::Complete,
+            Err(Gone) => Ending::Cut,
+        }
+    }
+}
+
+/// What HTTP itself forbids and Pingora lets pass.
+fn police(session: &ServerSession) -> Result<(), Refusal> {
+    let head = session.req_header();
+    if session.to_h1_raw().len() > HEADER_BLOCK {
+        return Err(Refusal::new(
+            Code::HeadersTooLarge,
+            "The request's header is larger than 32 KB.",
+        ));
+    }
+    if head.version == Version::HTTP_11 && !head.headers.contains_key(http::header::HOST) {
+        return Err(Refusal::new(Code::BadRequest, "The request has no Host header."));
+    }
+    if head.method == http::Method::CONNECT || head.method == http::Method::TRACE {
+        return Err(Refusal::method_not_allowed("GET, POST"));
+    }
+    Ok(())
+}
+
+/// The refusal for a head that Pingora could not read. The error's own text
+/// quotes the request, so it goes nowhere.
+fn malformed_head(error: &pingora_core::Error) -> Refusal {
+    let text = error.to_string();
+    if text.contains("header larger than") || text.contains("TooManyHeaders") {
+        return Refusal::new(
+            Code::HeadersTooLarge,
+            "The request's header is larger than 32 KB or has more than 256 fields.",
+        );
+    }
+    Refusal::new(Code::BadRequest, "The request is not well-formed HTTP.")
+}
+
+/// A client on a Pingora session.
+struct DownstreamClient {
+    session: ServerSession,
+    answered: bool,
+    continued: bool,
+}
+
+impl DownstreamClient {
+    /// Answers `expect: 100-continue` once, so that the client sends its body.
+    async fn invite_body(&mut self) -> Result<(), ReadError> {
+        if self.continued {
+            return Ok(());
+        }
+        self.continued = true;
+        let expects = self
+            .session
+            .req_header()
+            .headers
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        if expects {
+            self.session.write_continue_response().await.map_err(|_| ReadError::Broken)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what has come of a small refused body, so that the connection can
+    /// serve the next request. A larger or late one costs the connection.
+    async fn drain_small_body(&mut self) {
+        let headers = &self.session.req_header().headers;
+        if headers.contains_key(EXPECT) && !self.continued {
+            return;
+        }
+        let length = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.parse::<u64>().ok());
+        if length.is_some_and(|length| length <= DRAIN_BYTES) {
+            // What is not here in time is discarded after the answer instead.
+            let _late =
+                tokio::time::timeout(DRAIN_TIME, self.session.drain_request_body()).await;
+        }
+    }
+
+    /// Ends the exchange: the connection is kept, closed so that the answer can
+    /// be read, or cut.
+    async fn close(mut self, ending: Ending) -> Option<ReusableHttpStream> {
+        if ending == Ending::Cut {
+            self.session.shutdown().await;
+            return None;
+        }
+        if !self.session.is_body_done() {
+            close_lingering(self.session).await;
+            return None;
+        }
+        self.session.finish().await.ok().flatten()
+    }
+
+    async fn write_head(&mut self, head: AnswerHead, length: Option<usize>) -> Result<(), Gone> {
+        let mut header =
+            ResponseHeader::build_no_case(head.status, Some(head.headers.len() + 4))
+                .map_err(|_| Gone)?;
+        let mut name = None;
+        for (next, value) in head.headers {
+            name = next.or(name);
+            if let Some(name) = &name {
+                header.append_header(name.clone(), value).map_err(|_| Gone)?;
+            }
+        }
+        match length {
+            Some(length) => header
+                .insert_header(CONTENT_LENGTH, HeaderValue::from(length))
+                .map_err(|_| Gone)?,
+            // An HTTP/1.0 client reads until the end of the connection.
+            None if self.session.req_header().version == Version::HTTP_10 => {}
+            None => header
+                .insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
+                .map_err(|_| Gone)?,
+        }
+        self.answered = true;
+        self.session.write_response_header(Box::new(header)).await.map_err(|_| Gone)
+    }
+}
+
+impl Client for DownstreamClient {
+    fn head(&self) -> &request::Parts {
+        self.session.req_header()
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip())
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, ReadError> {
+        self.invite_body().await?;
+        self.session.read_request_body().await.map_err(|error| match error.etype() {
+            pingora_core::ErrorType::ReadTimedout => ReadError::Slow,
+            _ => ReadError::Broken,
+        })
+    }
+
+    async fn gone(&mut self) {
+        // With pipelining on, bytes of a next request leave this pending; only
+        // a client that has left ends it.
+        let _left = self.session.read_body_or_idle(true).await;
+    }
+
+    async fn send_whole(&mut self, head: AnswerHead, body: Bytes) -> Result<(), Gone> {
+        self.write_head(head, Some(body.len())).await?;
+        self.session.write_response_body(body, true).await.map_err(|_| Gone)
+    }
+
+    async fn send_head(&mut self, head: AnswerHead) -> Result<(), Gone> {
+        self.write_head(head, None).await
+    }
+
+    async fn send(&mut self, piece: Bytes) -> Result<(), Gone> {
+        self.session.write_response_body(piece, false).await.map_err(|_| Gone)
+    }
+
+    async fn finish(&mut self) -> Result<(), Gone> {
+        self.session.write_response_body(Bytes::new(), true).await.map_err(|_| Gone)
+    }
+
+    fn has_answered(&self) -> bool {
+        self.answered
+    }
+}

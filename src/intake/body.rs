@@ -1,0 +1,127 @@
+//! Reading a body whole: its size and its pace are bounded.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+
+use crate::config::Listen;
+use crate::exchange::{Client, ReadError};
+use crate::refusal::{Code, Refusal};
+
+/// How long a body may take before its rate is looked at.
+const RATE_GRACE: Duration = Duration::from_secs(10);
+/// Largest buffer made on the word of a `content-length` alone.
+const TRUSTED_LENGTH: usize = 1024 * 1024;
+
+/// Refuses from the headers alone what would be refused after reading.
+///
+/// # Errors
+/// 413 if the declared length is over the limit, 415 if the body is declared to
+/// be something else than plain JSON.
+pub fn check_headers(headers: &HeaderMap, limits: &Listen) -> Result<(), Refusal> {
+    if declared_length(headers).is_some_and(|length| length > limits.body_limit) {
+        return Err(too_large(limits));
+    }
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Refusal::new(
+            Code::UnsupportedMediaType,
+            "An encoded body is not understood: send it without content-encoding.",
+        ));
+    }
+    match headers.get(CONTENT_TYPE) {
+        Some(value) if !is_json(value.as_bytes()) => Err(Refusal::new(
+            Code::UnsupportedMediaType,
+            "The body must be JSON: send content-type: application/json.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the body of `client` whole.
+///
+/// # Errors
+/// 413 if it is over `limits.body_limit`, 408 if it stalls or is slower than
+/// `limits.min_body_rate` after 10 s, 400 if it is cut or its chunks are
+/// malformed.
+pub async fn read<C: Client>(client: &mut C, limits: &Listen) -> Result<Bytes, Refusal> {
+    let declared = declared_length(&client.head().headers);
+    let mut first = match next(client, RATE_GRACE).await? {
+        None => return Ok(Bytes::new()),
+        Some(piece) => piece,
+    };
+    if declared == Some(first.len()) {
+        return Ok(first);
+    }
+    let mut whole =
+        BytesMut::with_capacity(declared.unwrap_or(first.len() * 2).min(TRUSTED_LENGTH));
+    let begun = tokio::time::Instant::now();
+    loop {
+        if whole.len() + first.len() > limits.body_limit {
+            return Err(too_large(limits));
+        }
+        whole.extend_from_slice(&first);
+        let earned = Duration::from_secs(whole.len() as u64 / limits.min_body_rate.max(1));
+        let left = (RATE_GRACE + earned).checked_sub(begun.elapsed()).ok_or_else(too_slow)?;
+        match next(client, left).await? {
+            Some(piece) => first = piece,
+            None => return Ok(whole.freeze()),
+        }
+    }
+}
+
+async fn next<C: Client>(client: &mut C, patience: Duration) -> Result<Option<Bytes>, Refusal> {
+    match tokio::time::timeout(patience, client.read()).await {
+        Ok(Ok(piece)) => Ok(piece),
+        Err(_) | Ok(Err(ReadError::Slow)) => Err(too_slow()),
+        Ok(Err(ReadError::Broken)) => Err(Refusal::new(
+            Code::InvalidJson,
+            "The request's body ended early or its framing is malformed.",
+        )),
+    }
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Whether a media type is JSON: `application/json`, or any `+json`.
+fn is_json(value: &[u8]) -> bool {
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json")
+        || essence
+            .len()
+            .checked_sub(5)
+            .and_then(|at| essence.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(b"+json"))
+}
+
+fn too_large(limits: &Listen) -> Refusal {
+    Refusal::new(
+        Code::RequestTooLarge,
+        format!("The body is larger than the limit of {} bytes.", limits.body_limit),
+    )
+}
+
+fn too_slow() -> Refusal {
+    Refusal::new(Code::RequestTimeout, "The request's body came too slowly.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_json;
+
+    #[test]
+    fn json_is_known_by_its_media_type() {
+        for yes in ["application/json", "Application/JSON; charset=utf-8", "application/x+json"] {
+            assert!(is_json(yes.as_bytes()), "{yes}");
+        }
+        for no in ["text/plain", "application/jsonx", "json", "+jso", ""] {
+            assert!(!is_json(no.as_bytes()), "{no}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Path and method → endpoint.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::config::Class;
+use crate::refusal::{Code, Refusal};
+
+/// An endpoint of the understood lane, which goes through every stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `POST /v1/chat/completions`.
+    ChatCompletions,
+    /// `POST /v1/completions`.
+    Completions,
+    /// `POST /v1/embeddings`.
+    Embeddings,
+    /// `POST /v1/responses`.
+    Responses,
+}
+
+impl Endpoint {
+    /// Every endpoint, in the order of [`Endpoint::index`].
+    pub const ALL: [Self; 4] =
+        [Self::ChatCompletions, Self::Completions, Self::Embeddings, Self::Responses];
+
+    /// Its place in [`Endpoint::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The path under the class prefix.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Responses => "/v1/responses",
+        }
+    }
+
+    /// Whether a streamed answer reports its usage only if
+    /// `stream_options.include_usage` asks for it.
+    pub const fn usage_on_request(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Completions)
+    }
+}
+
+/// What a path asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// An understood endpoint.
+    Understood(Endpoint),
+    /// `GET /v1/models`.
+    Models,
+    /// `GET /v1/models/{id}`.
+    Model(&'a str),
+}
+
+/// A path of the API, recognised.
+#[derive(Clone, Debug)]
+pub struct Lane<'a> {
+    /// The class that the path's prefix chose.
+    pub class: Option<&'a Arc<Class>>,
+    /// The path under the prefix, `/v1/…`.
+    pub path: &'a str,
+}
+
+/// Recognises `path`.
+///
+/// # Errors
+/// 404 if it is not under `/v1` or `/<class prefix>/v1`.
+pub fn lane<'a>(path: &'a str, classes: &'a [Arc<Class>]) -> Result<Lane<'a>, Refusal> {
+    let api = |path: &str| path.starts_with("/v1/");
+    if api(path) {
+        return Ok(Lane { class: None, path });
+    }
+    classes
+        .iter()
+        .find_map(|class| {
+            let rest = path.strip_prefix(class.prefix.as_deref()?)?;
+            api(rest).then_some(Lane { class: Some(class), path: rest })
+        })
+        .ok_or_else(Refusal::not_found)
+}
+
+/// What `method` on a lane's path asks for.
+///
+/// # Errors
+/// 405 if the path has other methods, 404 if it is not served.
+pub fn asked<'a>(method: &Method, path: &'a str) -> Result<Asked<'a>, Refusal> {
+    if let Some(endpoint) = Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == path) {
+        return match *method {
+            Method::POST => Ok(Asked::Understood(endpoint)),
+            _ => Err(Refusal::method_not_allowed("POST")),
+        };
+    }
+    let models = match path.strip_prefix("/v1/models") {
+        Some("" | "/") => Some(Asked::Models),
+        Some(rest) => rest.strip_prefix('/').map(Asked::Model),
+        None => None,
+    };
+    match models {
+        Some(asked) if *method == Method::GET => Ok(asked),
+        Some(_) => Err(Refusal::method_not_allowed("GET")),
+        None => Err(Refusal::new(
+            Code::EndpointNotEnabled,
+            "This endpoint is not enabled here.",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(method: Method, path: &str) -> Code {
+        asked(&method, path).unwrap_err().code
+    }
+
+    #[test]
+    fn paths_are_matched_exactly() {
+        assert_eq!(
+            asked(&Method::POST, "/v1/embeddings").unwrap(),
+            Asked::Understood(Endpoint::Embeddings)
+        );
+        assert_eq!(asked(&Method::GET, "/v1/models").unwrap(), Asked::Models);
+        assert_eq!(asked(&Method::GET, "/v1/models/a/b").unwrap(), Asked::Model("a/b"));
+        assert_eq!(code(Method::GET, "/v1/chat/completions"), Code::MethodNotAllowed);
+        assert_eq!(code(Method::DELETE, "/v1/models/x"), Code::MethodNotAllowed);
+        assert_eq!(code(Method::POST, "/v1/chat/completions/"), Code::EndpointNotEnabled);
+        assert_eq!(code(Method::POST, "/v1/modelsx"), Code::EndpointNotEnabled);
+    }
+
+    #[test]
+    fn only_the_api_is_a_lane() {
+        assert_eq!(lane("/v1/models", &[]).unwrap().path, "/v1/models");
+        for path in ["/", "/v1", "/v2/models", "/nope/v1/models", "/v1beta/models"] {
+            assert_eq!(lane(path, &[]).unwrap_err().code, Code::NotFound, "{path}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Taking a request in: which endpoint it is for, its body, and what its body
+//! says.
+
+pub mod body;
+pub mod endpoint;
+pub mod json;
+pub mod request;

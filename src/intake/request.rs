@@ -1,0 +1,347 @@
+//! What a request's body says, without building it: the few fields that
+//! Tollgate reads, where they stand, and the edits that routing needs.
+//!
+//! Invariant: bytes that need no change are passed on as they came. The body is
+//! one `Bytes`; an edit makes a list of slices of it.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::intake::json;
+use crate::refusal::{Code, Refusal};
+
+/// A parsed request of the understood lane.
+#[derive(Clone, Debug)]
+pub struct Request {
+    body: Bytes,
+    /// The model asked for; absent only where the endpoint allows it.
+    pub model: Option<String>,
+    model_at: Range<usize>,
+    /// Whether a stream is asked for.
+    pub stream: bool,
+    stream_options: StreamOptions,
+    /// `metadata` as it stands, if it is an object.
+    pub metadata: Option<Range<usize>>,
+    /// `metadata.class`, where it is a text.
+    pub class: Option<String>,
+    /// The most answer tokens that may come, by whichever field says so.
+    pub max_output: Option<u64>,
+    /// How many answers are asked for.
+    pub choices: u64,
+}
+
+/// What the body says of `stream_options`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum StreamOptions {
+    /// Nothing, or null: where to put them, or what to replace.
+    Absent { null_at: Option<Range<usize>> },
+    /// An object without `include_usage`.
+    Object { at: Range<usize>, empty: bool },
+    /// `include_usage` is false or null.
+    Off { value_at: Range<usize> },
+    /// `include_usage` is true.
+    On,
+}
+
+impl Request {
+    /// Parses `body`.
+    ///
+    /// # Errors
+    /// 400 `invalid_json` with the offset if it is not JSON, not an object,
+    /// nested deeper than 128, or has one of the fields read here twice; 400
+    /// `invalid_value` with the field if one of them has a wrong type.
+    pub fn parse(body: Bytes) -> Result<Self, Refusal> {
+        let text = std::str::from_utf8(&body)
+            .map_err(|error| not_json("it is not UTF-8", error.valid_up_to()))?;
+        let mut parser = serde_json::Deserializer::from_str(text);
+        let fields = parser
+            .deserialize_map(FieldsVisitor)
+            .and_then(|fields| parser.end().map(|()| fields))
+            .map_err(|error| syntax_error(text, &error))?;
+        if let Some(at) = json::too_deep(text) {
+            return Err(not_json("it nests deeper than 128 levels", at));
+        }
+        let model = match fields.model {
+            None => None,
+            Some(raw) => Some(read::<String>(raw, "model", "a text")?),
+        };
+        let stream = optional(fields.stream, "stream", "true or false")?.unwrap_or(false);
+        let stream_options = stream_options(text, fields.stream_options)?;
+        let choices = optional(fields.n, "n", "a whole number")?.unwrap_or(1);
+        let mut max_output = None;
+        for (raw, name) in [
+            (fields.max_tokens, "max_tokens"),
+            (fields.max_completion_tokens, "max_completion_tokens"),
+            (fields.max_output_tokens, "max_output_tokens"),
+        ] {
+            max_output = optional(raw, name, "a whole number")?.or(max_output);
+        }
+        let metadata = fields.metadata.filter(|raw| raw.get().starts_with('{'));
+        let class = metadata.and_then(|raw| {
+            serde_json::from_str::<Metadata>(raw.get()).ok().and_then(|metadata| metadata.class)
+        });
+        Ok(Self {
+            model_at: fields.model.map(|raw| span(text, raw)).unwrap_or_default(),
+            metadata: metadata.map(|raw| span(text, raw)),
+            model,
+            stream,
+            stream_options,
+            class,
+            max_output,
+            choices,
+            body,
+        })
+    }
+
+    /// The body as it came.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The client's own `metadata` as JSON text.
+    pub fn metadata_text(&self) -> Option<&str> {
+        let bytes = self.body.get(self.metadata.clone()?)?;
+        std::str::from_utf8(bytes).ok()
+    }
+
+    /// Whether the client itself asked for a stream's usage.
+    pub fn asks_usage(&self) -> bool {
+        self.stream_options == StreamOptions::On
+    }
+
+    /// The body for a provider: `model` renamed to `model` if given, usage of a
+    /// stream asked for if `ask_usage`. Without either it is the body itself.
+    pub fn outgoing(&self, model: Option<&str>, ask_usage: bool) -> Outgoing {
+        let mut edits: Vec<(Range<usize>, Bytes)> = Vec::new();
+        if let Some(model) = model.filter(|model| self.model.as_deref() != Some(model)) {
+            let quoted = serde_json::Value::from(model).to_string();
+            if self.model.is_some() {
+                edits.push((self.model_at.clone(), Bytes::from(quoted)));
+            }
+        }
+        if ask_usage && self.stream {
+            edits.extend(self.usage_edit());
+        }
+        edits.sort_by_key(|(at, _)| at.start);
+        let mut pieces = Vec::with_capacity(edits.len() * 2 + 1);
+        let mut from = 0;
+        for (at, text) in edits {
+            pieces.push(self.body.slice(from..at.start));
+            pieces.push(text);
+            from = at.end;
+        }
+        pieces.push(self.body.slice(from..));
+        pieces.retain(|piece| !piece.is_empty());
+        Outgoing { pieces }
+    }
+
+    /// The edit that makes a stream report its usage.
+    fn usage_edit(&self) -> Option<(Range<usize>, Bytes)> {
+        const WHOLE: &[u8] = b"{\"include_usage\":true}";
+        match &self.stream_options {
+            StreamOptions::On => None,
+            StreamOptions::Off { value_at } => {
+                Some((value_at.clone(), Bytes::from_static(b"true")))
+            }
+            StreamOptions::Object { at, empty: true } => {
+                Some((at.clone(), Bytes::from_static(WHOLE)))
+            }
+            StreamOptions::Object { at, empty: false } => {
+                let inside = at.start + 1;
+                Some((inside..inside, Bytes::from_static(b"\"include_usage\":true,")))
+            }
+            StreamOptions::Absent { null_at: Some(at) } => {
+                Some((at.clone(), Bytes::from_static(WHOLE)))
+            }
+            StreamOptions::Absent { null_at: None } => {
+                // The object has members (`stream` at least), so a member and a
+                // comma can go first.
+                let inside = memchr::memchr(b'{', &self.body)? + 1;
+                let member = b"\"stream_options\":{\"include_usage\":true},";
+                Some((inside..inside, Bytes::from_static(member)))
+            }
+        }
+    }
+}
+
+/// A body on its way to a provider, in pieces that share the client's bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The pieces in order; none is empty.
+    pub pieces: Vec<Bytes>,
+}
+
+impl Outgoing {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+}
+
+/// The fields that are read, as they stand in the body.
+#[derive(Default)]
+struct Fields<'a> {
+    model: Option<&'a RawValue>,
+    stream: Option<&'a RawValue>,
+    stream_options: Option<&'a RawValue>,
+    metadata: Option<&'a RawValue>,
+    n: Option<&'a RawValue>,
+    max_tokens: Option<&'a RawValue>,
+    max_completion_tokens: Option<&'a RawValue>,
+    max_output_tokens: Option<&'a RawValue>,
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields::default();
+        // An escaped key (`"mod\u0065l"`) is owned; it must be recognised too.
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            let (name, slot) = match &*key {
+                "model" => ("model", &mut fields.model),
+                "stream" => ("stream", &mut fields.stream),
+                "stream_options" => ("stream_options", &mut fields.stream_options),
+                "metadata" => ("metadata", &mut fields.metadata),
+                "n" => ("n", &mut fields.n),
+                "max_tokens" => ("max_tokens", &mut fields.max_tokens),
+                "max_completion_tokens" => {
+                    ("max_completion_tokens", &mut fields.max_completion_tokens)
+                }
+                "max_output_tokens" => ("max_output_tokens", &mut fields.max_output_tokens),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if slot.is_some() {
+                return Err(A::Error::duplicate_field(name));
+            }
+            *slot = Some(map.next_value()?);
+        }
+        Ok(fields)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Metadata {
+    #[serde(default, deserialize_with = "lenient_text")]
+    class: Option<String>,
+}
+
+/// A text, or nothing where it is something else.
+fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let raw: &RawValue = serde::Deserialize::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}
+
+/// Reads `stream_options` far enough to know whether usage is asked for.
+fn stream_options(text: &str, raw: Option<&RawValue>) -> Result<StreamOptions, Refusal> {
+    #[derive(serde::Deserialize)]
+    struct Options<'a> {
+        #[serde(borrow, default, deserialize_with = "even_null")]
+        include_usage: Option<&'a RawValue>,
+    }
+    let Some(raw) = raw else { return Ok(StreamOptions::Absent { null_at: None }) };
+    if raw.get() == "null" {
+        return Ok(StreamOptions::Absent { null_at: Some(span(text, raw)) });
+    }
+    let options: Options<'_> = match serde_json::from_str(raw.get()) {
+        Ok(options) if raw.get().starts_with('{') => options,
+        _ => return Err(wrong("stream_options", "an object with include_usage at most once")),
+    };
+    match options.include_usage {
+        Some(value) => match value.get() {
+            "true" => Ok(StreamOptions::On),
+            "false" | "null" => Ok(StreamOptions::Off { value_at: span(text, value) }),
+            _ => Err(wrong("stream_options.include_usage", "true or false")),
+        },
+        None => {
+            let inside = |byte: u8| !matches!(byte, b'{' | b'}') && !byte.is_ascii_whitespace();
+            let empty = !raw.get().bytes().any(inside);
+            Ok(StreamOptions::Object { at: span(text, raw), empty })
+        }
+    }
+}
+
+/// A value as it stands, a null included, which `Option` would swallow.
+fn even_null<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}
+
+/// The value of a field that may be null or absent.
+fn optional<T: serde::de::DeserializeOwned>(
+    raw: Option<&RawValue>,
+    param: &'static str,
+    wanted: &'static str,
+) -> Result<Option<T>, Refusal> {
+    raw.filter(|raw| raw.get() != "null").map(|raw| read(raw, param, wanted)).transpose()
+}
+
+fn read<T: serde::de::DeserializeOwned>(
+    raw: &RawValue,
+    param: &'static str,
+    wanted: &'static str,
+) -> Result<T, Refusal> {
+    serde_json::from_str(raw.get()).map_err(|_| wrong(param, wanted))
+}
+
+fn wrong(param: &'static str, wanted: &'static str) -> Refusal {
+    Refusal::new(Code::InvalidValue, format!("Invalid value for '{param}': it must be {wanted}."))
+        .param(param)
+}
+
+/// Where `raw`, which borrows from `text`, stands in it.
+fn span(text: &str, raw: &RawValue) -> Range<usize> {
+    let start = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    start..start + raw.get().len()
+}
+
+fn syntax_error(text: &str, error: &serde_json::Error) -> Refusal {
+    // serde_json counts lines from 1 and columns in bytes.
+    let line_start: usize = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let at = (line_start + error.column().saturating_sub(1)).min(text.len());
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            let duplicate = error.to_string();
+            let field = duplicate.split('`').nth(1).filter(|_| duplicate.contains("duplicate"));
+            match field {
+                Some(field) => not_json(&format!("the key '{field}' is repeated"), at),
+                None => not_json("it is not an object", at),
+            }
+        }
+        serde_json::error::Category::Eof => not_json("it ends too early", text.len()),
+        _ => not_json("it is malformed", at),
+    }
+}
+
+fn not_json(what: &str, at: usize) -> Refusal {
+    Refusal::new(
+        Code::InvalidJson,
+        format!("The body could not be read as JSON: {what} (offset {at})."),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! The journal: append-only, checksummed segment files.
+//!
+//! Invariant: a frame whose writing returned is in the kernel's hands, so the
+//! end of the process does not lose it; what a reader sees of a segment is whole
+//! frames only. A process never appends to another one's segment.
+
+mod frame;
+pub(super) mod media;
+pub(super) mod merge;
+pub(super) mod recover;
+pub(super) mod scan;
+pub(super) mod segment;
+pub(super) mod shard;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use self::media::{Disk, Media, Sink};
+use self::segment::{Active, Header, Segment};
+use self::shard::{Entry, Shard};
+use self::sync::Groups;
+use super::error::StorageError;
+use crate::base::clock::Clock;
+use crate::base::id::RecordId;
+
+/// How the journal is written.
+#[derive(Clone)]
+pub struct Options {
+    /// Files written at the same time. Threads share them out among themselves.
+    pub shards: usize,
+    /// A segment that has this many bytes is followed by a new one.
+    pub segment_bytes: u64,
+    /// The longest time between a write and its `fdatasync`, the duration of
+    /// that call apart.
+    pub sync_interval: Duration,
+    pub(super) media: Arc<dyn Media>,
+}
+
+impl Default for Options {
+    /// One shard a processor (at most 8), 64 MiB, 50 ms.
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            shards: processors.min(8),
+            segment_bytes: 64 * 1024 * 1024,
+            sync_interval: Duration::from_millis(50),
+            media: Arc::new(Disk),
+        }
+    }
+}
+
+/// The journal of this process, open for writing, and the segments of earlier
+/// ones, open for reading. Dropping it syncs everything.
+pub(super) struct Journal {
+    inner: Arc<Inner>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Inner {
+    writer: Writer,
+    shards: Box<[Shard]>,
+}
+
+/// What the shards share.
+pub(super) struct Writer {
+    directory: PathBuf,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    process: u128,
+    next_number: AtomicU64,
+    next_sequence: AtomicU64,
+    /// Segments that are written no more.
+    sealed: Mutex<Vec<Segment>>,
+    /// Files among them that are not synced.
+    unsynced: Mutex<Vec<Arc<dyn Sink>>>,
+    /// Whether the directory has names that are not synced.
+    new_names: AtomicBool,
+    /// Whether the last write failed.
+    failing: AtomicBool,
+    groups: Groups,
+}
+
+impl Journal {
+    /// Begins to write in `directory`, which holds `sealed` and no segment with
+    /// a number of `next_number` or more.
+    ///
+    /// # Errors
+    /// What the kernel says when it starts no thread.
+    pub(super) fn start(
+        directory: PathBuf,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        sealed: Vec<Segment>,
+        next_number: u64,
+    ) -> io::Result<Self> {
+        let interval = options.sync_interval;
+        let shards = u32::try_from(options.shards.max(1)).unwrap_or(u32::MAX);
+        let process = RecordId::at(clock.wall()).0.as_u128();
+        let writer = Writer {
+            directory,
+            clock,
+            options,
+            process,
+            next_number: AtomicU64::new(next_number),
+            next_sequence: AtomicU64::new(0),
+            sealed: Mutex::new(sealed),
+            unsynced: Mutex::new(Vec::new()),
+            new_names: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            groups: Groups::new(),
+        };
+        let inner = Arc::new(Inner { writer, shards: (0..shards).map(Shard::new).collect() });
+        let for_thread = Arc::clone(&inner);
+        let thread =
+            std::thread::Builder::new().name("journal-sync".to_owned()).spawn(move || {
+                for_thread.writer.groups.run(interval, || {
+                    // Those who wait are told by the groups; the next commit tries again.
+                    for_thread.commit().ok();
+                });
+            })?;
+        Ok(Self { inner, thread: Some(thread) })
+    }
+
+    /// Hands `entry` to the kernel and returns the group that will sync it.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`]; nothing is then written.
+    pub(super) fn append<E: Entry>(&self, entry: &E) -> Result<u64, StorageError> {
+        let Inner { writer, shards } = &*self.inner;
+        let Some(shard) = shards.get(thread_number() % shards.len().max(1)) else {
+            return Err(StorageError::Unavailable(io::ErrorKind::NotFound.into()));
+        };
+        let appended = shard.append(writer, entry);
+        if writer.failing.load(Ordering::Relaxed) != appended.is_err() {
+            writer.failing.store(appended.is_err(), Ordering::Relaxed);
+        }
+        appended.map_err(StorageError::Unavailable)
+    }
+
+    /// A group that holds everything written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.inner.writer.groups.join()
+    }
+
+    /// Waits until `group` is on the disk.
+    ///
+    /// # Errors
+    /// [`StorageError::NotDurable`].
+    pub(super) async fn durable(&self, group: u64) -> Result<(), StorageError> {
+        self.inner.writer.groups.durable(group).await
+    }
+
+    /// Waits until the disk has everything written so far.
+    ///
+    /// # Errors
+    /// [`StorageError::NotDurable`].
+    pub(super) fn sync(&self) -> Result<(), StorageError> {
+        self.inner.commit()
+    }
+
+    /// How many groups were synced, or tried to be.
+    pub(super) fn groups(&self) -> u64 {
+        self.inner.writer.groups.count()
+    }
+
+    /// Whether the last write succeeded.
+    pub(super) fn available(&self) -> bool {
+        !self.inner.writer.failing.load(Ordering::Relaxed)
+    }
+
+    /// Every segment, as far as it is written now.
+    pub(super) fn segments(&self) -> Vec<Segment> {
+        // Active ones first: one that is sealed meanwhile is then seen twice, not missed.
+        let mut segments: Vec<_> = self.inner.shards.iter().filter_map(Shard::snapshot).collect();
+        let active: Vec<u64> = segments.iter().map(|segment| segment.number).collect();
+        let sealed = self.inner.writer.sealed.lock();
+        segments.extend(sealed.iter().filter(|old| !active.contains(&old.number)).cloned());
+        segments
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.inner.writer.groups.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+        // There is nobody left to tell; the kernel has it all the same.
+        self.inner.commit().ok();
+    }
+}
+
+impl Inner {
+    fn commit(&self) -> Result<(), StorageError> {
+        let writer = &self.writer;
+        writer.groups.commit(|| {
+            let mut synced = true;
+            for shard in &self.shards {
+                if let Some(sink) = shard.take_dirty()
+                    && sink.sync().is_err()
+                {
+                    synced = false;
+                    shard.condemn(&sink);
+                }
+            }
+            // After the shards, so that a file that was sealed meanwhile is not missed.
+            let sealed = std::mem::take(&mut *writer.unsynced.lock());
+            for sink in sealed {
+                synced &= sink.sync().is_ok();
+            }
+            if writer.new_names.swap(false, Ordering::SeqCst)
+                && writer.options.media.sync_directory(&writer.directory).is_err()
+            {
+                synced = false;
+                writer.new_names.store(true, Ordering::SeqCst);
+            }
+            synced
+        })
+    }
+}
+
+impl Writer {
+    /// The next frame's place among those of this process.
+    fn sequence(&self) -> u64 {
+        self.next_sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A new segment under the next free number.
+    fn create(&self, header: Header) -> io::Result<Active> {
+        let media = &*self.options.media;
+        loop {
+            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+            match Active::create(media, &self.directory, number, header) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                created => {
+                    self.new_names.store(true, Ordering::SeqCst);
+                    return created;
+                }
+            }
+        }
+    }
+
+    /// Takes a segment that is written no more.
+    fn retire(&self, old: Active) {
+        self.sealed.lock().push(old.segment);
+        if old.dirty {
+            self.unsynced.lock().push(old.sink);
+        }
+    }
+}
+
+/// The number of the calling thread: 0 for the first that asks, and so on.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    NUMBER.get().unwrap_or_else(|| {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        NUMBER.set(Some(number));
+        number
+    })
+}

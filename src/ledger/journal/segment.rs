@@ -1,0 +1,267 @@
+//! A segment: its header, what is known about it, and the writing of it.
+//!
+//! The header is 96 bytes: the same 48 bytes twice, so that one damaged copy
+//! does not cost the segment. Numbers are little-endian.
+//!
+//! ```text
+//! magic "tollgjnl" | version u32 | process u128 | shard u32 | salt u32 | created u64 | crc u32
+//! ```
+//!
+//! A later version keeps this layout, so that an older product can say that a
+//! segment is too new for it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::frame;
+use super::media::{Media, Sink};
+use crate::base::clock::Timestamp;
+use crate::base::id::RecordId;
+use crate::ledger::record::UsageRecord;
+
+/// The format that this version writes, and the newest that it reads.
+pub(super) const VERSION: u32 = 1;
+
+/// Bytes of a segment's header, both copies.
+pub(super) const HEADER: usize = 2 * COPY;
+
+const COPY: usize = 48;
+const CHECKED: usize = COPY - 4;
+const MAGIC: &[u8; 8] = b"tollgjnl";
+
+/// Extension of a segment's file name.
+const EXTENSION: &str = "journal";
+
+/// What a segment says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// The process that wrote it, a UUIDv7.
+    pub(super) process: u128,
+    /// Which of the process's shards.
+    pub(super) shard: u32,
+    /// Where the checksum of each frame starts.
+    pub(super) salt: u32,
+    /// When it was created.
+    pub(super) created: Timestamp,
+}
+
+/// Why a header cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadHeader {
+    /// The file ends before it: the process ended while it created the segment.
+    Torn,
+    /// Neither copy is intact.
+    Broken,
+    /// Written by a later version of the product, in this format.
+    Newer(u32),
+}
+
+impl Header {
+    fn encode(&self) -> [u8; HEADER] {
+        let mut copy = Vec::with_capacity(COPY);
+        copy.extend_from_slice(MAGIC);
+        copy.extend_from_slice(&VERSION.to_le_bytes());
+        copy.extend_from_slice(&self.process.to_le_bytes());
+        copy.extend_from_slice(&self.shard.to_le_bytes());
+        copy.extend_from_slice(&self.salt.to_le_bytes());
+        copy.extend_from_slice(&self.created.0.to_le_bytes());
+        copy.extend_from_slice(&crc32fast::hash(&copy).to_le_bytes());
+        let mut bytes = [0; HEADER];
+        for (to, from) in bytes.iter_mut().zip(copy.iter().chain(&copy)) {
+            *to = *from;
+        }
+        bytes
+    }
+
+    /// Reads the header at the beginning of a segment.
+    ///
+    /// # Errors
+    /// See [`BadHeader`].
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
+        let copies = bytes.chunks_exact(COPY).take(2);
+        match copies.filter_map(Self::decode_copy).next() {
+            Some((_, version)) if version > VERSION => Err(BadHeader::Newer(version)),
+            Some((header, _)) => Ok(header),
+            None if bytes.len() < HEADER => Err(BadHeader::Torn),
+            None => Err(BadHeader::Broken),
+        }
+    }
+
+    fn decode_copy(copy: &[u8]) -> Option<(Self, u32)> {
+        let (checked, crc) = copy.split_at_checked(CHECKED)?;
+        if u32::from_le_bytes(crc.try_into().ok()?) != crc32fast::hash(checked) {
+            return None;
+        }
+        let rest = checked.strip_prefix(MAGIC)?;
+        let (version, rest) = rest.split_first_chunk()?;
+        let (process, rest) = rest.split_first_chunk()?;
+        let (shard, rest) = rest.split_first_chunk()?;
+        let (salt, rest) = rest.split_first_chunk()?;
+        let (created, _) = rest.split_first_chunk()?;
+        let header = Self {
+            process: u128::from_le_bytes(*process),
+            shard: u32::from_le_bytes(*shard),
+            salt: u32::from_le_bytes(*salt),
+            created: Timestamp(u64::from_le_bytes(*created)),
+        };
+        Some((header, u32::from_le_bytes(*version)))
+    }
+}
+
+/// The identifiers and times of the records that a segment settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ledger) struct Span {
+    /// Smallest identifier.
+    pub(in crate::ledger) first_id: RecordId,
+    /// Greatest identifier.
+    pub(in crate::ledger) last_id: RecordId,
+    /// Earliest time.
+    pub(in crate::ledger) earliest: Timestamp,
+    /// Latest time.
+    pub(in crate::ledger) latest: Timestamp,
+}
+
+impl Span {
+    fn of(record: &UsageRecord) -> Self {
+        let (id, time) = (record.id, record.time);
+        Self { first_id: id, last_id: id, earliest: time, latest: time }
+    }
+
+    /// `span` widened so that it holds `record`.
+    pub(super) fn with(span: Option<Self>, record: &UsageRecord) -> Self {
+        let Self { first_id, last_id, earliest, latest } = span.unwrap_or(Self::of(record));
+        Self {
+            first_id: first_id.min(record.id),
+            last_id: last_id.max(record.id),
+            earliest: earliest.min(record.time),
+            latest: latest.max(record.time),
+        }
+    }
+}
+
+/// What is known about a segment.
+#[derive(Clone, Debug)]
+pub(in crate::ledger) struct Segment {
+    /// Its place in the order of creation.
+    pub(super) number: u64,
+    /// Its file.
+    pub(super) path: Arc<Path>,
+    /// Its header.
+    pub(super) header: Header,
+    /// How many bytes of it are whole frames (and the header).
+    pub(super) length: u64,
+    /// What it settles; none if nothing.
+    pub(in crate::ledger) span: Option<Span>,
+}
+
+/// The name of segment `number`.
+pub(super) fn file_name(number: u64) -> String {
+    format!("{number:010}.{EXTENSION}")
+}
+
+/// The number in a segment's file name; none for other files.
+pub(super) fn number_of(path: &Path) -> Option<u64> {
+    if path.extension()? != EXTENSION {
+        return None;
+    }
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// A segment that is being written.
+pub(super) struct Active {
+    /// What readers may see of it.
+    pub(super) segment: Segment,
+    /// Its file.
+    pub(super) sink: Arc<dyn Sink>,
+    /// Whether something was written that was not synced.
+    pub(super) dirty: bool,
+    /// Whether nothing more may be written to it.
+    pub(super) condemned: bool,
+}
+
+impl Active {
+    /// Creates segment `number` in `directory`.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the number is taken; else what the kernel says, and
+    /// nothing is left behind if it allows that.
+    pub(super) fn create(
+        media: &dyn Media,
+        directory: &Path,
+        number: u64,
+        header: Header,
+    ) -> io::Result<Self> {
+        let path = directory.join(file_name(number));
+        let sink = media.create(&path)?;
+        if let Err(error) = sink.write_at(&header.encode(), 0) {
+            // A file without a header is tolerated by every reader; removing it is tidiness.
+            std::fs::remove_file(&path).ok();
+            return Err(error);
+        }
+        let segment =
+            Segment { number, path: Arc::from(path), header, length: HEADER as u64, span: None };
+        Ok(Self { segment, sink, dirty: true, condemned: false })
+    }
+
+    /// Appends one encoded frame.
+    ///
+    /// # Errors
+    /// What the kernel says. The segment is then as it was before, or, if it
+    /// cannot be cut back, condemned.
+    pub(super) fn append(&mut self, frame: &[u8]) -> io::Result<()> {
+        debug_assert!(frame.len() > frame::HEADER, "a frame has a payload");
+        if let Err(error) = self.sink.write_at(frame, self.segment.length) {
+            self.condemned |= self.sink.truncate(self.segment.length).is_err();
+            return Err(error);
+        }
+        self.segment.length += frame.len() as u64;
+        self.dirty = true;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header { process: 7, shard: 3, salt: 0xfeed_beef, created: Timestamp(11) }
+    }
+
+    #[test]
+    fn a_header_survives_one_flipped_bit_anywhere() {
+        let bytes = header().encode();
+        for at in 0..HEADER {
+            for bit in 0..8 {
+                let mut bytes = bytes;
+                bytes[at] ^= 1 << bit;
+                assert_eq!(Header::decode(&bytes), Ok(header()), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_or_cut_header_is_told_apart() {
+        let bytes = header().encode();
+        assert_eq!(Header::decode(&[]), Err(BadHeader::Torn));
+        assert_eq!(Header::decode(&bytes[..COPY - 1]), Err(BadHeader::Torn));
+        assert_eq!(Header::decode(&[1; HEADER + 20]), Err(BadHeader::Broken));
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let mut bytes = header().encode();
+        bytes[8] = 9;
+        let crc = crc32fast::hash(&bytes[..CHECKED]);
+        bytes[CHECKED..COPY].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Header::decode(&bytes), Err(BadHeader::Newer(9)));
+    }
+
+    #[test]
+    fn names_and_numbers_agree() {
+        assert_eq!(number_of(Path::new(&file_name(42))), Some(42));
+        assert_eq!(number_of(Path::new("0000000042.journal.bak")), None);
+        assert_eq!(number_of(Path::new("notes.journal")), None);
+    }
+}

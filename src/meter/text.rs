@@ -1,0 +1,113 @@
+//! The text of an answer, collected without parsing, to be counted if need be.
+
+use crate::meter::estimate;
+use crate::meter::scan::{self, Value};
+
+/// Bytes of text that are kept; beyond them bytes are counted and tokens scaled.
+const KEPT: usize = 64 * 1024;
+
+/// Text that a model wrote, in the order of the stream.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    /// Still escaped as in JSON.
+    kept: Vec<u8>,
+    /// Bytes beyond what is kept.
+    more: u64,
+}
+
+/// What a walk over an event or an answer met on its way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Met {
+    /// Usage, an error or the end of a response: for a parser to judge.
+    pub(super) notable: bool,
+}
+
+impl Text {
+    /// Walks over `json` once and takes the text in it.
+    pub(super) fn collect(&mut self, json: &[u8]) -> Met {
+        let before = (self.kept.len(), self.more);
+        let mut met = Met::default();
+        let mut repeats = false;
+        for (key, value) in scan::members(json) {
+            match (key, value) {
+                (b"usage" | b"error", value) => {
+                    met.notable |= !matches!(value, Value::Other(b'n'));
+                }
+                (b"type", Value::Text(kind)) => {
+                    met.notable |= kind == b"error" || is_end(kind);
+                    repeats |= kind.starts_with(b"response.") && !kind.ends_with(b".delta");
+                }
+                // Chat, completions and tool calls; then Responses; then Messages.
+                (
+                    b"content" | b"text" | b"reasoning_content" | b"reasoning" | b"refusal"
+                    | b"arguments" | b"name" | b"delta" | b"thinking" | b"partial_json",
+                    Value::Text(text),
+                ) => self.keep(text),
+                _ => {}
+            }
+        }
+        if repeats {
+            // Such an event holds again what the deltas held.
+            self.kept.truncate(before.0);
+            self.more = before.1;
+        }
+        met
+    }
+
+    /// The number of tokens of the text.
+    pub(super) fn tokens(&self) -> u64 {
+        let quoted = [b"\"", self.kept.as_slice(), b"\""].concat();
+        let tokens = serde_json::from_slice::<String>(&quoted)
+            .map_or_else(|_| estimate::quick(self.kept.len()), |text| estimate::text_tokens(&text));
+        tokens + estimate::scale(tokens, self.kept.len() as u64, self.more)
+    }
+
+    fn keep(&mut self, text: &[u8]) {
+        if self.kept.len() + text.len() <= KEPT {
+            self.kept.extend_from_slice(text);
+        } else {
+            self.more += text.len() as u64;
+        }
+    }
+}
+
+/// Whether an event of type `kind` is the last of its stream.
+pub(super) fn is_end(kind: &[u8]) -> bool {
+    matches!(
+        kind,
+        b"response.completed" | b"response.failed" | b"response.incomplete" | b"message_stop"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_whole_answer_is_counted_and_nothing_else() {
+        let answer = br#"{"id":"chatcmpl-1","model":"gpt","choices":[{"index":0,"message":
+            {"role":"assistant","content":"Hello\n\u0077orld"}}]}"#;
+        let mut text = Text::default();
+        assert_eq!(text.collect(answer), Met { notable: false });
+        assert_eq!(text.tokens(), estimate::text_tokens("Hello\nworld"));
+    }
+
+    #[test]
+    fn beyond_what_is_kept_tokens_are_scaled() {
+        let event = format!(r#"{{"delta":{{"content":"{}"}}}}"#, " word".repeat(200));
+        let mut text = Text::default();
+        for _ in 0..1_000 {
+            text.collect(event.as_bytes());
+        }
+        assert!(text.kept.len() <= KEPT);
+        let counted = text.tokens();
+        assert!((199_000..=201_000).contains(&counted), "{counted}");
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_still_counted() {
+        let mut text = Text::default();
+        text.collect(b"{\"content\":\"\xFF\xFF\xFF\xFF\xFF\"}");
+        assert_eq!(text.tokens(), 2);
+    }
+}

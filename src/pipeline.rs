@@ -1,0 +1,160 @@
+//! The way of a request, on one screen.
+//!
+//! ```text
+//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ upstream ─ meter ─ settle ─ respond
+//! ```
+//!
+//! A stage never imports another; this module joins them. A refusal, at
+//! whichever point, consumes nothing: what was taken is given back here.
+
+mod bill;
+mod models;
+mod relay;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::admission::{self, Permit};
+use crate::app::App;
+use crate::auth::key;
+use crate::auth::keyring::Identity;
+use crate::class;
+use crate::config::Class;
+use crate::exchange::{Client, Ending, Exchange};
+use crate::intake::body;
+use crate::intake::endpoint::{self, Asked, Endpoint};
+use crate::intake::request::Request;
+use crate::refusal::{Code, Refusal};
+use crate::telemetry::metrics::labels::Scope;
+
+use bill::Bill;
+use relay::Relay;
+
+/// Serves one request whose head has been read.
+///
+/// # Errors
+/// The refusal to answer with; nothing has been sent then, unless the client
+/// says that it has been answered.
+pub async fn serve<C: Client>(
+    app: &App,
+    client: &mut C,
+    exchange: &mut Exchange,
+) -> Result<Ending, Refusal> {
+    let (uri, method) = (client.head().uri.clone(), client.head().method.clone());
+    let lane = endpoint::lane(uri.path(), &app.config.classes)?;
+    exchange.class = lane.class.cloned();
+    let caller = identify(app, &client.head().headers)?;
+    exchange.plan = Some(caller.plan.name.clone());
+    match endpoint::asked(&method, lane.path)? {
+        Asked::Understood(endpoint) => {
+            body::check_headers(&client.head().headers, &app.config.listen)?;
+            let permit = admit(app, exchange, &caller)?;
+            let _running = app.metrics.enter(Scope::Requests);
+            let ordered = order(app, client, exchange, &caller, endpoint, lane.class).await;
+            let (request, bill) = refunding(permit, ordered, exchange)?;
+            exchange.billed = true;
+            let relay = Relay { app, client, exchange, request: &request, bill };
+            relay.answer(uri.query()).await
+        }
+        Asked::Models => {
+            let _permit = admit(app, exchange, &caller)?;
+            models::list(app, client, exchange).await
+        }
+        Asked::Model(name) => {
+            let _permit = admit(app, exchange, &caller)?;
+            models::show(app, client, exchange, name).await
+        }
+    }
+}
+
+/// Who sends the request.
+fn identify(app: &App, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
+    let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+    let presented = key::presented(header("authorization"), header("x-api-key"))
+        .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
+    app.keyring.identify(presented).cloned().ok_or_else(|| {
+        Refusal::new(Code::InvalidApiKey, "The API key is not valid here.")
+    })
+}
+
+/// Takes what the request occupies, from its headers alone.
+fn admit(app: &App, exchange: &mut Exchange, caller: &Identity) -> Result<Permit, Refusal> {
+    let account = app.rates.account(&caller.account);
+    match admission::admit(&account, &app.requests, &caller.limits, app.clock.monotonic()) {
+        Ok(permit) => {
+            exchange.standing = Some(permit.standing());
+            Ok(permit)
+        }
+        Err((refusal, standing)) => {
+            exchange.standing = standing;
+            Err(refusal)
+        }
+    }
+}
+
+/// Reads the body and decides what is ordered: class, model, target, price.
+async fn order<'a, C: Client>(
+    app: &'a App,
+    client: &mut C,
+    exchange: &mut Exchange,
+    caller: &Arc<Identity>,
+    endpoint: Endpoint,
+    by_prefix: Option<&Arc<Class>>,
+) -> Result<(Request, Bill<'a>), Refusal> {
+    let from = app.clock.monotonic();
+    let body = body::read(client, &app.config.listen).await?;
+    exchange.waited += app.clock.monotonic().saturating_sub(from);
+    let request = Request::parse(body)?;
+    let headers = &client.head().headers;
+    let class = class::choose(&app.config.classes, by_prefix, headers, request.class.as_deref())?;
+    exchange.class = Some(class.clone());
+    class::check_feature(class, &caller.plan)?;
+    if request.model.is_none() && endpoint != Endpoint::Responses {
+        let refusal = Refusal::new(Code::InvalidValue, "You must provide a model parameter.");
+        return Err(refusal.param("model"));
+    }
+    let route = app.catalog.choose(request.model.as_deref())?;
+    let bill = Bill::open(app, exchange, caller, class, endpoint, route, &request);
+    Ok((request, bill))
+}
+
+/// Keeps the permit of what is ordered; of what is refused, gives it back.
+fn refunding<'a>(
+    permit: Permit,
+    ordered: Result<(Request, Bill<'a>), Refusal>,
+    exchange: &mut Exchange,
+) -> Result<(Request, Bill<'a>), Refusal> {
+    match ordered {
+        Ok((request, bill)) => Ok((request, bill.holding(permit))),
+        Err(refusal) => {
+            permit.refund();
+            if let Some(standing) = &mut exchange.standing {
+                standing.remaining = standing.remaining.saturating_add(1).min(standing.limit);
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// Runs `work` unless the client leaves first: `None` then.
+async fn unless_gone<C: Client, T>(
+    client: &mut C,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = client.gone() => None,
+    }
+}
+
+/// Adds the time of `work` to what is not Tollgate's own.
+async fn waiting<T>(app: &App, waited: &mut Duration, work: impl Future<Output = T>) -> T {
+    let from = app.clock.monotonic();
+    let done = work.await;
+    *waited += app.clock.monotonic().saturating_sub(from);
+    done
+}
+

@@ -1,0 +1,282 @@
+//! The bill of one request: opened when it is ordered, settled exactly once
+//! whatever happens.
+//!
+//! Invariants: each attempt at a provider is in the journal before the provider
+//! sees it; the settlement is in the journal before the last byte of the answer
+//! is sent. A bill that is dropped unsettled (a panic, a stopped task) settles
+//! itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admission::Permit;
+use crate::app::App;
+use crate::auth::keyring::Identity;
+use crate::base::money::Money;
+use crate::config::{Billing, Class};
+use crate::exchange::Exchange;
+use crate::intake::endpoint::Endpoint;
+use crate::intake::request::Request;
+use crate::ledger::Settled;
+use crate::ledger::record::{Attempt, Outcome, Tokens, UsageRecord};
+use crate::meter::policy::{self, TokenSource};
+use crate::meter::{estimate, price};
+use crate::refusal::{Code, Refusal};
+use crate::route::catalog::Route;
+use crate::telemetry::metrics::{RequestLabels, RequestSample};
+
+/// Answer tokens that a call is assumed to make where the request sets no limit.
+const ASSUMED_OUTPUT: u64 = 512;
+
+/// One request's bill.
+pub(super) struct Bill<'a> {
+    app: &'a App,
+    record: UsageRecord,
+    /// Where the request runs.
+    pub(super) route: Route,
+    /// The endpoint.
+    pub(super) endpoint: Endpoint,
+    billing: Billing,
+    started: Duration,
+    waited: Duration,
+    assumed: Tokens,
+    settled: bool,
+    _permit: Option<Permit>,
+}
+
+impl<'a> Bill<'a> {
+    /// The bill of a request that has a class and a route.
+    pub(super) fn open(
+        app: &'a App,
+        exchange: &Exchange,
+        caller: &Identity,
+        class: &Class,
+        endpoint: Endpoint,
+        route: Route,
+        request: &Request,
+    ) -> Self {
+        let names = &app.names;
+        let record = UsageRecord {
+            id: exchange.id,
+            time: exchange.received,
+            request_id: exchange.request_id.clone(),
+            account: caller.account.clone(),
+            key_id: caller.key_id.clone(),
+            plan: caller.plan.name.clone(),
+            service: names.service.clone(),
+            endpoint: class.name.clone(),
+            path: names.path(endpoint),
+            model_asked: names.model_asked(request.model.as_deref(), &route),
+            model_used: route.model.clone(),
+            provider: route.provider.name.clone(),
+            tier: names.tier(route.tier),
+            status: 0,
+            outcome: Outcome::InternalError,
+            cache: names.bypass.clone(),
+            similarity: None,
+            stream: request.stream,
+            attempts: 0,
+            quantity: 0,
+            unit_price: Money::ZERO,
+            list_price: class.price,
+            price: Money::ZERO,
+            cost: Money::ZERO,
+            unpriced: route.prices.is_none(),
+            tokens: Tokens::default(),
+            estimated: false,
+            bytes_in: request.body().len() as u64,
+            bytes_out: 0,
+            duration_ms: 0,
+            first_byte_ms: None,
+            text_hash: app.text_hash(request.body()),
+            cache_key: None,
+            complexity: None,
+            metadata: request.metadata_text().map(Arc::from),
+        };
+        let output = match endpoint {
+            Endpoint::Embeddings => 0,
+            _ => request.max_output.unwrap_or(ASSUMED_OUTPUT).saturating_mul(request.choices),
+        };
+        let input = estimate::quick(request.body().len());
+        Self {
+            app,
+            record,
+            route,
+            endpoint,
+            billing: caller.plan.billing,
+            started: exchange.started,
+            waited: exchange.waited,
+            assumed: Tokens { input, output, ..Tokens::default() },
+            settled: false,
+            _permit: None,
+        }
+    }
+
+    /// Keeps `permit` as long as the bill, so that a request occupies its place
+    /// until it is settled.
+    pub(super) fn holding(mut self, permit: Permit) -> Self {
+        self._permit = Some(permit);
+        self
+    }
+
+    /// What the request will cost the customer if it is charged.
+    pub(super) fn price(&self) -> Money {
+        price::charge(self.record.list_price, self.billing, Outcome::Ok).price
+    }
+
+    /// Writes down an attempt that is about to be made.
+    ///
+    /// # Errors
+    /// 503 `storage_unavailable`; the provider must then not be called.
+    pub(super) fn attempt(&mut self) -> Result<(), Refusal> {
+        let record = &self.record;
+        let attempt = Attempt {
+            record: record.id,
+            number: record.attempts + 1,
+            time: self.app.clock.wall(),
+            request_id: record.request_id.clone(),
+            account: record.account.clone(),
+            key_id: record.key_id.clone(),
+            plan: record.plan.clone(),
+            endpoint: record.endpoint.clone(),
+            path: record.path.clone(),
+            model_asked: record.model_asked.clone(),
+            model_used: record.model_used.clone(),
+            provider: record.provider.clone(),
+            tier: record.tier.clone(),
+            stream: record.stream,
+            list_price: record.list_price,
+            estimated_input: self.assumed.input,
+            estimated_cost: self.cost(&self.assumed),
+            unpriced: record.unpriced,
+            bytes_in: record.bytes_in,
+        };
+        self.app.ledger.begin(&attempt).map_err(|_| storage_unavailable())?;
+        self.record.attempts += 1;
+        Ok(())
+    }
+
+    /// Counts body bytes sent to the client.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if self.record.first_byte_ms.is_none() {
+            self.record.first_byte_ms = Some(millis(self.elapsed()));
+        }
+        self.record.bytes_out += bytes as u64;
+    }
+
+    /// Counts bytes that leave right after the settlement.
+    pub(super) fn sending(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.sent(bytes);
+        }
+    }
+
+    /// Whether the client has been sent a part of the body.
+    pub(super) fn has_sent(&self) -> bool {
+        self.record.bytes_out > 0
+    }
+
+    /// Notes time that was spent waiting for others.
+    pub(super) fn waited(&mut self, waited: Duration) {
+        self.waited = waited;
+    }
+
+    /// Settles: the record is in the journal, and as safe as configured, when
+    /// this returns. A second settlement does nothing.
+    ///
+    /// # Errors
+    /// 503 `storage_unavailable`; the rest of the answer must then not be sent.
+    pub(super) async fn settle(
+        &mut self,
+        outcome: Outcome,
+        status: u16,
+        tokens: impl FnOnce() -> (Tokens, bool),
+    ) -> Result<(), Refusal> {
+        let from = self.app.clock.monotonic();
+        let settled = self.write(outcome, status, tokens)?;
+        self.app.ledger.durable(settled).await.map_err(|_| storage_unavailable())?;
+        self.app.metrics.ledger_committed(self.app.clock.monotonic().saturating_sub(from));
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        outcome: Outcome,
+        status: u16,
+        tokens: impl FnOnce() -> (Tokens, bool),
+    ) -> Result<Settled, Refusal> {
+        (self.record.tokens, self.record.estimated) = match policy::terms(outcome).tokens {
+            _ if self.record.attempts == 0 => (Tokens::default(), false),
+            TokenSource::Settled => tokens(),
+            TokenSource::Assumed => (self.assumed, true),
+            TokenSource::None => (Tokens::default(), false),
+        };
+        let charge = price::charge(self.record.list_price, self.billing, outcome);
+        let cost = self.cost(&self.record.tokens);
+        let duration = self.elapsed();
+        let record = &mut self.record;
+        record.outcome = outcome;
+        record.status = status;
+        record.quantity = charge.quantity;
+        record.unit_price = charge.unit_price;
+        record.price = charge.price;
+        record.cost = cost;
+        record.duration_ms = millis(duration);
+        let settled = self.app.ledger.settle(record).map_err(|_| storage_unavailable())?;
+        self.settled = true;
+        self.observe(duration);
+        Ok(settled)
+    }
+
+    fn observe(&self, duration: Duration) {
+        let record = &self.record;
+        let labels = RequestLabels {
+            class: &record.endpoint,
+            model: &record.model_used,
+            provider: &record.provider,
+            plan: &record.plan,
+            code: record.status,
+            cache: "bypass",
+        };
+        self.app.metrics.series(labels).observe(&RequestSample {
+            duration,
+            first_byte: record.first_byte_ms.map(Duration::from_millis),
+            overhead: duration.saturating_sub(self.waited),
+            tokens: record.tokens,
+            cost: record.cost,
+            revenue: record.price,
+            unpriced: record.unpriced && record.attempts > 0,
+        });
+    }
+
+    fn cost(&self, tokens: &Tokens) -> Money {
+        self.route.prices.as_ref().map_or(Money::ZERO, |prices| price::cost(tokens, prices))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.app.clock.monotonic().saturating_sub(self.started)
+    }
+}
+
+impl Drop for Bill<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            let assumed = self.assumed;
+            // Nothing can be done about a store that fails here: the attempt is
+            // in the journal, and recovery will close it as lost.
+            let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
+        }
+    }
+}
+
+fn storage_unavailable() -> Refusal {
+    Refusal::new(
+        Code::StorageUnavailable,
+        "The request cannot be recorded at the moment, so it is not served.",
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

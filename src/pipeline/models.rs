@@ -1,0 +1,90 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::json;
+
+use crate::app::App;
+use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
+use crate::pipeline::relay::{failed, read_whole};
+use crate::pipeline::unless_gone;
+use crate::refusal::{Code, Refusal};
+use crate::respond;
+use crate::upstream::{Call, Failure, Prepared};
+
+/// Lists what can be used now.
+pub(super) async fn list<C: Client>(
+    app: &App,
+    client: &mut C,
+    exchange: &Exchange,
+) -> Result<Ending, Refusal> {
+    let data: Vec<_> = app.catalog.usable().map(|name| object(name)).collect();
+    let body = json!({ "object": "list", "data": data });
+    send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body.to_string().into()).await
+}
+
+/// Shows one model: the catalogue's, else with `*` the provider's own answer.
+pub(super) async fn show<C: Client>(
+    app: &App,
+    client: &mut C,
+    exchange: &Exchange,
+    name: &str,
+) -> Result<Ending, Refusal> {
+    if app.catalog.has(name) {
+        let body = object(name).to_string().into();
+        return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
+    }
+    let route = app.catalog.choose(Some(name))?;
+    let Some(origin) = app.origins.get(&route.provider.name) else {
+        let body = object(name).to_string().into();
+        return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
+    };
+    let path = format!("/models/{name}");
+    let headers = &client.head().headers;
+    let call = Call { method: Method::GET, path: &path, query: None, headers, body: Vec::new() };
+    let prepared = Prepared::new(origin, call);
+    let ask = async {
+        let mut reply = app.upstream.send(origin, &prepared, 0, || Ok::<_, Failure>(())).await?;
+        let body = read_whole(&mut reply.body).await.map_err(|_| Failure::NoAnswer)?;
+        Ok::<_, Failure>((reply, body))
+    };
+    let ask = tokio::time::timeout(app.config.routing.timeout, ask);
+    let (reply, body) = match unless_gone(client, ask).await {
+        None => return Ok(Ending::Cut),
+        Some(Ok(Ok(answer))) => answer,
+        Some(Ok(Err(failure))) => return Err(failed(failure)),
+        Some(Err(_)) => return Err(failed(Failure::TimedOut)),
+    };
+    match reply.status {
+        StatusCode::NOT_FOUND => Err(Refusal::new(
+            Code::ModelNotFound,
+            "The model does not exist or is not available here.",
+        )),
+        status if status.is_success() => {
+            send(app, client, exchange, status, respond::returned(&reply.headers), body).await
+        }
+        _ => Err(failed(Failure::NoAnswer)),
+    }
+}
+
+/// A model object of the OpenAI API.
+fn object(name: &str) -> serde_json::Value {
+    json!({ "id": name, "object": "model", "created": 0, "owned_by": "tollgate" })
+}
+
+async fn send<C: Client>(
+    app: &App,
+    client: &mut C,
+    exchange: &Exchange,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Result<Ending, Refusal> {
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    respond::stamp(&mut headers, exchange, app.clock.monotonic());
+    match client.send_whole(AnswerHead { status, headers }, body).await {
+        Ok(()) => Ok(Ending::Complete),
+        Err(Gone) => Ok(Ending::Cut),
+    }
+}

@@ -1,0 +1,253 @@
+//! From the order to the answer: the provider is called, its answer metered,
+//! settled and handed over.
+
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::exchange::{AnswerHead, Client, Ending, Exchange};
+use crate::intake::request::Request;
+use crate::ledger::record::{Outcome, Tokens};
+use crate::meter::{estimate, usage};
+use crate::pipeline::bill::Bill;
+use crate::pipeline::{unless_gone, waiting};
+use crate::refusal::{Code, Refusal};
+use crate::respond;
+use crate::upstream::{Body, BodyError, Call, Failure, Origin, Prepared, Reply};
+
+/// Largest answer that is held whole, in bytes.
+const LARGEST_WHOLE: usize = 256 * 1024 * 1024;
+/// The status in records of requests whose client left before an answer, as
+/// nginx has it.
+const CLIENT_CLOSED: u16 = 499;
+
+/// One ordered request on its way to a provider and back.
+pub(super) struct Relay<'a, C> {
+    pub(super) app: &'a App,
+    pub(super) client: &'a mut C,
+    pub(super) exchange: &'a mut Exchange,
+    pub(super) request: &'a Request,
+    pub(super) bill: Bill<'a>,
+}
+
+/// Why there is no reply.
+enum Failed {
+    /// The provider's doing.
+    Provider(Failure),
+    /// Tollgate's own.
+    Refused(Refusal),
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self::Provider(failure)
+    }
+}
+
+impl<C: Client> Relay<'_, C> {
+    /// Calls the provider and hands its answer to the client.
+    ///
+    /// `routing.timeout` bounds the whole of an answer that is not streamed, and
+    /// the wait for the head of one that is.
+    pub(super) async fn answer(mut self, query: Option<&str>) -> Result<Ending, Refusal> {
+        let deadline = Instant::now() + self.app.config.routing.timeout;
+        let mut waited = Duration::ZERO;
+        let reply = match self.app.origins.get(&self.bill.route.provider.name) {
+            Some(origin) => {
+                let prepared = self.prepare(origin, query);
+                let (app, bill) = (self.app, &mut self.bill);
+                let call = app
+                    .upstream
+                    .send(origin, &prepared, 0, || bill.attempt().map_err(Failed::Refused));
+                let call = tokio::time::timeout_at(deadline, call);
+                unless_gone(self.client, waiting(app, &mut waited, call)).await
+            }
+            None => {
+                self.bill.attempt()?;
+                let (app, route) = (self.app, &self.bill.route);
+                let path = self.bill.endpoint.path();
+                let call = app.sandbox(&route.provider, path, self.request.body());
+                unless_gone(self.client, waiting(app, &mut waited, call))
+                    .await
+                    .map(|reply| Ok(Ok(reply)))
+            }
+        };
+        self.exchange.waited += waited;
+        let failure = match reply {
+            None => return self.gone_early().await,
+            Some(Ok(Ok(reply))) => return self.hand_over(reply, deadline).await,
+            Some(Ok(Err(Failed::Refused(refusal)))) => return Err(refusal),
+            Some(Ok(Err(Failed::Provider(failure)))) => failure,
+            Some(Err(_)) => Failure::TimedOut,
+        };
+        self.fail(Outcome::ProviderError, failed(failure)).await
+    }
+
+    /// The request as it goes to `origin`.
+    fn prepare(&self, origin: &Arc<Origin>, query: Option<&str>) -> Prepared {
+        let route = &self.bill.route;
+        let ask_usage = route.provider.stream_usage && self.bill.endpoint.usage_on_request();
+        let outgoing = self.request.outgoing(route.upstream_model.as_deref(), ask_usage);
+        let path = self.bill.endpoint.path();
+        let call = Call {
+            method: Method::POST,
+            path: path.strip_prefix("/v1").unwrap_or(path),
+            query,
+            headers: &self.client.head().headers,
+            body: outgoing.pieces,
+        };
+        Prepared::new(origin, call)
+    }
+
+    /// Decides by status and content type what becomes of a reply.
+    async fn hand_over(mut self, reply: Reply, deadline: Instant) -> Result<Ending, Refusal> {
+        let status = reply.status;
+        if status.is_success() && is_event_stream(&reply.headers) {
+            return self.stream(reply).await;
+        }
+        // The seller's credentials being refused is the seller's trouble, and a
+        // redirect is not followed.
+        let passes = status.is_success()
+            || (status.is_client_error()
+                && status != StatusCode::UNAUTHORIZED
+                && status != StatusCode::FORBIDDEN);
+        if passes {
+            return self.whole(reply, deadline).await;
+        }
+        let Reply { mut body, .. } = reply;
+        body.finish().await;
+        self.fail(Outcome::ProviderError, provider_status(status)).await
+    }
+
+    /// An answer that is read whole, settled, and sent in one piece.
+    async fn whole(mut self, reply: Reply, deadline: Instant) -> Result<Ending, Refusal> {
+        let Reply { status, headers, mut body } = reply;
+        let mut waited = Duration::ZERO;
+        let read = tokio::time::timeout_at(deadline, read_whole(&mut body));
+        let read = unless_gone(self.client, waiting(self.app, &mut waited, read)).await;
+        self.exchange.waited += waited;
+        let answer = match read {
+            None => {
+                drop(body);
+                return self.gone_early().await;
+            }
+            Some(Ok(Ok(answer))) => answer,
+            Some(Ok(Err(BodyError::Cut))) => {
+                let refusal = Refusal::new(Code::UpstreamError, "The provider's answer broke off.");
+                return self.fail(Outcome::Cut, refusal).await;
+            }
+            Some(Ok(Err(BodyError::TimedOut)) | Err(_)) => {
+                return self.fail(Outcome::Cut, failed(Failure::TimedOut)).await;
+            }
+        };
+        let outcome = if status.is_success() { Outcome::Ok } else { Outcome::ProviderError };
+        self.bill.waited(self.exchange.waited);
+        self.bill.sent(answer.len());
+        let (path, asked) = (self.bill.endpoint.path(), self.request.body());
+        self.bill
+            .settle(outcome, status.as_u16(), || match usage::body_usage(&answer) {
+                Some(tokens) => (tokens, false),
+                None => {
+                    let input = estimate::prompt_tokens(path, asked);
+                    let output = estimate::answer_tokens(&answer);
+                    (Tokens { input, output, ..Tokens::default() }, true)
+                }
+            })
+            .await?;
+        let head = AnswerHead { status, headers: self.headers(&headers, status.is_success()) };
+        match self.client.send_whole(head, answer).await {
+            Ok(()) => Ok(Ending::Complete),
+            Err(_) => Ok(Ending::Cut),
+        }
+    }
+
+    /// The headers of an answer that came from a provider.
+    fn headers(&self, provider: &HeaderMap, charged: bool) -> HeaderMap {
+        let mut headers = respond::returned(provider);
+        respond::stamp(&mut headers, self.exchange, self.app.clock.monotonic());
+        let route = &self.bill.route;
+        let (tier, name) = (route.tier.as_str(), &route.provider.name);
+        let way = format!("{tier};{};{name};{}", route.model, route.reason);
+        respond::put(&mut headers, "x-tollgate-route", &way);
+        if charged {
+            respond::put(&mut headers, "x-tollgate-price-usd", &self.bill.price().to_string());
+        }
+        headers
+    }
+
+    /// Settles a request that ends in a refusal.
+    async fn fail(&mut self, outcome: Outcome, refusal: Refusal) -> Result<Ending, Refusal> {
+        self.bill.waited(self.exchange.waited);
+        let prompt = self.prompt();
+        self.bill.settle(outcome, refusal.status.as_u16(), prompt).await?;
+        Err(refusal)
+    }
+
+    /// Settles a request whose client left before it had anything.
+    async fn gone_early(&mut self) -> Result<Ending, Refusal> {
+        self.bill.waited(self.exchange.waited);
+        let prompt = self.prompt();
+        self.bill.settle(Outcome::ClientGoneEarly, CLIENT_CLOSED, prompt).await?;
+        Ok(Ending::Cut)
+    }
+
+    /// The tokens of the prompt alone, counted when asked.
+    fn prompt(&self) -> impl FnOnce() -> (Tokens, bool) + Send + use<C> {
+        let (path, body) = (self.bill.endpoint.path(), self.request.body().clone());
+        move || {
+            let input = estimate::prompt_tokens(path, &body);
+            (Tokens { input, ..Tokens::default() }, true)
+        }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.as_bytes().get(..TYPE.len()))
+        .is_some_and(|start| start.eq_ignore_ascii_case(TYPE))
+}
+
+pub(super) async fn read_whole(body: &mut Body) -> Result<Bytes, BodyError> {
+    let Some(first) = body.next().await? else { return Ok(Bytes::new()) };
+    let Some(second) = body.next().await? else { return Ok(first) };
+    let mut whole = BytesMut::with_capacity((first.len() + second.len()) * 2);
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&second);
+    while let Some(piece) = body.next().await? {
+        if whole.len() + piece.len() > LARGEST_WHOLE {
+            return Err(BodyError::Cut);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// The refusal for a provider that gave no answer.
+pub(super) fn failed(failure: Failure) -> Refusal {
+    match failure {
+        Failure::TimedOut => {
+            Refusal::new(Code::UpstreamTimeout, "The provider did not answer in time.")
+        }
+        Failure::Unreachable | Failure::NoAnswer | Failure::Garbage => {
+            Refusal::new(Code::UpstreamError, "The provider could not be reached or gave no answer.")
+        }
+    }
+}
+
+/// The refusal for a provider's status that is not passed on.
+fn provider_status(status: StatusCode) -> Refusal {
+    if status.is_server_error() {
+        let message = format!("The provider answered with status {}.", status.as_u16());
+        return Refusal::new(Code::UpstreamError, message).status(status);
+    }
+    Refusal::new(Code::UpstreamError, "The provider could not serve the request.")
+}

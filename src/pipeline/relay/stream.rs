@@ -1,0 +1,243 @@
+//! A streamed answer: passed on event by event as it comes, metered on the way.
+//!
+//! Invariant: the settlement is in the journal before the last event (`[DONE]`
+//! and its kin) leaves, so a client that has it has been recorded.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::base::sse::{Piece, Splitter};
+use crate::exchange::{AnswerHead, Client, Ending};
+use crate::ledger::record::Outcome;
+use crate::meter::stream::StreamMeter;
+use crate::meter::{estimate, strip};
+use crate::pipeline::relay::{CLIENT_CLOSED, Relay};
+use crate::pipeline::unless_gone;
+use crate::refusal::Refusal;
+use crate::upstream::{BodyError, Reply};
+
+/// Largest event that is looked into, in bytes; a larger one passes unread.
+const LARGEST_EVENT: usize = 4 * 1024 * 1024;
+/// How long the end of a stream is waited for after its last event.
+const TAIL: Duration = Duration::from_millis(500);
+
+impl<C: Client> Relay<'_, C> {
+    /// Hands a stream over.
+    pub(super) async fn stream(mut self, reply: Reply) -> Result<Ending, Refusal> {
+        let Reply { status, headers, mut body } = reply;
+        self.bill.waited(self.exchange.waited);
+        let head = AnswerHead { status, headers: self.headers(&headers, true) };
+        // What Tollgate asked for itself is taken out again.
+        let strip = self.bill.endpoint.usage_on_request() && !self.request.asks_usage();
+        let mut sieve = Sieve::new(strip);
+        if self.client.send_head(head).await.is_err() {
+            drop(body);
+            return self.gone(sieve).await;
+        }
+        let mut ended = false;
+        loop {
+            let next = async {
+                if !ended {
+                    return body.next().await;
+                }
+                // The answer is whole; a provider that does not end it keeps
+                // nobody waiting.
+                tokio::time::timeout(TAIL, body.next()).await.unwrap_or(Ok(None))
+            };
+            match unless_gone(self.client, next).await {
+                None => {
+                    drop(body);
+                    return self.gone(sieve).await;
+                }
+                Some(Ok(Some(chunk))) => {
+                    let sifted = sieve.sift(chunk);
+                    if sifted.last && !ended {
+                        ended = true;
+                        self.complete(&mut sieve, status.as_u16(), sifted.bytes.len()).await?;
+                    }
+                    if !self.pass(sifted.bytes).await {
+                        drop(body);
+                        return self.gone(sieve).await;
+                    }
+                }
+                Some(Ok(None)) => {
+                    let rest = sieve.rest();
+                    if !ended && body.is_close_delimited() {
+                        self.pass(rest).await;
+                        return self.cut(sieve, status.as_u16()).await;
+                    }
+                    if !ended {
+                        self.complete(&mut sieve, status.as_u16(), rest.len()).await?;
+                    }
+                    let whole = self.pass(rest).await && self.client.finish().await.is_ok();
+                    return Ok(if whole { Ending::Complete } else { Ending::Cut });
+                }
+                // What comes after the last event is no part of the answer.
+                Some(Err(_)) if ended => {
+                    let whole = self.client.finish().await.is_ok();
+                    return Ok(if whole { Ending::Complete } else { Ending::Cut });
+                }
+                Some(Err(BodyError::Cut | BodyError::TimedOut)) => {
+                    let rest = sieve.rest();
+                    self.pass(rest).await;
+                    return self.cut(sieve, status.as_u16()).await;
+                }
+            }
+        }
+    }
+
+    /// Sends what there is of a piece; false if the client has left.
+    async fn pass(&mut self, bytes: Bytes) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
+        self.bill.sent(bytes.len());
+        self.client.send(bytes).await.is_ok()
+    }
+
+    /// Settles a stream whose end has come, before that end is passed on.
+    async fn complete(
+        &mut self,
+        sieve: &mut Sieve,
+        status: u16,
+        pending: usize,
+    ) -> Result<(), Refusal> {
+        let usage = sieve.meter().finish();
+        // An error that the provider sends within the stream ends it unfinished.
+        let outcome = if usage.failed { Outcome::Cut } else { Outcome::Ok };
+        self.bill.sending(pending);
+        let (path, asked) = (self.bill.endpoint.path(), self.request.body());
+        self.bill
+            .settle(outcome, status, || usage.settle(|| estimate::prompt_tokens(path, asked)))
+            .await
+    }
+
+    /// Settles a stream that the provider broke off.
+    async fn cut(&mut self, sieve: Sieve, status: u16) -> Result<Ending, Refusal> {
+        self.end(sieve, Outcome::Cut, status).await
+    }
+
+    /// Settles a stream whose client has left.
+    async fn gone(&mut self, sieve: Sieve) -> Result<Ending, Refusal> {
+        if self.bill.has_sent() {
+            self.end(sieve, Outcome::ClientGoneLate, CLIENT_CLOSED).await
+        } else {
+            self.end(sieve, Outcome::ClientGoneEarly, CLIENT_CLOSED).await
+        }
+    }
+
+    async fn end(
+        &mut self,
+        mut sieve: Sieve,
+        outcome: Outcome,
+        status: u16,
+    ) -> Result<Ending, Refusal> {
+        let usage = sieve.meter().finish();
+        let (path, asked) = (self.bill.endpoint.path(), self.request.body());
+        self.bill
+            .settle(outcome, status, || usage.settle(|| estimate::prompt_tokens(path, asked)))
+            .await?;
+        Ok(Ending::Cut)
+    }
+}
+
+/// Splits chunks into events, meters them, and takes out what the client did
+/// not ask for.
+struct Sieve {
+    splitter: Splitter,
+    meter: StreamMeter,
+    strip: bool,
+    /// Bytes of an event whose end has not come.
+    held: usize,
+}
+
+/// What is to be passed on of one chunk.
+struct Sifted {
+    bytes: Bytes,
+    /// Whether the last event of the answer is in it.
+    last: bool,
+}
+
+impl Sieve {
+    fn new(strip: bool) -> Self {
+        Self { splitter: Splitter::new(LARGEST_EVENT), meter: StreamMeter::new(), strip, held: 0 }
+    }
+
+    /// The meter, with an empty one in its place.
+    fn meter(&mut self) -> StreamMeter {
+        std::mem::take(&mut self.meter)
+    }
+
+    fn sift(&mut self, chunk: Bytes) -> Sifted {
+        let before = self.held + chunk.len();
+        let untouched = (self.held == 0).then(|| chunk.clone());
+        self.splitter.push(chunk);
+        let mut out = Pieces::default();
+        let (mut seen, mut last) = (0, false);
+        while let Some(piece) = self.splitter.next_piece() {
+            let event = match piece {
+                Piece::Raw(bytes) => {
+                    seen += bytes.len();
+                    out.push(bytes);
+                    continue;
+                }
+                Piece::Event(event) => event,
+            };
+            seen += event.len();
+            let observed = self.meter.observe(&event);
+            last |= observed.is_terminal;
+            if !self.strip {
+                out.push(event);
+            } else if !observed.is_usage_only {
+                out.push(strip::strip_null_usage(&event));
+            }
+        }
+        self.held = before.saturating_sub(seen);
+        // Most chunks hold whole events that need no change: they pass as they
+        // came, without a copy.
+        let bytes = match untouched {
+            Some(chunk) if out.len == chunk.len() => chunk,
+            _ => out.join(),
+        };
+        Sifted { bytes, last }
+    }
+
+    /// What the stream ended with, short of a whole event.
+    fn rest(&mut self) -> Bytes {
+        self.held = 0;
+        match self.splitter.finish() {
+            Some(Piece::Event(event)) => {
+                self.meter.observe(&event);
+                event
+            }
+            Some(Piece::Raw(bytes)) => bytes,
+            None => Bytes::new(),
+        }
+    }
+}
+
+/// Pieces in order; joined only if there are several.
+#[derive(Default)]
+struct Pieces {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        self.pieces.push(piece);
+    }
+
+    fn join(mut self) -> Bytes {
+        if self.pieces.len() <= 1 {
+            return self.pieces.pop().unwrap_or_default();
+        }
+        let mut joined = BytesMut::with_capacity(self.len);
+        for piece in &self.pieces {
+            joined.extend_from_slice(piece);
+        }
+        joined.freeze()
+    }
+}

@@ -1,0 +1,218 @@
+//! Every "no": its status, its code, and the words that a client reads.
+//!
+//! Stages return a [`Refusal`]; HTTP is made of it in `respond` only. The
+//! codes and types are the contract's. A refusal never carries a secret, a
+//! prompt or a provider's address.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// Why a request is refused. The variants are the contract's `code`s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The body is not JSON, or not whole.
+    InvalidJson,
+    /// A field that Tollgate reads has a wrong type or value.
+    InvalidValue,
+    /// The request itself is malformed: framing, header or path.
+    BadRequest,
+    /// The key is missing, malformed or unknown.
+    InvalidApiKey,
+    /// The plan lacks the class's feature.
+    FeatureNotInPlan,
+    /// No model of that name for this account, or all its targets are off.
+    ModelNotFound,
+    /// The endpoint exists in the API but is not served here.
+    EndpointNotEnabled,
+    /// No such path.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The client was too slow.
+    RequestTimeout,
+    /// The body is over `listen.body_limit`.
+    RequestTooLarge,
+    /// The body is not JSON by its own header, or encoded.
+    UnsupportedMediaType,
+    /// The header block is over 32 KB.
+    HeadersTooLarge,
+    /// A window is full.
+    RateLimitExceeded,
+    /// Too many requests at once.
+    ConcurrencyLimitExceeded,
+    /// A fault of Tollgate's own.
+    InternalError,
+    /// The provider could not be reached, answered wrongly, or with a 5xx.
+    UpstreamError,
+    /// The process is at `limits.global.requests`, or is stopping.
+    Overloaded,
+    /// The ledger cannot be written.
+    StorageUnavailable,
+    /// The provider took too long.
+    UpstreamTimeout,
+}
+
+impl Code {
+    /// The `code` of the error object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidJson => "invalid_json",
+            Self::InvalidValue => "invalid_value",
+            Self::BadRequest => "invalid_request",
+            Self::InvalidApiKey => "invalid_api_key",
+            Self::FeatureNotInPlan => "feature_not_in_plan",
+            Self::ModelNotFound => "model_not_found",
+            Self::EndpointNotEnabled => "endpoint_not_enabled",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::RequestTooLarge => "request_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::RateLimitExceeded => "rate_limit_exceeded",
+            Self::ConcurrencyLimitExceeded => "concurrency_limit_exceeded",
+            Self::InternalError => "internal_error",
+            Self::UpstreamError => "upstream_error",
+            Self::Overloaded => "overloaded",
+            Self::StorageUnavailable => "storage_unavailable",
+            Self::UpstreamTimeout => "upstream_timeout",
+        }
+    }
+
+    /// The status that goes with the code.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidJson | Self::InvalidValue | Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
+            Self::FeatureNotInPlan => StatusCode::FORBIDDEN,
+            Self::ModelNotFound | Self::EndpointNotEnabled | Self::NotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::RateLimitExceeded | Self::ConcurrencyLimitExceeded => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::UpstreamError => StatusCode::BAD_GATEWAY,
+            Self::Overloaded | Self::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The `type` of the error object.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::InvalidApiKey => "authentication_error",
+            Self::FeatureNotInPlan => "permission_error",
+            Self::RateLimitExceeded | Self::ConcurrencyLimitExceeded => "rate_limit_error",
+            Self::InternalError
+            | Self::UpstreamError
+            | Self::Overloaded
+            | Self::StorageUnavailable
+            | Self::UpstreamTimeout => "server_error",
+            _ => "invalid_request_error",
+        }
+    }
+
+    /// The `layer` label of `tollgate_refused_total`, where the refusal is one
+    /// of policy; faults of providers and of Tollgate have none.
+    pub const fn layer(self) -> Option<&'static str> {
+        match self {
+            Self::InvalidApiKey => Some("auth"),
+            Self::FeatureNotInPlan => Some("feature"),
+            Self::RateLimitExceeded | Self::ConcurrencyLimitExceeded => Some("user"),
+            Self::Overloaded => Some("global"),
+            Self::InternalError
+            | Self::UpstreamError
+            | Self::StorageUnavailable
+            | Self::UpstreamTimeout => None,
+            _ => Some("body"),
+        }
+    }
+}
+
+/// One refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it is.
+    pub code: Code,
+    /// The status, the code's own unless a provider's is kept.
+    pub status: StatusCode,
+    /// A sentence or two for a developer: what is wrong, and what to do.
+    pub message: Cow<'static, str>,
+    /// The field at fault.
+    pub param: Option<&'static str>,
+    /// When the request may succeed.
+    pub retry_after: Option<Duration>,
+    /// The window at fault, the `window` label of `tollgate_refused_total`.
+    pub window: &'static str,
+    /// The methods that the path has, for 405.
+    pub allow: Option<&'static str>,
+}
+
+impl Refusal {
+    /// A refusal with the code's own status.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            status: code.status(),
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            window: "",
+            allow: None,
+        }
+    }
+
+    /// Names the field at fault.
+    #[must_use]
+    pub fn param(mut self, param: &'static str) -> Self {
+        self.param = Some(param);
+        self
+    }
+
+    /// Says when to come again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Names the window at fault.
+    #[must_use]
+    pub fn window(mut self, window: &'static str) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Keeps a provider's own status.
+    #[must_use]
+    pub fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// 405 for a path that has only `methods`.
+    pub fn method_not_allowed(methods: &'static str) -> Self {
+        let mut refusal = Self::new(
+            Code::MethodNotAllowed,
+            format!("This path takes {methods} only."),
+        );
+        refusal.allow = Some(methods);
+        refusal
+    }
+
+    /// 404 for a path that is not part of the API.
+    pub fn not_found() -> Self {
+        Self::new(
+            Code::NotFound,
+            "There is no such path here. The API is served under /v1 and /<class prefix>/v1.",
+        )
+    }
+}

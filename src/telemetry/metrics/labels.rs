@@ -1,0 +1,73 @@
+//! Label values that are not names of the configuration.
+
+/// What `inflight` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Scope {
+    /// Admitted requests.
+    Requests,
+    /// Calls to providers.
+    Provider,
+}
+
+/// What `store_up` and other store metrics speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Store {
+    /// The ledger's journal in the data directory.
+    Journal,
+}
+
+/// The pairs of `layer` and `window` that are shown from the start, so that the
+/// first refusal of a kind is an increase and not a new series.
+pub(super) const REFUSALS: [[&str; 2]; 15] = [
+    ["user", "minute"],
+    ["user", "hour"],
+    ["user", "day"],
+    ["user", "concurrent"],
+    ["ip", "minute"],
+    ["ip", "hour"],
+    ["ip", "concurrent"],
+    ["ip", "connections"],
+    ["ip", "failed_keys"],
+    ["global", "connections"],
+    ["global", "requests"],
+    ["quota", "month"],
+    ["feature", ""],
+    ["auth", ""],
+    ["body", ""],
+];
+
+/// What came of a call to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProviderCode {
+    /// An answer with this status code.
+    Status(u16),
+    /// No connection could be made.
+    Unreachable,
+    /// Nothing came in time.
+    Timeout,
+    /// The answer broke off.
+    Cut,
+    /// Nobody wanted the answer any more.
+    Cancelled,
+}
+
+impl ProviderCode {
+    /// The label `code`.
+    pub fn label(self) -> String {
+        match self {
+            Self::Status(code) => status(code),
+            Self::Unreachable => "unreachable".to_owned(),
+            Self::Timeout => "timeout".to_owned(),
+            Self::Cut => "cut".to_owned(),
+            Self::Cancelled => "cancelled".to_owned(),
+        }
+    }
+}
+
+/// A status code as a label; what is no status code is `invalid`, so that a
+/// provider cannot make more than 500 values.
+pub(super) fn status(code: u16) -> String {
+    if (100..=599).contains(&code) { code.to_string() } else { "invalid".to_owned() }
+}

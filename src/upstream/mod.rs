@@ -1,0 +1,52 @@
+//! Calling providers: addresses, connections, time-outs, and the answer as a
+//! stream of bytes.
+//!
+//! Providers are called over Pingora's own connector (its pool and TLS), not
+//! over its proxy phases. Dropping a [`Reply`] before its end closes the
+//! provider's connection at once; that is how a caller that has left stops a
+//! call.
+
+mod call;
+mod head;
+mod peer;
+mod reply;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+pub use call::{Connections, Timeouts};
+pub use head::Prepared;
+pub use peer::Origin;
+pub use reply::{Body, BodyError, Reply};
+
+/// One request to a provider.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path under the provider's base: `/chat/completions`.
+    pub path: &'a str,
+    /// The client's query string.
+    pub query: Option<&'a str>,
+    /// The client's headers; an allow-list of them is passed on.
+    pub headers: &'a HeaderMap,
+    /// The body in pieces.
+    pub body: Vec<Bytes>,
+}
+
+/// Why there is no answer. Nothing here names the provider's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No connection: refused, unresolved, bad certificate.
+    #[error("the provider could not be reached")]
+    Unreachable,
+    /// The connection broke before the answer's header was complete.
+    #[error("the provider closed the connection without an answer")]
+    NoAnswer,
+    /// What came is not HTTP.
+    #[error("the provider's answer is not HTTP")]
+    Garbage,
+    /// No connection, or no answer, in time.
+    #[error("the provider did not answer in time")]
+    TimedOut,
+}

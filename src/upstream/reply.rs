@@ -1,0 +1,141 @@
+//! A provider's answer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use pingora_core::connectors::TransportConnector;
+use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+
+/// How long an unused connection to a provider is kept.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long the end of an answer is waited for once its last event is there.
+const TAIL: Duration = Duration::from_millis(500);
+
+/// A provider's answer: its head, and its body as it comes.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers as they came.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Body,
+}
+
+impl Reply {
+    /// An answer that the sandbox made.
+    pub fn made(status: u16, content_type: &'static str, pieces: Vec<Bytes>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, headers, body: Body::Made(pieces.into()) }
+    }
+}
+
+/// The body of a [`Reply`]. Dropped before its end, the call is stopped.
+pub enum Body {
+    /// From a connection.
+    Connection(Connection),
+    /// Made by the sandbox.
+    Made(VecDeque<Bytes>),
+}
+
+/// Why a body broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The connection ended too early, or the framing is malformed.
+    #[error("the provider's answer broke off")]
+    Cut,
+    /// Nothing came for too long.
+    #[error("the provider's answer stalled")]
+    TimedOut,
+}
+
+impl Body {
+    /// The next piece, `None` at the proper end.
+    ///
+    /// # Errors
+    /// [`BodyError`] if the answer is not whole.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        match self {
+            Self::Connection(connection) => connection.next().await,
+            Self::Made(pieces) => Ok(pieces.pop_front()),
+        }
+    }
+
+    /// Whether the end of the connection is the end of the body, so that a cut
+    /// cannot be told from an end.
+    pub fn is_close_delimited(&self) -> bool {
+        match self {
+            Self::Connection(connection) => connection.close_delimited,
+            Self::Made(_) => false,
+        }
+    }
+
+    /// Reads on to the end, for a moment, so that the connection can be kept;
+    /// what comes is thrown away.
+    pub async fn finish(&mut self) {
+        // If the end does not come the connection is closed by the drop.
+        let _end = tokio::time::timeout(TAIL, async {
+            while let Ok(Some(_)) = self.next().await {}
+        })
+        .await;
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Body")
+    }
+}
+
+/// A body on a provider's connection, which goes back to the pool at its end.
+pub struct Connection {
+    session: Option<HttpSession>,
+    peer: Arc<HttpPeer>,
+    connector: Arc<TransportConnector>,
+    close_delimited: bool,
+}
+
+impl Connection {
+    /// The body of the answer whose header `session` has read.
+    pub(super) fn new(
+        session: HttpSession,
+        peer: Arc<HttpPeer>,
+        connector: Arc<TransportConnector>,
+        close_delimited: bool,
+    ) -> Self {
+        Self { session: Some(session), peer, connector, close_delimited }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let Some(session) = self.session.as_mut() else { return Ok(None) };
+        match session.read_body_bytes().await {
+            Ok(Some(piece)) => Ok(Some(piece)),
+            Ok(None) => {
+                self.release().await;
+                Ok(None)
+            }
+            Err(error) => {
+                self.session = None;
+                Err(match error.etype() {
+                    pingora_core::ErrorType::ReadTimedout => BodyError::TimedOut,
+                    _ => BodyError::Cut,
+                })
+            }
+        }
+    }
+
+    /// Gives the connection back to the pool if it can serve another request.
+    async fn release(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        session.respect_keepalive();
+        if let Some(stream) = session.reuse().await {
+            self.connector.release_stream(stream, self.peer.reuse_hash(), Some(IDLE));
+        }
+    }
+}
