@@ -44,7 +44,7 @@ classes:
 ";
     let (code, said) = check(yaml).await;
     assert_eq!(code, Some(2), "{said}");
-    for place in ["t.yaml:2:3", "t.yaml:4:41", "t.yaml:7:"] {
+    for place in ["t.yaml:2:3", "t.yaml:4:40", "t.yaml:7:"] {
         assert!(said.contains(place), "{place} is missing in\n{said}");
     }
     assert!(said.contains("proxy"), "no suggestion in\n{said}");

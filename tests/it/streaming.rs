@@ -138,32 +138,6 @@ async fn a_provider_declared_without_stream_usage_is_not_asked() {
 }
 
 #[tokio::test]
-async fn a_provider_that_refuses_stream_options_is_asked_once_without() {
-    let provider = Provider::start().await;
-    let gate = before(&provider).await;
-    provider.answer(|call| {
-        if call.json().get("stream_options").is_some() {
-            return Reply::json(
-                400,
-                &json!({"error": {
-                    "message": "Unrecognized request argument supplied: stream_options",
-                    "type": "invalid_request_error", "param": null, "code": null,
-                }}),
-            );
-        }
-        Reply::events(openai::chat_events(MODEL, false))
-    });
-    let answer = gate.send(&gate.stream()).await.ok();
-    assert_eq!(answer.events(), openai::chat_events(MODEL, false));
-    assert_eq!(provider.calls().len(), 2);
-    gate.send(&gate.stream()).await.ok();
-    assert_eq!(provider.calls().len(), 3, "what was learned is kept");
-    for record in gate.records().await {
-        assert_eq!((&record["estimated"], &record["status"]), (&json!(true), &json!(200)));
-    }
-}
-
-#[tokio::test]
 async fn json_in_answer_to_a_streamed_request_passes() {
     let provider = Provider::start().await;
     let gate = before(&provider).await;
@@ -183,7 +157,8 @@ async fn a_client_that_leaves_ends_the_providers_call_at_once() {
     let events = openai::chat_events(MODEL, true);
     for (count, reset) in [(1, false), (2, true)] {
         provider.next(Reply::stream().event(&events[0]).wait(&held).event(&events[1]));
-        let mut connection = gate.open(&gate.stream()).await;
+        let id = format!("leaver-{count}");
+        let mut connection = gate.open(&gate.stream().header("x-request-id", &id)).await;
         connection.head().await;
         assert_eq!(connection.event_data().await, openai::chat_events(MODEL, false)[0]);
         held.reached_by(count).await;
@@ -196,8 +171,7 @@ async fn a_client_that_leaves_ends_the_providers_call_at_once() {
             (provider.disconnects().len() == count).then_some(())
         })
         .await;
-        let records = gate.wait_for_records(count).await;
-        assert_eq!(records[count - 1]["outcome"], "client_gone_late");
+        assert_eq!(gate.record_of(&id).await["outcome"], "client_gone_late");
     }
 }
 
@@ -207,12 +181,12 @@ async fn a_client_that_leaves_before_the_first_byte_ends_the_call_too() {
     let gate = before(&provider).await;
     for request in [gate.chat(), gate.stream()] {
         let seen = provider.calls().len();
+        let id = format!("leaver-{seen}");
         provider.next(Reply::hang());
-        let connection = gate.open(&request).await;
+        let connection = gate.open(&request.header("x-request-id", &id)).await;
         provider.wait_for_calls(seen + 1).await;
         drop(connection);
-        let record = gate.wait_for_records(seen + 1).await.remove(seen);
-        assert_eq!(record["outcome"], "client_gone_early");
+        assert_eq!(gate.record_of(&id).await["outcome"], "client_gone_early");
     }
     crate::harness::eventually::eventually("both calls to be left", async || {
         (provider.disconnects() == [0, 1]).then_some(())
@@ -234,7 +208,8 @@ async fn a_stream_that_breaks_off_never_looks_whole() {
     ];
     for (number, reply) in replies.into_iter().enumerate() {
         provider.next(reply);
-        let mut connection = gate.open(&gate.stream()).await;
+        let id = format!("cut-{number}");
+        let mut connection = gate.open(&gate.stream().header("x-request-id", &id)).await;
         assert_eq!(connection.head().await.status(), 200);
         let mut ended_well = false;
         let mut seen = Vec::new();
@@ -248,8 +223,7 @@ async fn a_stream_that_breaks_off_never_looks_whole() {
         assert!(!ended_well, "reply {number} ended like a whole answer: {seen:?}");
         assert!(!seen.iter().any(|event| event.ends_with(b"[DONE]\n\n")), "{seen:?}");
         assert!(seen.len() >= 2, "what came before the cut was lost: {seen:?}");
-        let record = gate.wait_for_records(number + 1).await.remove(number);
-        assert_eq!(record["outcome"], "cut");
+        assert_eq!(gate.record_of(&id).await["outcome"], "cut");
     }
 }
 

@@ -85,7 +85,7 @@ impl Door {
         Request::get(path).bearer(ADMIN_TOKEN).send(self.admin).await
     }
 
-    /// Every usage record so far, the list followed to its end, oldest first.
+    /// Every usage record so far, the list followed to its end.
     pub(crate) async fn records(&self) -> Vec<Value> {
         let mut records = Vec::new();
         let mut path = "/admin/usage?by=request".to_owned();
@@ -100,7 +100,6 @@ impl Door {
                 }
             }
         }
-        records.sort_by_key(|record| record["id"].as_str().map(str::to_owned));
         records
     }
 
@@ -110,6 +109,14 @@ impl Door {
         eventually(&format!("{count} usage records"), async || {
             let records = self.records().await;
             (records.len() >= count).then_some(records)
+        })
+        .await
+    }
+
+    /// The record of the request whose `x-request-id` this is, once it is there.
+    pub(crate) async fn record_of(&self, request_id: &str) -> Value {
+        eventually(&format!("the record of {request_id}"), async || {
+            self.records().await.into_iter().find(|record| record["request_id"] == request_id)
         })
         .await
     }
