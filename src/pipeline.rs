@@ -55,7 +55,7 @@ pub async fn serve<C: Client>(
             let ordered = order(app, client, exchange, &caller, endpoint, lane.class).await;
             let (request, bill) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
-            let relay = Relay { app, client, exchange, request: &request, bill };
+            let mut relay = Relay { app, client, exchange, request: &request, bill };
             relay.answer(uri.query()).await
         }
         Asked::Models => {

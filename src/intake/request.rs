@@ -176,14 +176,12 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Length in bytes.
-    pub fn len(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
-    }
-
-    /// Whether there is nothing to send.
-    pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+    /// The body in one piece; copied only if it was edited.
+    pub fn joined(mut self) -> Bytes {
+        match self.pieces.len() {
+            0 | 1 => self.pieces.pop().unwrap_or_default(),
+            _ => Bytes::from(self.pieces.concat()),
+        }
     }
 }
 

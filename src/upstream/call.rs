@@ -61,17 +61,15 @@ impl Connections {
         mut before_send: impl FnMut() -> Result<(), E>,
     ) -> Result<Reply, E> {
         let peer = origin.peer(attempt).await?;
-        let (stream, reused) =
-            self.connector.get_stream(&*peer).await.map_err(|error| connect_failure(&error))?;
+        let (stream, reused) = match self.connector.reused_stream(&*peer).await {
+            Some(stream) => (stream, true),
+            None => (self.connect(&peer).await?, false),
+        };
         before_send()?;
         match exchange(stream, reused, origin, request).await {
             Ok(session) => Ok(self.reply(session, peer, origin.timeouts().chunk)),
             Err((Failure::NoAnswer, true)) => {
-                let stream = self
-                    .connector
-                    .new_stream(&*peer)
-                    .await
-                    .map_err(|error| connect_failure(&error))?;
+                let stream = self.connect(&peer).await?;
                 before_send()?;
                 let session = exchange(stream, false, origin, request)
                     .await
@@ -80,6 +78,11 @@ impl Connections {
             }
             Err((failure, _)) => Err(failure.into()),
         }
+    }
+
+    /// A fresh connection. Boxed: connecting is rare, and its future is large.
+    async fn connect(&self, peer: &Arc<HttpPeer>) -> Result<Stream, Failure> {
+        Box::pin(self.connector.new_stream(&**peer)).await.map_err(|error| connect_failure(&error))
     }
 
     fn reply(&self, mut session: HttpSession, peer: Arc<HttpPeer>, chunk: Duration) -> Reply {
@@ -91,7 +94,7 @@ impl Connections {
         let close_delimited =
             !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
         let connection = Connection::new(session, peer, self.connector.clone(), close_delimited);
-        Reply { status, headers, body: Body::Connection(connection) }
+        Reply { status, headers, body: Body::Connection(Box::new(connection)) }
     }
 }
 

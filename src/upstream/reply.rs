@@ -39,7 +39,7 @@ impl Reply {
 /// The body of a [`Reply`]. Dropped before its end, the call is stopped.
 pub enum Body {
     /// From a connection.
-    Connection(Connection),
+    Connection(Box<Connection>),
     /// Made by the sandbox.
     Made(VecDeque<Bytes>),
 }
