@@ -170,8 +170,5 @@ pub struct Addresses {
 /// anything about the other.
 pub fn derive_keys(secret: &str) -> (KeyHasher, [u8; 32]) {
     let derive = |context| blake3::derive_key(context, secret.as_bytes());
-    (
-        KeyHasher::new(derive("tollgate 2026-11 api key hash")),
-        derive("tollgate 2026-11 text hash"),
-    )
+    (KeyHasher::new(derive("tollgate 2026-11 api key hash")), derive("tollgate 2026-11 text hash"))
 }

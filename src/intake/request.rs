@@ -316,11 +316,8 @@ fn span(text: &str, raw: &RawValue) -> Range<usize> {
 
 fn syntax_error(text: &str, error: &serde_json::Error) -> Refusal {
     // serde_json counts lines from 1 and columns in bytes.
-    let line_start: usize = text
-        .split_inclusive('\n')
-        .take(error.line().saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let line_start: usize =
+        text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
     let at = (line_start + error.column().saturating_sub(1)).min(text.len());
     match error.classify() {
         serde_json::error::Category::Data => {

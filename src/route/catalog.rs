@@ -83,15 +83,7 @@ impl Catalog {
             });
         }
         let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
-        Ok(Route {
-            model,
-            tier,
-            provider,
-            upstream_model: None,
-            prices,
-            listed,
-            reason: "sandbox",
-        })
+        Ok(Route { model, tier, provider, upstream_model: None, prices, listed, reason: "sandbox" })
     }
 
     /// The public names that can be used now, in the order of the file.

@@ -80,10 +80,9 @@ impl Body {
     /// what comes is thrown away.
     pub async fn finish(&mut self) {
         // If the end does not come the connection is closed by the drop.
-        let _end = tokio::time::timeout(TAIL, async {
-            while let Ok(Some(_)) = self.next().await {}
-        })
-        .await;
+        let _end =
+            tokio::time::timeout(TAIL, async { while let Ok(Some(_)) = self.next().await {} })
+                .await;
     }
 }
 
