@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::meter::text::Text;
@@ -49,19 +49,33 @@ pub fn text_tokens(text: &str) -> u64 {
     counter.total()
 }
 
+/// `text` cut into its tokens. A character over several tokens stays whole, so
+/// there may be fewer parts than tokens.
+pub fn split(text: &str) -> Vec<String> {
+    let Some(encoding) = encoding() else { return vec![text.to_owned()] };
+    let mut parts = Vec::new();
+    let mut bytes = Vec::new();
+    for token in encoding.encode(text) {
+        bytes.extend(encoding.decode(&[token]));
+        match String::from_utf8(std::mem::take(&mut bytes)) {
+            Ok(part) => parts.push(part),
+            Err(incomplete) => bytes = incomplete.into_bytes(),
+        }
+    }
+    parts
+}
+
 /// The prompt tokens of the request `body` for the endpoint `path`, such as
 /// `/v1/chat/completions`. A body that is not understood, or another path,
 /// gives [`quick`] of its length.
 pub fn prompt_tokens(path: &str, body: &[u8]) -> u64 {
-    let mut counter = Counter::new();
-    let counted = match path {
-        "/v1/chat/completions" => read(body).map(|chat: Chat<'_>| chat.count(&mut counter)),
-        "/v1/completions" => read(body).map(|text: Completion<'_>| text.prompt.count(&mut counter)),
-        "/v1/embeddings" => read(body).map(|text: Embedding<'_>| text.input.count(&mut counter)),
-        "/v1/responses" => read(body).map(|response: Response<'_>| response.count(&mut counter)),
-        _ => None,
-    };
-    counted.map_or_else(|| quick(body.len()), |()| counter.total())
+    let counted = Kind::of(path).and_then(|kind| {
+        let mut counter = Counter::new();
+        let request = Request { kind, counter: &mut counter };
+        serde_json::Deserializer::from_slice(body).deserialize_map(request).ok()?;
+        Some(counter.total())
+    });
+    counted.unwrap_or_else(|| quick(body.len()))
 }
 
 /// The answer tokens of a whole answer `body` that reports no usage.
@@ -85,10 +99,6 @@ fn encoding() -> Option<&'static tiktoken::CoreBpe> {
     tiktoken::get_encoding("o200k_base")
 }
 
-fn read<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
-    serde_json::from_slice(body).ok()
-}
-
 /// Counts texts until the budget is used up, then bytes.
 struct Counter {
     budget: usize,
@@ -110,6 +120,10 @@ impl Counter {
             return;
         }
         let window = self.budget / WINDOWS;
+        if window == 0 {
+            self.skipped += text.len() as u64;
+            return;
+        }
         let stride = text.len() / WINDOWS;
         let before = self.counted;
         for place in 0..WINDOWS {
@@ -137,191 +151,154 @@ impl Counter {
     }
 }
 
-/// Text, or anything in which texts may be found.
-#[derive(Debug, Default)]
-enum Content<'a> {
-    #[default]
-    Nothing,
-    Text(Cow<'a, str>),
-    /// An element of an array of tokens.
-    Number,
-    Many(Vec<Self>),
-    /// A part that is no text.
-    Media,
-    Item(Box<Item<'a>>),
+/// A kind of request: which member is its prompt, and how that is counted.
+#[derive(Clone, Copy)]
+struct Kind {
+    prompt: &'static str,
+    place: Place,
+    /// Tokens that every request of the kind has.
+    fixed: u64,
 }
 
-/// A message, a part of one, or an item of the Responses API.
-#[derive(Debug, Default)]
-struct Item<'a> {
-    role: Content<'a>,
-    name: Content<'a>,
-    /// `content`, `text`, `refusal`, `arguments`, `output`, `function`, `tool_calls`.
-    texts: Vec<Content<'a>>,
+impl Kind {
+    fn of(path: &str) -> Option<Self> {
+        let (prompt, place, fixed) = match path {
+            "/v1/chat/completions" => ("messages", Place::Messages, TOKENS_TO_PRIME),
+            "/v1/responses" => ("input", Place::Messages, TOKENS_TO_PRIME),
+            "/v1/completions" => ("prompt", Place::Within, 0),
+            "/v1/embeddings" => ("input", Place::Within, 0),
+            _ => return None,
+        };
+        Some(Self { prompt, place, fixed })
+    }
 }
 
-impl Content<'_> {
-    fn count(&self, counter: &mut Counter) {
-        match self {
-            Self::Nothing => {}
-            Self::Text(text) => counter.text(text),
-            Self::Number => counter.fixed(1),
-            Self::Media => counter.fixed(MEDIA_TOKENS),
-            Self::Many(parts) => parts.iter().for_each(|part| part.count(counter)),
-            Self::Item(item) => {
-                item.role.count(counter);
-                item.name.count(counter);
-                item.texts.iter().for_each(|text| text.count(counter));
+/// Where a value stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The messages, or the items of the Responses API; a text is one message.
+    Messages,
+    /// One message.
+    Message,
+    /// Within a message, or texts that are no messages.
+    Within,
+}
+
+/// Counts a request while it is parsed; nothing of it is kept. An error if it
+/// is no object with a prompt.
+struct Request<'c> {
+    kind: Kind,
+    counter: &'c mut Counter,
+}
+
+impl<'de> Visitor<'de> for Request<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object with {}", self.kind.prompt)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { kind, counter } = self;
+        let mut has_prompt = false;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match &*key {
+                key if key == kind.prompt => {
+                    has_prompt = true;
+                    map.next_value_seed(Count { place: kind.place, counter })?;
+                }
+                "instructions" => map.next_value_seed(Count { place: kind.place, counter })?,
+                "tools" | "functions" => counter.text(map.next_value::<&RawValue>()?.get()),
+                _ => _ = map.next_value::<IgnoredAny>()?,
             }
         }
-    }
-
-    /// Counts an array of messages by the Cookbook's rule.
-    fn count_messages(&self, counter: &mut Counter) {
-        let Self::Many(messages) = self else { return self.count(counter) };
-        for message in messages {
-            counter.fixed(TOKENS_PER_MESSAGE);
-            if let Self::Item(item) = message
-                && let Self::Text(_) = item.name
-            {
-                counter.fixed(TOKENS_PER_NAME);
-            }
-            message.count(counter);
-        }
+        counter.fixed(kind.fixed);
+        if has_prompt { Ok(()) } else { Err(A::Error::missing_field(kind.prompt)) }
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor)
+/// Counts one value of a request while it is parsed.
+struct Count<'c> {
+    place: Place,
+    counter: &'c mut Counter,
+}
+
+impl<'de> DeserializeSeed<'de> for Count<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct ContentVisitor;
-
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content<'de>;
+impl<'de> Visitor<'de> for Count<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Content::Nothing)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Content::Nothing)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Content::Number)
+    /// An element of an array of tokens.
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        self.counter.fixed(1);
+        Ok(())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Content::Number)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Content::Number)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Content::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Content::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut parts = Vec::new();
-        while let Some(part) = seq.next_element()? {
-            parts.push(part);
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        if self.place == Place::Messages {
+            self.counter.fixed(TOKENS_PER_MESSAGE);
         }
-        Ok(Content::Many(parts))
+        self.counter.text(text);
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut item = Item::default();
-        let mut media = false;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Self { place, counter } = self;
+        let place = if place == Place::Messages { Place::Message } else { Place::Within };
+        while seq.next_element_seed(Count { place, counter })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { place, counter } = self;
+        let is_message = place == Place::Message;
+        if is_message {
+            counter.fixed(TOKENS_PER_MESSAGE);
+        }
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match &*key {
-                "role" => item.role = map.next_value()?,
-                "name" => item.name = map.next_value()?,
-                "content" | "text" | "refusal" | "arguments" | "output" | "function"
-                | "tool_calls" => item.texts.push(map.next_value()?),
+                "name" if is_message => {
+                    counter.fixed(TOKENS_PER_NAME);
+                    map.next_value_seed(Count { place: Place::Within, counter })?;
+                }
+                "role" | "name" | "content" | "text" | "refusal" | "arguments" | "output"
+                | "function" | "tool_calls" => {
+                    map.next_value_seed(Count { place: Place::Within, counter })?;
+                }
                 "image_url" | "input_audio" | "file" | "file_data" | "file_id" => {
-                    media = true;
+                    counter.fixed(MEDIA_TOKENS);
                     map.next_value::<IgnoredAny>()?;
                 }
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+                _ => _ = map.next_value::<IgnoredAny>()?,
             }
         }
-        Ok(if media { Content::Media } else { Content::Item(Box::new(item)) })
-    }
-}
-
-/// A chat request, as far as it is prompt.
-#[derive(serde::Deserialize)]
-struct Chat<'a> {
-    #[serde(borrow)]
-    messages: Content<'a>,
-    #[serde(borrow, default)]
-    tools: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    functions: Option<&'a RawValue>,
-}
-
-impl Chat<'_> {
-    fn count(&self, counter: &mut Counter) {
-        counter.fixed(TOKENS_TO_PRIME);
-        self.messages.count_messages(counter);
-        for declared in [self.tools, self.functions].into_iter().flatten() {
-            counter.text(declared.get());
-        }
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct Completion<'a> {
-    #[serde(borrow)]
-    prompt: Content<'a>,
-}
-
-#[derive(serde::Deserialize)]
-struct Embedding<'a> {
-    #[serde(borrow)]
-    input: Content<'a>,
-}
-
-/// A request of the Responses API, as far as it is prompt.
-#[derive(serde::Deserialize)]
-struct Response<'a> {
-    #[serde(borrow, default)]
-    instructions: Content<'a>,
-    #[serde(borrow)]
-    input: Content<'a>,
-    #[serde(borrow, default)]
-    tools: Option<&'a RawValue>,
-}
-
-impl Response<'_> {
-    fn count(&self, counter: &mut Counter) {
-        counter.fixed(TOKENS_TO_PRIME);
-        if let Content::Text(instructions) = &self.instructions {
-            counter.fixed(TOKENS_PER_MESSAGE);
-            counter.text(instructions);
-        }
-        if let Content::Text(_) = self.input {
-            counter.fixed(TOKENS_PER_MESSAGE);
-        }
-        self.input.count_messages(counter);
-        if let Some(tools) = self.tools {
-            counter.text(tools.get());
-        }
+        Ok(())
     }
 }
 

@@ -114,3 +114,10 @@ fn an_answer_without_usage_is_counted() {
     assert_eq!(answer_tokens(answer), 2);
     assert_eq!(answer_tokens(br#"{"data":[{"embedding":[0.5]}],"model":"m"}"#), 0);
 }
+
+#[test]
+fn a_text_is_cut_into_its_tokens() {
+    assert_eq!(split("hello world"), ["hello", " world"]);
+    let text = "naïve 🦀 crabs 你好";
+    assert_eq!(split(text).concat(), text);
+}
