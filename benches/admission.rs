@@ -2,8 +2,7 @@
 //!
 //! Prints nanoseconds a step with 10 and with 100,000 accounts, and bytes of
 //! resident memory an account. Ends with status 1 over the budget: 3 µs an
-//! admission, at most three times as much with many accounts as with few (a
-//! cache miss is part of the difference), 2 kB an account.
+//! admission, 1 µs more with many accounts than with few, 2 kB an account.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -26,20 +25,23 @@ const DEFAULTS: UserLimits =
 const STEPS: u64 = 2_000_000;
 const MANY: usize = 100_000;
 const BUDGET_NANOS: u64 = 3_000;
+/// What cache misses may add with many accounts.
+const FLAT_NANOS: u64 = 1_000;
 const BUDGET_BYTES: u64 = 2_048;
 
 fn main() -> ExitCode {
     let clock = SystemClock::new();
+    // First, while no freed memory can hide the growth.
+    let bytes = bytes_per_account();
     let few = admit(&clock, 10);
     let many = admit(&clock, MANY);
     let ring = [identify(&clock, 10), identify(&clock, MANY)];
-    let bytes = bytes_per_account();
     println!("admit     10 accounts  {few:>6} ns");
     println!("admit     {MANY} accounts {many:>5} ns");
     println!("identify  10 keys      {:>6} ns", ring[0]);
     println!("identify  {MANY} keys  {:>6} ns", ring[1]);
-    println!("memory    {bytes} bytes an account, every window full");
-    let within = few.max(many) <= BUDGET_NANOS && many <= few * 3 && bytes <= BUDGET_BYTES;
+    println!("memory    {bytes} bytes an account that asks all day");
+    let within = few.max(many) <= BUDGET_NANOS && many <= few + FLAT_NANOS && bytes <= BUDGET_BYTES;
     if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -110,8 +112,8 @@ fn timed(clock: &SystemClock, run: impl FnOnce()) -> u64 {
     u64::try_from(passed).unwrap_or(u64::MAX)
 }
 
-/// Growth of resident memory by an account with every window full; 0 where the
-/// system does not tell.
+/// Growth of resident memory by an account that asks all day; 0 where the system
+/// does not tell.
 fn bytes_per_account() -> u64 {
     let accounts: usize = 20_000;
     let limits = WindowLimits::from(&DEFAULTS);

@@ -233,7 +233,7 @@ proptest! {
 
     /// Limits may change at any moment, across the turn from log to ring too.
     #[test]
-    fn a_change_of_limits_loses_no_admission(parts in prop::collection::vec((limits(), steps()), 1..6)) {
+    fn a_change_of_limits_loses_no_admission(parts in prop::collection::vec((limits(), steps()), 1..4)) {
         let mut run = Run::new(false);
         for (limits, steps) in &parts {
             for step in steps {
