@@ -1,0 +1,79 @@
+# Tollgate. On a fresh Debian with only Rust and Python, `make run` and
+# `make test` install what is missing; elsewhere they say what to install.
+
+SHELL  := /bin/bash
+PYTHON ?= python3
+CARGO  ?= cargo
+CONFIG ?= conf/tollgate.yaml
+venv   := .venv
+pinned := tests/sdk/requirements.txt
+
+.PHONY: run test check bench demo soak setup setup-build setup-sdk setup-bench
+
+# Builds and starts Tollgate with the quick-start configuration.
+run: setup-build
+	$(CARGO) run --release --locked -- serve -c $(CONFIG)
+
+# Every test: unit, integration, SDK, documentation.
+test: setup
+	@set -e; if command -v cargo-nextest >/dev/null; \
+	then echo '$(CARGO) nextest run'; $(CARGO) nextest run --locked --no-fail-fast; \
+	else echo '$(CARGO) test'; $(CARGO) test --locked --lib --bins --tests --no-fail-fast; fi
+	$(CARGO) test --locked --doc
+
+# What a reader must never find: bad layout, lints, broken documentation links.
+check: setup-build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+# CPU per request and added latency, beside nginx in the same minutes.
+bench: setup-build setup-bench
+	benches/run.sh
+
+# The same load for hours: memory, descriptors and the ledger must hold.
+soak: setup-build setup-sdk
+	benches/soak.sh
+
+# Starts Tollgate with the built-in provider and shows one request of each kind.
+demo: setup-build setup-sdk
+	$(PYTHON) conf/demo.py
+
+setup: setup-build setup-sdk
+
+# A C compiler and cmake: some of the crates build C code.
+setup-build:
+	@need=(); \
+	command -v cc >/dev/null || need+=(gcc libc6-dev); \
+	command -v cmake >/dev/null || need+=(cmake); \
+	command -v make >/dev/null || need+=(make); \
+	$(call install,$${need[@]})
+
+# The official SDK at its pinned version, in an environment of its own.
+setup-sdk: $(venv)/.made
+$(venv)/.made: $(pinned)
+	@need=(); \
+	command -v $(PYTHON) >/dev/null || need+=(python3); \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv); \
+	$(call install,$${need[@]})
+	$(PYTHON) -m venv --clear $(venv)
+	$(venv)/bin/python -m pip install --quiet --disable-pip-version-check -r $(pinned)
+	@touch $@
+
+# The reference proxy; only `make bench` needs it.
+setup-bench:
+	@need=(); \
+	PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || need+=(nginx-light); \
+	$(call install,$${need[@]})
+
+# Installs Debian packages, as root; otherwise says which ones are missing.
+define install
+	set -- $(1); [ $$# -eq 0 ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing $$*"; \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y --no-install-recommends "$$@"; } >/dev/null; \
+	else \
+	  echo "Missing: please install $$* (Debian's names) and run make again." >&2; exit 1; \
+	fi
+endef

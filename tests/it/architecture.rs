@@ -1,0 +1,208 @@
+//! The source keeps the shape that `docs/ARCHITECTURE.md` draws.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What the request path is made of; a stage imports no other stage.
+const STAGES: [&str; 13] = [
+    "connection",
+    "auth",
+    "admission",
+    "intake",
+    "class",
+    "route",
+    "cache",
+    "share",
+    "upstream",
+    "opaque",
+    "sandbox",
+    "meter",
+    "ledger",
+];
+/// What a request never meets; the data plane does not know of it.
+const CONTROL: [&str; 6] = ["admin", "billing", "dashboard", "autoscale", "cli", "banner"];
+/// What every stage may import.
+const SHARED: [&str; 6] = ["base", "config", "exchange", "refusal", "store", "telemetry"];
+/// Who may name Pingora.
+const ON_PINGORA: [&str; 4] = ["server", "gateway", "connection", "upstream"];
+/// Records and prices are vocabulary: stages that meter or send may read them.
+const VOCABULARY: [&str; 2] = ["crate::ledger::record", "crate::base"];
+
+struct Source {
+    /// The module under `src`, such as `ledger`.
+    module: String,
+    path: PathBuf,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|given| given == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources() -> Vec<Source> {
+    let source = root().join("src");
+    files(&source, "rs")
+        .into_iter()
+        .map(|path| {
+            let inside = path.strip_prefix(&source).unwrap();
+            let first = inside.iter().next().unwrap().to_string_lossy();
+            let module = first.trim_end_matches(".rs").to_owned();
+            let text = std::fs::read_to_string(&path).unwrap();
+            Source { module, path: inside.to_owned(), text }
+        })
+        .collect()
+}
+
+/// The paths below `crate` that a file names outside its comments and its tests.
+fn imports(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for (at, _) in line.match_indices("crate::") {
+            let rest = line.get(at..).unwrap_or_default();
+            if let Some(list) = rest.strip_prefix("crate::{") {
+                let names = list.split('}').next().unwrap_or_default();
+                found.extend(names.split(',').map(|name| format!("crate::{}", name.trim())));
+                continue;
+            }
+            let end = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':');
+            found.push(rest.split(end).next().unwrap_or_default().trim_end_matches(':').to_owned());
+        }
+    }
+    found
+}
+
+fn module_of(import: &str) -> &str {
+    import.trim_start_matches("crate::").split(':').next().unwrap_or_default()
+}
+
+fn within(import: &str, path: &str) -> bool {
+    import == path || import.starts_with(&format!("{path}::"))
+}
+
+#[test]
+fn a_stage_imports_no_other_stage() {
+    for source in sources().iter().filter(|source| STAGES.contains(&source.module.as_str())) {
+        for import in imports(&source.text) {
+            let module = module_of(&import);
+            let allowed = module == source.module
+                || SHARED.contains(&module)
+                || VOCABULARY.iter().any(|path| within(&import, path));
+            assert!(allowed, "src/{}: {import}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn what_is_shared_imports_no_stage() {
+    for source in sources().iter().filter(|source| SHARED.contains(&source.module.as_str())) {
+        for import in imports(&source.text) {
+            let allowed = SHARED.contains(&module_of(&import))
+                || VOCABULARY.iter().any(|path| within(&import, path));
+            assert!(allowed, "src/{}: {import}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn the_base_imports_nothing_of_tollgates() {
+    for source in sources().iter().filter(|source| source.module == "base") {
+        for import in imports(&source.text) {
+            assert_eq!(module_of(&import), "base", "src/{}: {import}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn the_data_plane_knows_nothing_of_the_control_plane() {
+    let above = ["app", "main", "lib", "server"];
+    for source in sources() {
+        let module = source.module.as_str();
+        if CONTROL.contains(&module) || above.contains(&module) {
+            continue;
+        }
+        for import in imports(&source.text) {
+            let control = CONTROL.contains(&module_of(&import));
+            assert!(!control, "src/{}: {import}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn pingora_is_named_by_few() {
+    for source in sources() {
+        let code = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let named = code.clone().any(|line| line.contains("pingora_"));
+        let allowed = ON_PINGORA.contains(&source.module.as_str());
+        assert!(!named || allowed, "src/{} names pingora", source.path.display());
+    }
+}
+
+#[test]
+fn reqwest_stays_off_the_request_path() {
+    for source in sources() {
+        let named = source.text.lines().any(|line| line.contains("reqwest::"));
+        let allowed = CONTROL.contains(&source.module.as_str());
+        assert!(!named || allowed, "src/{} names reqwest", source.path.display());
+    }
+}
+
+#[test]
+fn the_map_names_files_that_exist_and_every_module() {
+    let map = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let inside: Vec<&str> = map.split('`').skip(1).step_by(2).collect();
+    let mut named = BTreeSet::new();
+    for word in inside {
+        let path = word.trim_start_matches("src/");
+        let is_path = path.ends_with(".rs") || path.ends_with('/');
+        if !is_path || path.contains(['*', ' ', '<', '{']) || path.starts_with('/') {
+            continue;
+        }
+        let exists = root().join("src").join(path).exists() || root().join(word).exists();
+        assert!(exists, "docs/ARCHITECTURE.md names {word}, which does not exist");
+        named.insert(path.split(['/', '.']).next().unwrap_or_default().to_owned());
+    }
+    let unnamed: BTreeSet<String> = sources()
+        .into_iter()
+        .map(|source| source.module)
+        .filter(|module| !named.contains(module))
+        .collect();
+    assert!(unnamed.is_empty(), "docs/ARCHITECTURE.md does not name {unnamed:?}");
+}
+
+#[test]
+fn no_file_is_too_long() {
+    for source in sources() {
+        let lines = source.text.lines().count();
+        let tests = source.path.file_name().is_some_and(|name| name == "tests.rs");
+        assert!(lines <= 450 || tests, "src/{}: {lines} lines", source.path.display());
+    }
+}
+
+#[test]
+fn the_product_speaks_of_itself_alone() {
+    let leaks = ["/work/", "/root/", "/home/", "issue #", "TODO", "FIXME", "localhost:9"];
+    let mut texts: Vec<PathBuf> = files(&root().join("src"), "rs");
+    texts.extend(files(&root().join("docs"), "md"));
+    texts.extend(files(&root().join("conf"), "yaml"));
+    for path in texts {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for leak in leaks {
+            assert!(!text.contains(leak), "{} has {leak:?}", path.display());
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `kill -9` at any instant loses no record. Covers A4, H1 and invariant 1.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::harness::binary::Process;
+use crate::harness::client::{Connection, Request};
+use crate::harness::door::Door;
+use crate::harness::eventually::within;
+use crate::harness::openai;
+use crate::harness::provider::{Call, Provider};
+use crate::harness::reply::Reply;
+use crate::harness::setup::{DEFAULT_PLAN, Tollgate, key_of};
+
+const ROUNDS: usize = 20;
+const CLIENTS: usize = 8;
+
+/// What the clients know, over all rounds.
+#[derive(Default)]
+struct Seen {
+    next: AtomicUsize,
+    /// Requests whose whole answer a client has.
+    answered: Mutex<HashSet<String>>,
+}
+
+#[tokio::test]
+async fn no_record_is_lost_by_a_kill_in_20_rounds_under_load() {
+    let provider = Provider::start().await;
+    provider.answer(answer);
+    let seen = Arc::new(Seen::default());
+    let mut gate = Tollgate::before(&provider).set("routing.retries", 1).spawn().await;
+    let mut lost = 0;
+    for round in 0..ROUNDS {
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|n| tokio::spawn(client((*gate).clone(), n, seen.clone()))).collect();
+        // Each round is killed after another number of calls, so that all the
+        // states between a call's begin and its record's end are met.
+        provider.wait_for_calls(provider.calls().len() + 9 + round * 7).await;
+        gate.kill();
+        for client in clients {
+            within("a client to notice", client).await.unwrap();
+        }
+        gate = gate.kill_and_restart().await;
+        lost = check(&gate, &provider, &seen, round).await;
+    }
+    assert!(lost > ROUNDS / 2, "only {lost} calls were in flight at a kill");
+    let answered = seen.answered.lock().len();
+    assert!(answered > ROUNDS, "only {answered} requests were answered: no load");
+}
+
+/// Plain, streamed, refused, broken and never answered calls, as the request
+/// itself wants it.
+fn answer(call: &Call) -> Reply {
+    let body = call.json();
+    match body["metadata"]["want"].as_str() {
+        Some("hang") => Reply::hang(),
+        Some("stall") => Reply::events(openai::chat_events("gpt-4o-mini", true)).hang_after(300),
+        Some("refuse") => Reply::error(400, "theirs"),
+        Some("break") => Reply::close(),
+        _ => openai::answer(call),
+    }
+}
+
+/// Sends one request after the other until the gateway is gone.
+async fn client(door: Door, number: usize, seen: Arc<Seen>) {
+    let wants = match number {
+        0 => ["hang"; 6],
+        1 => ["stall"; 6],
+        _ => ["plain", "stream", "plain", "refuse", "stream", "break"],
+    };
+    for want in wants.iter().cycle() {
+        let id = format!("r{}", seen.next.fetch_add(1, Ordering::Relaxed));
+        let Ok(stream) = tokio::net::TcpStream::connect(door.proxy).await else { return };
+        let mut connection = Connection::over(stream);
+        if connection.try_send(&request(&id, want).bytes()).await.is_err() {
+            return;
+        }
+        match connection.try_answer().await {
+            Ok(_) => drop(seen.answered.lock().insert(id)),
+            Err(_) => return,
+        }
+    }
+}
+
+fn request(id: &str, want: &str) -> Request {
+    let body = json!({
+        "model": "gpt-4o-mini", "stream": matches!(want, "stream" | "stall"),
+        "metadata": {"id": id, "want": want},
+        "messages": [{"role": "user", "content": "Say hello."}],
+    });
+    Request::post("/v1/chat/completions", &body)
+        .bearer(&key_of(DEFAULT_PLAN))
+        .header("x-request-id", id)
+}
+
+/// Holds the ledger against what clients and the provider know; gives the number
+/// of records that were closed as `lost`.
+async fn check(gate: &Process, provider: &Provider, seen: &Seen, round: usize) -> usize {
+    let mut records: HashMap<String, Value> = HashMap::new();
+    for record in gate.records().await {
+        let id = record["request_id"].as_str().unwrap_or_default().to_owned();
+        if let Some(other) = records.insert(id, record.clone()) {
+            panic!("round {round}: two records of one request: {other} and {record}");
+        }
+    }
+    let answered = seen.answered.lock().clone();
+    for id in &answered {
+        let record = records.get(id);
+        let record = record.unwrap_or_else(|| panic!("round {round}: {id} has no record"));
+        assert_ne!(record["outcome"], "lost", "round {round}: {id} was answered whole");
+    }
+    let called: HashSet<String> = provider
+        .calls()
+        .iter()
+        .filter_map(|call| call.json()["metadata"]["id"].as_str().map(str::to_owned))
+        .collect();
+    for id in &called {
+        assert!(records.contains_key(id), "round {round}: the call of {id} is not in the ledger");
+    }
+    for (id, record) in &records {
+        if record["outcome"] == "lost" {
+            assert_eq!(record["price"], "0", "round {round}: {record}");
+        } else {
+            let known = called.contains(id) || answered.contains(id);
+            assert!(known, "round {round}: a record that nobody knows of: {record}");
+        }
+    }
+    records.values().filter(|record| record["outcome"] == "lost").count()
+}

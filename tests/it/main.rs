@@ -1,0 +1,29 @@
+//! Every integration test, one module per capability, in one binary.
+
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod drop_in;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod sdk;
+#[cfg(test)]
+mod streaming;
