@@ -43,12 +43,6 @@ impl Default for Connections {
     }
 }
 
-/// What has gone out on one connection.
-struct Sent {
-    session: HttpSession,
-    reused: bool,
-}
-
 impl Connections {
     /// Sends `request` and waits for the answer's header.
     ///
@@ -71,7 +65,7 @@ impl Connections {
             self.connector.get_stream(&*peer).await.map_err(|error| connect_failure(&error))?;
         before_send()?;
         match exchange(stream, reused, origin, request).await {
-            Ok(sent) => Ok(self.reply(sent.session, peer, origin.timeouts().chunk)),
+            Ok(session) => Ok(self.reply(session, peer, origin.timeouts().chunk)),
             Err((Failure::NoAnswer, true)) => {
                 let stream = self
                     .connector
@@ -79,10 +73,10 @@ impl Connections {
                     .await
                     .map_err(|error| connect_failure(&error))?;
                 before_send()?;
-                let sent = exchange(stream, false, origin, request)
+                let session = exchange(stream, false, origin, request)
                     .await
                     .map_err(|(failure, _)| failure)?;
-                Ok(self.reply(sent.session, peer, origin.timeouts().chunk))
+                Ok(self.reply(session, peer, origin.timeouts().chunk))
             }
             Err((failure, _)) => Err(failure.into()),
         }
@@ -108,7 +102,7 @@ async fn exchange(
     reused: bool,
     origin: &Origin,
     request: &Prepared,
-) -> Result<Sent, (Failure, bool)> {
+) -> Result<HttpSession, (Failure, bool)> {
     let mut stream = stream;
     let fail = |failure| (failure, reused);
     // A write that fails is no verdict: a provider may answer and close before
@@ -122,7 +116,7 @@ async fn exchange(
         session.read_response().await.map_err(|error| fail(answer_failure(&error)))?;
         match session.get_status() {
             Some(status) if status.is_informational() => {}
-            Some(_) => return Ok(Sent { session, reused }),
+            Some(_) => return Ok(session),
             None => return Err(fail(Failure::Garbage)),
         }
     }
