@@ -20,7 +20,7 @@ use crate::config::{Config, Dialect, Provider};
 use crate::exchange::Exchange;
 use crate::ledger::Ledger;
 use crate::route::catalog::Catalog;
-use crate::sandbox;
+use crate::sandbox::{self, ReplyBody};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{self, Origin, Reply, Timeouts};
 use names::Names;
@@ -149,7 +149,11 @@ impl App {
             tokio::time::sleep(provider.latency).await;
         }
         let made = sandbox::respond(path, body, self.clock.wall());
-        Reply::made(made.status, made.content_type, made.body.into_pieces())
+        let pieces = match made.body {
+            ReplyBody::Whole(body) => vec![body],
+            ReplyBody::Events(events) => events,
+        };
+        Reply::made(made.status, made.content_type, pieces)
     }
 }
 
@@ -170,8 +174,5 @@ pub struct Addresses {
 /// anything about the other.
 pub fn derive_keys(secret: &str) -> (KeyHasher, [u8; 32]) {
     let derive = |context| blake3::derive_key(context, secret.as_bytes());
-    (
-        KeyHasher::new(derive("tollgate 2026-11 api key hash")),
-        derive("tollgate 2026-11 text hash"),
-    )
+    (KeyHasher::new(derive("tollgate 2026-11 api key hash")), derive("tollgate 2026-11 text hash"))
 }

@@ -64,10 +64,9 @@ impl Handler for Gateway {
             },
             Ok(Ok(false)) => return None,
             Ok(Err(error)) => malformed_head(&error),
-            Err(_) => Refusal::new(
-                Code::RequestTimeout,
-                "The request's header did not arrive in time.",
-            ),
+            Err(_) => {
+                Refusal::new(Code::RequestTimeout, "The request's header did not arrive in time.")
+            }
         };
         let exchange = self.app.exchange(None);
         respond::refuse(&self.app, &mut client, &exchange, &refusal).await.ok()?;
@@ -190,8 +189,7 @@ impl DownstreamClient {
             .and_then(|value| value.parse::<u64>().ok());
         if length.is_some_and(|length| length <= DRAIN_BYTES) {
             // What is not here in time is discarded after the answer instead.
-            let _late =
-                tokio::time::timeout(DRAIN_TIME, self.session.drain_request_body()).await;
+            let _late = tokio::time::timeout(DRAIN_TIME, self.session.drain_request_body()).await;
         }
     }
 
@@ -210,9 +208,8 @@ impl DownstreamClient {
     }
 
     async fn write_head(&mut self, head: AnswerHead, length: Option<usize>) -> Result<(), Gone> {
-        let mut header =
-            ResponseHeader::build_no_case(head.status, Some(head.headers.len() + 4))
-                .map_err(|_| Gone)?;
+        let mut header = ResponseHeader::build_no_case(head.status, Some(head.headers.len() + 4))
+            .map_err(|_| Gone)?;
         let mut name = None;
         for (next, value) in head.headers {
             name = next.or(name);
@@ -221,9 +218,9 @@ impl DownstreamClient {
             }
         }
         match length {
-            Some(length) => header
-                .insert_header(CONTENT_LENGTH, HeaderValue::from(length))
-                .map_err(|_| Gone)?,
+            Some(length) => {
+                header.insert_header(CONTENT_LENGTH, HeaderValue::from(length)).map_err(|_| Gone)?
+            }
             // An HTTP/1.0 client reads until the end of the connection.
             None if self.session.req_header().version == Version::HTTP_10 => {}
             None => header

@@ -18,17 +18,17 @@ pub mod refusal;
 pub mod telemetry;
 
 // The stages, in path order.
-pub mod connection;
-pub mod auth;
 pub mod admission;
-pub mod intake;
+pub mod auth;
 pub mod class;
-pub mod route;
-pub mod upstream;
-pub mod sandbox;
-pub mod meter;
+pub mod connection;
+pub mod intake;
 pub mod ledger;
+pub mod meter;
 pub mod respond;
+pub mod route;
+pub mod sandbox;
+pub mod upstream;
 
 // The control plane.
 pub mod admin;

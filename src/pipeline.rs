@@ -55,7 +55,7 @@ pub async fn serve<C: Client>(
             let ordered = order(app, client, exchange, &caller, endpoint, lane.class).await;
             let (request, bill) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
-            let relay = Relay { app, client, exchange, request: &request, bill };
+            let mut relay = Relay { app, client, exchange, request: &request, bill };
             relay.answer(uri.query()).await
         }
         Asked::Models => {
@@ -74,9 +74,10 @@ fn identify(app: &App, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
     let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
     let presented = key::presented(header("authorization"), header("x-api-key"))
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
-    app.keyring.identify(presented).cloned().ok_or_else(|| {
-        Refusal::new(Code::InvalidApiKey, "The API key is not valid here.")
-    })
+    app.keyring
+        .identify(presented)
+        .cloned()
+        .ok_or_else(|| Refusal::new(Code::InvalidApiKey, "The API key is not valid here."))
 }
 
 /// Takes what the request occupies, from its headers alone.
@@ -139,10 +140,7 @@ fn refunding<'a>(
 }
 
 /// Runs `work` unless the client leaves first: `None` then.
-async fn unless_gone<C: Client, T>(
-    client: &mut C,
-    work: impl Future<Output = T>,
-) -> Option<T> {
+async fn unless_gone<C: Client, T>(client: &mut C, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         done = work => Some(done),
@@ -157,4 +155,3 @@ async fn waiting<T>(app: &App, waited: &mut Duration, work: impl Future<Output =
     *waited += app.clock.monotonic().saturating_sub(from);
     done
 }
-

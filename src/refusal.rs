@@ -200,10 +200,8 @@ impl Refusal {
 
     /// 405 for a path that has only `methods`.
     pub fn method_not_allowed(methods: &'static str) -> Self {
-        let mut refusal = Self::new(
-            Code::MethodNotAllowed,
-            format!("This path takes {methods} only."),
-        );
+        let mut refusal =
+            Self::new(Code::MethodNotAllowed, format!("This path takes {methods} only."));
         refusal.allow = Some(methods);
         refusal
     }

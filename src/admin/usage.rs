@@ -146,8 +146,9 @@ impl Parameters {
 
 fn read_moment(param: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
     let Some(text) = text else { return Ok(None) };
-    let message = "a date such as 2026-11-24 or RFC 3339 such as 2026-11-24T12:00:00Z (+ as %2B)";
-    period::moment(text).map(Some).ok_or(ApiError::bad(param, message))
+    let message = "a date such as 2026-11-24, or RFC 3339 such as 2026-11-24T12:00:00Z";
+    // A plus sign that was not escaped in the query arrives as a space.
+    period::moment(&text.replace(' ', "+")).map(Some).ok_or(ApiError::bad(param, message))
 }
 
 fn read_cursor(text: &str) -> Result<RecordId, ApiError> {
@@ -185,7 +186,7 @@ mod tests {
     fn every_parameter_is_read() {
         let id = "019374a0-0000-7000-8000-000000000000";
         let wanted = read(&format!(
-            "account=a%20b&from=2026-01-01&to=2026-01-02T01%3A00%3A00%2B01:00&by=request&limit=7&after={id}"
+            "account=a%20b&from=2026-01-01T02:00:00+02:00&to=2026-01-02T01%3A00%3A00%2B01:00&by=request&limit=7&after={id}"
         ))
         .unwrap();
         assert_eq!(wanted.filter.account.as_deref(), Some("a b"));

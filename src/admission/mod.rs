@@ -83,9 +83,5 @@ fn refusal(denied: &Denied) -> Refusal {
 }
 
 fn standing(standing: &Standing) -> RateStanding {
-    RateStanding {
-        limit: standing.limit,
-        remaining: standing.remaining,
-        reset: standing.reset,
-    }
+    RateStanding { limit: standing.limit, remaining: standing.remaining, reset: standing.reset }
 }

@@ -24,6 +24,7 @@ use crate::connection::Connections;
 use crate::gateway::Gateway;
 use crate::ledger::record::UsageRecord;
 use crate::ledger::{Ledger, OpenError, Report};
+use crate::meter::estimate;
 use crate::server::{self, Bound};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::Store;
@@ -170,8 +171,11 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
     }
     control.spawn(sweep(app.clone()));
+    // The tokenizer's tables take a moment to build: not on a first request.
+    control.spawn_blocking(estimate::warm);
     let data = runtime("proxy", workers())?;
-    let connections = Connections::new(Gateway::new(app.clone()), open.clone());
+    let connections =
+        Connections::new(Gateway::new(app.clone()), open.clone(), app.metrics.clone());
     data.spawn(server::accept(connections, proxy, stop));
 
     Ok(Running {

@@ -50,7 +50,10 @@ pub fn check_feature(class: &Class, plan: &Plan) -> Result<(), Refusal> {
     match &class.feature {
         Some(feature) if !plan.features.contains(feature) => Err(Refusal::new(
             Code::FeatureNotInPlan,
-            format!("The class '{}' needs the feature '{feature}', which the plan '{}' does not have.", class.name, plan.name),
+            format!(
+                "The class '{}' needs the feature '{feature}', which the plan '{}' does not have.",
+                class.name, plan.name
+            ),
         )),
         _ => Ok(()),
     }

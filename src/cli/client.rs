@@ -18,6 +18,8 @@ use crate::config::Config;
 pub(super) struct AdminClient {
     http: reqwest::Client,
     base: Url,
+    /// The base without a slash at its end, for messages.
+    shown: String,
     token: Secret,
 }
 
@@ -70,7 +72,8 @@ impl AdminClient {
             .timeout(Duration::from_secs(120))
             .build()
             .map_err(|error| Failure::Failed(format!("cannot make a client: {error}")))?;
-        Ok(Self { http, base, token })
+        let shown = base.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { http, base, shown, token })
     }
 
     /// One page of the list at `path`.
@@ -92,7 +95,7 @@ impl AdminClient {
             return Err(self.refused(status, &body));
         }
         serde_json::from_slice(&body).map_err(|_| {
-            Failure::Failed(format!("{} answered with something else than a list", self.base))
+            Failure::Failed(format!("{} answered with something else than a list", self.shown))
         })
     }
 
@@ -110,7 +113,7 @@ impl AdminClient {
         } else {
             ""
         };
-        Failure::Failed(format!("cannot reach the admin API at {}: {cause}{advice}", self.base))
+        Failure::Failed(format!("cannot reach the admin API at {}: {cause}{advice}", self.shown))
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
@@ -120,10 +123,10 @@ impl AdminClient {
             StatusCode::UNAUTHORIZED => Failure::Failed(format!(
                 "the instance at {} refuses the admin token; set TOLLGATE_ADMIN_TOKEN, or give \
                  its configuration with -c FILE",
-                self.base
+                self.shown
             )),
             StatusCode::BAD_REQUEST => Failure::Usage(message),
-            _ => Failure::Failed(format!("{} says: {message}", self.base)),
+            _ => Failure::Failed(format!("{} says: {message}", self.shown)),
         }
     }
 }

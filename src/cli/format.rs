@@ -181,9 +181,9 @@ impl<'a> Printer<'a> {
             table.add_row(names.iter().map(|name| self.totals.show(name)));
         }
         for (index, name) in names.iter().enumerate() {
-            if is_figure(name)
-                && let Some(column) = table.column_mut(index)
-            {
+            let Some(column) = table.column_mut(index) else { continue };
+            column.set_padding((0, 2));
+            if is_figure(name) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config};
 
@@ -22,7 +22,7 @@ use out::{Failure, Out};
 
 /// A sidecar reverse proxy for people who sell AI requests.
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", disable_version_flag = true)]
+#[command(name = "tollgate", disable_version_flag = true, arg_required_else_help = true)]
 struct Cli {
     /// Print the version
     #[arg(short = 'V', long)]
@@ -103,7 +103,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Check(file)) => check::run(file, out),
         Some(Command::Schema) => check::schema(out),
         Some(Command::Usage(usage)) => usage.run(out),
-        None => Err(Failure::Usage(Cli::command().render_help().to_string())),
+        None => Err(Failure::Usage("no command; see tollgate --help".to_owned())),
     }
 }
 
@@ -116,6 +116,7 @@ fn variable(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn the_commands_are_well_formed() {
@@ -137,6 +138,7 @@ mod tests {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
         for line in [
+            "tollgate",
             "tollgate server",
             "tollgate usage --by hour",
             "tollgate usage --format xml",

@@ -7,9 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::out::{Failure, Out};
 use super::{ConfigFile, variable};
-use crate::app;
+use crate::app::{self, Running};
 use crate::banner::{Started, banner};
 use crate::base::clock::SystemClock;
+use crate::ledger::Report;
 use crate::telemetry::log;
 
 /// Options of `tollgate serve`.
@@ -37,22 +38,20 @@ impl Serve {
             .enable_io()
             .build()
             .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+        // Before anything listens: a signal during the start is not lost.
+        let mut signals = {
+            let _context = runtime.enter();
+            Signals::new()?
+        };
+        let running = app::start(config, Arc::new(SystemClock::new()))
+            .map_err(|error| Failure::Failed(error.to_string()))?;
+        say_recovered(&running);
+        match say_ready(&running, out) {
+            // A reader that went away is no reason to stop serving.
+            Ok(()) | Err(Failure::Closed) => {}
+            Err(failure) => return Err(failure),
+        }
         runtime.block_on(async {
-            // Before anything listens: a signal during the start is not lost.
-            let mut signals = Signals::new()?;
-            let running = app::start(config, Arc::new(SystemClock::new()))
-                .map_err(|error| Failure::Failed(error.to_string()))?;
-            let made = running.keys.iter().filter(|key| key.generated);
-            let generated: Vec<_> =
-                made.map(|made| (made.account.clone(), made.key.clone())).collect();
-            out.text(&banner(&Started {
-                config: &running.config,
-                proxy: running.proxy,
-                admin: running.admin,
-                metrics: running.metrics,
-                generated: &generated,
-            }))?;
-            out.flush()?;
             tracing::info!(signal = signals.next().await, "ending when idle");
             let (done, stopped) = tokio::sync::oneshot::channel();
             std::thread::spawn(move || {
@@ -70,6 +69,30 @@ impl Serve {
             }
         })
     }
+}
+
+/// Says what the opening of the ledger found, where it was not all well.
+fn say_recovered(running: &Running) {
+    let Report { lost, torn, damaged, unknown, .. } = running.report;
+    if lost > 0 {
+        tracing::warn!(lost, "requests in flight at the last end are closed as lost");
+    }
+    if torn + damaged + unknown > 0 {
+        tracing::warn!(torn, damaged, unknown, "the journal is not whole; the rest was read");
+    }
+}
+
+fn say_ready(running: &Running, out: &mut Out) -> Result<(), Failure> {
+    let made = running.keys.iter().filter(|key| key.generated);
+    let generated: Vec<_> = made.map(|key| (key.account.clone(), key.key.clone())).collect();
+    out.text(&banner(&Started {
+        config: &running.config,
+        proxy: running.proxy,
+        admin: running.admin,
+        metrics: running.metrics,
+        generated: &generated,
+    }))?;
+    out.flush()
 }
 
 /// The signals that end the process.

@@ -20,6 +20,7 @@ use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 
 use crate::base::slots::Slots;
+use crate::telemetry::metrics::Metrics;
 
 pub(crate) use lingering::close_lingering;
 
@@ -47,12 +48,13 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Connections<H> {
     handler: H,
     open: Arc<Slots>,
+    metrics: Arc<Metrics>,
 }
 
 impl<H> Connections<H> {
     /// Serves connections with `handler`, at most as many as `open` has slots.
-    pub fn new(handler: H, open: Arc<Slots>) -> Self {
-        Self { handler, open }
+    pub fn new(handler: H, open: Arc<Slots>, metrics: Arc<Metrics>) -> Self {
+        Self { handler, open, metrics }
     }
 }
 
@@ -63,8 +65,11 @@ impl<H: Handler> ServerApp for Connections<H> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        // Over the cap a connection is closed unread.
-        let _open = self.open.try_acquire()?;
+        let Some(_open) = self.open.try_acquire() else {
+            self.metrics.refused("global", "connections");
+            return None;
+        };
+        let _counted = self.metrics.connection();
         let (mut stream, mut begun) = (stream, None);
         loop {
             let session = next_request(stream, begun, shutdown).await?;

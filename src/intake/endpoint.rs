@@ -104,10 +104,7 @@ pub fn asked<'a>(method: &Method, path: &'a str) -> Result<Asked<'a>, Refusal> {
     match models {
         Some(asked) if *method == Method::GET => Ok(asked),
         Some(_) => Err(Refusal::method_not_allowed("GET")),
-        None => Err(Refusal::new(
-            Code::EndpointNotEnabled,
-            "This endpoint is not enabled here.",
-        )),
+        None => Err(Refusal::new(Code::EndpointNotEnabled, "This endpoint is not enabled here.")),
     }
 }
 

@@ -176,14 +176,12 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Length in bytes.
-    pub fn len(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
-    }
-
-    /// Whether there is nothing to send.
-    pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+    /// The body in one piece; copied only if it was edited.
+    pub fn joined(mut self) -> Bytes {
+        match self.pieces.len() {
+            0 | 1 => self.pieces.pop().unwrap_or_default(),
+            _ => Bytes::from(self.pieces.concat()),
+        }
     }
 }
 
@@ -316,11 +314,8 @@ fn span(text: &str, raw: &RawValue) -> Range<usize> {
 
 fn syntax_error(text: &str, error: &serde_json::Error) -> Refusal {
     // serde_json counts lines from 1 and columns in bytes.
-    let line_start: usize = text
-        .split_inclusive('\n')
-        .take(error.line().saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let line_start: usize =
+        text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
     let at = (line_start + error.column().saturating_sub(1)).min(text.len());
     match error.classify() {
         serde_json::error::Category::Data => {

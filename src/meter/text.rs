@@ -92,6 +92,15 @@ mod tests {
         assert_eq!(text.tokens(), estimate::text_tokens("Hello\nworld"));
     }
 
+    /// A stream that was asked for usage has a null in every event.
+    #[test]
+    fn null_members_need_no_parser() {
+        let notable = |json: &str| Text::default().collect(json.as_bytes()).notable;
+        assert!(!notable(r#"{"choices":[],"usage": null,"error":null}"#));
+        assert!(notable(r#"{"choices":[],"usage":{}}"#));
+        assert!(notable(r#"{"error":"x"}"#));
+    }
+
     #[test]
     fn beyond_what_is_kept_tokens_are_scaled() {
         let event = format!(r#"{{"delta":{{"content":"{}"}}}}"#, " word".repeat(200));
@@ -101,6 +110,9 @@ mod tests {
         }
         assert!(text.kept.len() <= KEPT);
         let counted = text.tokens();
+        let done = event.replace(r#"{"delta""#, r#"{"type":"response.completed","delta""#);
+        text.collect(done.as_bytes());
+        assert_eq!(text.tokens(), counted, "what is repeated is not counted again");
         assert!((199_000..=201_000).contains(&counted), "{counted}");
     }
 

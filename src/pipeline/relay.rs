@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange};
-use crate::intake::request::Request;
+use crate::intake::request::{Outgoing, Request};
 use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::{estimate, usage};
 use crate::pipeline::bill::Bill;
@@ -56,7 +56,7 @@ impl<C: Client> Relay<'_, C> {
     ///
     /// `routing.timeout` bounds the whole of an answer that is not streamed, and
     /// the wait for the head of one that is.
-    pub(super) async fn answer(mut self, query: Option<&str>) -> Result<Ending, Refusal> {
+    pub(super) async fn answer(&mut self, query: Option<&str>) -> Result<Ending, Refusal> {
         let deadline = Instant::now() + self.app.config.routing.timeout;
         let mut waited = Duration::ZERO;
         let reply = match self.app.origins.get(&self.bill.route.provider.name) {
@@ -67,14 +67,14 @@ impl<C: Client> Relay<'_, C> {
                     .upstream
                     .send(origin, &prepared, 0, || bill.attempt().map_err(Failed::Refused));
                 let call = tokio::time::timeout_at(deadline, call);
-                unless_gone(self.client, waiting(app, &mut waited, call)).await
+                unless_gone(&mut *self.client, waiting(app, &mut waited, call)).await
             }
             None => {
                 self.bill.attempt()?;
-                let (app, route) = (self.app, &self.bill.route);
-                let path = self.bill.endpoint.path();
-                let call = app.sandbox(&route.provider, path, self.request.body());
-                unless_gone(self.client, waiting(app, &mut waited, call))
+                let (app, provider) = (self.app, &self.bill.route.provider);
+                let body = self.outgoing().joined();
+                let call = app.sandbox(provider, self.bill.endpoint.path(), &body);
+                unless_gone(&mut *self.client, waiting(app, &mut waited, call))
                     .await
                     .map(|reply| Ok(Ok(reply)))
             }
@@ -90,24 +90,28 @@ impl<C: Client> Relay<'_, C> {
         self.fail(Outcome::ProviderError, failed(failure)).await
     }
 
-    /// The request as it goes to `origin`.
-    fn prepare(&self, origin: &Arc<Origin>, query: Option<&str>) -> Prepared {
+    /// The body as it goes to the provider.
+    fn outgoing(&self) -> Outgoing {
         let route = &self.bill.route;
         let ask_usage = route.provider.stream_usage && self.bill.endpoint.usage_on_request();
-        let outgoing = self.request.outgoing(route.upstream_model.as_deref(), ask_usage);
+        self.request.outgoing(route.upstream_model.as_deref(), ask_usage)
+    }
+
+    /// The request as it goes to `origin`.
+    fn prepare(&self, origin: &Arc<Origin>, query: Option<&str>) -> Prepared {
         let path = self.bill.endpoint.path();
         let call = Call {
             method: Method::POST,
             path: path.strip_prefix("/v1").unwrap_or(path),
             query,
             headers: &self.client.head().headers,
-            body: outgoing.pieces,
+            body: self.outgoing().pieces,
         };
         Prepared::new(origin, call)
     }
 
     /// Decides by status and content type what becomes of a reply.
-    async fn hand_over(mut self, reply: Reply, deadline: Instant) -> Result<Ending, Refusal> {
+    async fn hand_over(&mut self, reply: Reply, deadline: Instant) -> Result<Ending, Refusal> {
         let status = reply.status;
         if status.is_success() && is_event_stream(&reply.headers) {
             return self.stream(reply).await;
@@ -127,11 +131,11 @@ impl<C: Client> Relay<'_, C> {
     }
 
     /// An answer that is read whole, settled, and sent in one piece.
-    async fn whole(mut self, reply: Reply, deadline: Instant) -> Result<Ending, Refusal> {
+    async fn whole(&mut self, reply: Reply, deadline: Instant) -> Result<Ending, Refusal> {
         let Reply { status, headers, mut body } = reply;
         let mut waited = Duration::ZERO;
         let read = tokio::time::timeout_at(deadline, read_whole(&mut body));
-        let read = unless_gone(self.client, waiting(self.app, &mut waited, read)).await;
+        let read = unless_gone(&mut *self.client, waiting(self.app, &mut waited, read)).await;
         self.exchange.waited += waited;
         let answer = match read {
             None => {
@@ -237,9 +241,10 @@ pub(super) fn failed(failure: Failure) -> Refusal {
         Failure::TimedOut => {
             Refusal::new(Code::UpstreamTimeout, "The provider did not answer in time.")
         }
-        Failure::Unreachable | Failure::NoAnswer | Failure::Garbage => {
-            Refusal::new(Code::UpstreamError, "The provider could not be reached or gave no answer.")
-        }
+        Failure::Unreachable | Failure::NoAnswer | Failure::Garbage => Refusal::new(
+            Code::UpstreamError,
+            "The provider could not be reached or gave no answer.",
+        ),
     }
 }
 

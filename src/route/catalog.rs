@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use crate::config::{Config, Dialect, Model, Provider, Target, Tier, TokenPrices};
+use crate::config::{Config, Model, Provider, Target, Tier, TokenPrices};
 use crate::refusal::{Code, Refusal};
 
 /// The entry that takes every name that no other entry has.
@@ -42,16 +42,12 @@ pub struct Route {
 impl Catalog {
     /// Indexes the models of `config`.
     pub fn new(config: &Config) -> Self {
-        let sandbox = config
-            .providers
-            .iter()
-            .find(|provider| provider.dialect == Dialect::Sandbox && provider.off.is_none());
         let listed = || config.models.iter().filter(|model| &*model.name != ANY);
         Self {
             by_name: listed().map(|model| (model.name.clone(), model.clone())).collect(),
             any: config.models.iter().find(|model| &*model.name == ANY).cloned(),
             names: listed().map(|model| model.name.clone()).collect(),
-            sandbox: sandbox.cloned(),
+            sandbox: config.sandbox().cloned(),
         }
     }
 
@@ -83,15 +79,7 @@ impl Catalog {
             });
         }
         let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
-        Ok(Route {
-            model,
-            tier,
-            provider,
-            upstream_model: None,
-            prices,
-            listed,
-            reason: "sandbox",
-        })
+        Ok(Route { model, tier, provider, upstream_model: None, prices, listed, reason: "sandbox" })
     }
 
     /// The public names that can be used now, in the order of the file.

@@ -209,6 +209,11 @@ mod tests {
             "required": ["left", "right", "all"],
         });
         assert!(example(&node).is_object());
+        let chain = json!({
+            "type": "object", "properties": { "next": { "$ref": "#" } }, "required": ["next"],
+        });
+        let text = example(&chain).to_string();
+        assert!(text.matches('{').count() <= DEEPEST, "{text}");
         assert_eq!(example(&json!({ "$ref": "#" })), Value::Null);
         assert_eq!(example(&json!({ "$ref": "https://example.com/a.json" })), Value::Null);
     }

@@ -59,8 +59,8 @@ pub struct Metrics {
 
 /// The families, in the contract's order.
 struct Families {
-    /// Answered requests by class, model, provider, plan, status code and how
-    /// the cache answered. Refusals before admission are in `refused_total` only.
+    /// Answered requests, refused ones included, by class, model, provider,
+    /// plan, status code and how the cache answered.
     requests: IntCounterVec,
     /// From the request's header read to its answer handed over, by class and
     /// cache result.

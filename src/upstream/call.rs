@@ -43,12 +43,6 @@ impl Default for Connections {
     }
 }
 
-/// What has gone out on one connection.
-struct Sent {
-    session: HttpSession,
-    reused: bool,
-}
-
 impl Connections {
     /// Sends `request` and waits for the answer's header.
     ///
@@ -67,25 +61,28 @@ impl Connections {
         mut before_send: impl FnMut() -> Result<(), E>,
     ) -> Result<Reply, E> {
         let peer = origin.peer(attempt).await?;
-        let (stream, reused) =
-            self.connector.get_stream(&*peer).await.map_err(|error| connect_failure(&error))?;
+        let (stream, reused) = match self.connector.reused_stream(&*peer).await {
+            Some(stream) => (stream, true),
+            None => (self.connect(&peer).await?, false),
+        };
         before_send()?;
         match exchange(stream, reused, origin, request).await {
-            Ok(sent) => Ok(self.reply(sent.session, peer, origin.timeouts().chunk)),
+            Ok(session) => Ok(self.reply(session, peer, origin.timeouts().chunk)),
             Err((Failure::NoAnswer, true)) => {
-                let stream = self
-                    .connector
-                    .new_stream(&*peer)
-                    .await
-                    .map_err(|error| connect_failure(&error))?;
+                let stream = self.connect(&peer).await?;
                 before_send()?;
-                let sent = exchange(stream, false, origin, request)
+                let session = exchange(stream, false, origin, request)
                     .await
                     .map_err(|(failure, _)| failure)?;
-                Ok(self.reply(sent.session, peer, origin.timeouts().chunk))
+                Ok(self.reply(session, peer, origin.timeouts().chunk))
             }
             Err((failure, _)) => Err(failure.into()),
         }
+    }
+
+    /// A fresh connection. Boxed: connecting is rare, and its future is large.
+    async fn connect(&self, peer: &Arc<HttpPeer>) -> Result<Stream, Failure> {
+        Box::pin(self.connector.new_stream(&**peer)).await.map_err(|error| connect_failure(&error))
     }
 
     fn reply(&self, mut session: HttpSession, peer: Arc<HttpPeer>, chunk: Duration) -> Reply {
@@ -97,7 +94,7 @@ impl Connections {
         let close_delimited =
             !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
         let connection = Connection::new(session, peer, self.connector.clone(), close_delimited);
-        Reply { status, headers, body: Body::Connection(connection) }
+        Reply { status, headers, body: Body::Connection(Box::new(connection)) }
     }
 }
 
@@ -108,7 +105,7 @@ async fn exchange(
     reused: bool,
     origin: &Origin,
     request: &Prepared,
-) -> Result<Sent, (Failure, bool)> {
+) -> Result<HttpSession, (Failure, bool)> {
     let mut stream = stream;
     let fail = |failure| (failure, reused);
     // A write that fails is no verdict: a provider may answer and close before
@@ -122,7 +119,7 @@ async fn exchange(
         session.read_response().await.map_err(|error| fail(answer_failure(&error)))?;
         match session.get_status() {
             Some(status) if status.is_informational() => {}
-            Some(_) => return Ok(Sent { session, reused }),
+            Some(_) => return Ok(session),
             None => return Err(fail(Failure::Garbage)),
         }
     }

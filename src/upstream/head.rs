@@ -168,9 +168,8 @@ mod tests {
 
     #[test]
     fn the_host_line_names_other_ports_and_brackets_addresses() {
-        let lines = |host, port, tls| {
-            Credentials::bearer(&base(host, port, tls), &Secret::default()).lines
-        };
+        let lines =
+            |host, port, tls| Credentials::bearer(&base(host, port, tls), &Secret::default()).lines;
         assert_eq!(lines("a", 80, false).expose(), "host: a\r\n");
         assert_eq!(lines("a", 443, false).expose(), "host: a:443\r\n");
         assert_eq!(lines("::1", 8000, false).expose(), "host: [::1]:8000\r\n");

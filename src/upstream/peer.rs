@@ -95,8 +95,8 @@ impl Origin {
     }
 
     fn refresh_if_stale(self: &Arc<Self>) {
-        let now = self.now();
-        if now.saturating_sub(self.resolved_at.load(Ordering::Relaxed)) < FRESH.as_millis() as u64
+        let age = self.now().saturating_sub(self.resolved_at.load(Ordering::Relaxed));
+        if u128::from(age) < FRESH.as_millis()
             || self.literal().is_some()
             || self.refreshing.swap(true, Ordering::AcqRel)
         {

@@ -39,7 +39,7 @@ impl Reply {
 /// The body of a [`Reply`]. Dropped before its end, the call is stopped.
 pub enum Body {
     /// From a connection.
-    Connection(Connection),
+    Connection(Box<Connection>),
     /// Made by the sandbox.
     Made(VecDeque<Bytes>),
 }
@@ -80,10 +80,9 @@ impl Body {
     /// what comes is thrown away.
     pub async fn finish(&mut self) {
         // If the end does not come the connection is closed by the drop.
-        let _end = tokio::time::timeout(TAIL, async {
-            while let Ok(Some(_)) = self.next().await {}
-        })
-        .await;
+        let _end =
+            tokio::time::timeout(TAIL, async { while let Ok(Some(_)) = self.next().await {} })
+                .await;
     }
 }
 

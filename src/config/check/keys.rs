@@ -20,8 +20,11 @@ pub(super) fn check(
     for (mark, entry) in entries {
         let account = name(&entry.account, mark, "account", report);
         let plan = name(&entry.plan, mark, "plan", report);
-        let shown = account.map_or("", |(_, account)| account);
-        let key = visible_secret(&entry.key, &format!("the key of account `{shown}`"), report);
+        let of = match account {
+            Some((mark, account)) if !mark.outside => format!("the key of account `{account}`"),
+            _ => "the key of an account".to_owned(),
+        };
+        let key = visible_secret(&entry.key, &of, report);
         let (Some((account_mark, account)), Some((plan_mark, plan_name))) = (account, plan) else {
             continue;
         };

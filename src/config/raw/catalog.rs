@@ -11,10 +11,9 @@ use crate::config::field::Field;
 /// One provider.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Provider")]
+#[schemars(rename = "Provider", extend("required" = ["name"]))]
 pub(crate) struct RawProvider {
     /// Its name in targets, metrics and records.
-    #[schemars(required)]
     pub(crate) name: Field<String>,
     /// The protocol that it speaks. Left out: `openai`.
     pub(crate) dialect: Field<RawDialect>,
@@ -54,15 +53,13 @@ pub(crate) enum RawDialect {
 /// One public model name.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Model")]
+#[schemars(rename = "Model", extend("required" = ["name", "targets"]))]
 pub(crate) struct RawModel {
     /// The name that customers use; `*` is every name that no other entry has.
-    #[schemars(required)]
     pub(crate) name: Field<String>,
     /// How demanding it is. Left out: `expert`.
     pub(crate) tier: Field<RawTier>,
     /// Where it may run, by preference.
-    #[schemars(required)]
     pub(crate) targets: Field<Vec<Field<RawTarget>>>,
     /// What its provider charges. Left out: unpriced.
     pub(crate) cost: Field<RawCost>,
@@ -84,10 +81,9 @@ pub(crate) enum RawTier {
 /// One place where a model may run.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Target")]
+#[schemars(rename = "Target", extend("required" = ["provider"]))]
 pub(crate) struct RawTarget {
     /// The name of a provider.
-    #[schemars(required)]
     pub(crate) provider: Field<String>,
     /// The provider's own name of the model. Left out: the name that was asked
     /// for.
@@ -99,10 +95,9 @@ pub(crate) struct RawTarget {
 /// Prices in dollars per million tokens, with at most six decimals.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Cost")]
+#[schemars(rename = "Cost", extend("required" = ["input"]))]
 pub(crate) struct RawCost {
     /// Prompt tokens.
-    #[schemars(required)]
     pub(crate) input: Field<Price>,
     /// Prompt tokens that the provider had cached. Left out: as `input`.
     pub(crate) cached_input: Field<Price>,
@@ -113,10 +108,9 @@ pub(crate) struct RawCost {
 /// One request class.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Class")]
+#[schemars(rename = "Class", extend("required" = ["name"]))]
 pub(crate) struct RawClass {
     /// Its name, in records the `endpoint`.
-    #[schemars(required)]
     pub(crate) name: Field<String>,
     /// The path before `/v1` that chooses it, such as `/documentation`. Left
     /// out: the header `x-tollgate-class` or `metadata.class` chooses it.
@@ -221,10 +215,9 @@ pub(crate) struct RawRewrite {
 /// One plan.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Plan")]
+#[schemars(rename = "Plan", extend("required" = ["name"]))]
 pub(crate) struct RawPlan {
     /// Its name.
-    #[schemars(required)]
     pub(crate) name: Field<String>,
     /// The plan that it extends: its lists are added to, its single values are
     /// replaced by those given here.
@@ -271,13 +264,11 @@ pub(crate) enum RawBilling {
 /// An account and its key.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Key")]
+#[schemars(rename = "Key", extend("required" = ["account", "plan"]))]
 pub(crate) struct RawAccountKey {
     /// The account's id.
-    #[schemars(required)]
     pub(crate) account: Field<String>,
     /// The account's plan.
-    #[schemars(required)]
     pub(crate) plan: Field<String>,
     /// The key, 8 to 256 visible ASCII characters. Empty or left out: a new one
     /// at each start, printed once.

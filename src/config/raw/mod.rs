@@ -6,6 +6,7 @@
 
 mod catalog;
 mod leaf;
+mod operations;
 mod sections;
 
 use schemars::JsonSchema;
@@ -18,10 +19,12 @@ pub(super) use catalog::{
     RawTarget, RawTier,
 };
 pub(super) use leaf::{Count, Number, Price, Size, Time, Whole};
+pub(super) use operations::{
+    RawAutoscale, RawLog, RawLogFormat, RawPage, RawShutdown, RawSlo, RawThresholds,
+};
 pub(super) use sections::{
-    RawAdmin, RawAutoscale, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices,
-    RawIpLimits, RawLimits, RawListen, RawLog, RawLogFormat, RawOpaque, RawPage, RawPrivacy,
-    RawRouting, RawShutdown, RawSlo, RawStore, RawThresholds, RawUserLimits,
+    RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,
+    RawLimits, RawListen, RawOpaque, RawPrivacy, RawRouting, RawStore, RawUserLimits,
 };
 
 /// Tollgate's configuration.

@@ -184,6 +184,7 @@ fn the_schema_knows_every_key_with_its_default() {
     assert_eq!(at("/additionalProperties"), false);
     assert_eq!(at("/$defs/Provider/additionalProperties"), false);
     assert_eq!(at("/$defs/Provider/required"), &serde_json::json!(["name"]));
+    assert_eq!(at("/$defs/Key/required"), &serde_json::json!(["account", "plan"]));
     let latency = at("/$defs/Provider/properties/latency/description").as_str().unwrap();
     assert!(latency.contains("sandbox"), "{latency}");
     let undescribed: Vec<_> = schema

@@ -44,7 +44,7 @@ fn broken_yaml_is_an_error_where_it_breaks() {
     assert_eq!(errors("listen: { proxy: ").iter().count(), 1);
     one_error("a: 1\n---\nb: 1\n", "2:1", "one YAML document");
     one_error("log:\n  level: info\n  level: debug\n", "3:3", "already set on line 2");
-    one_error("log: { level: !x info }", "1:18", "tags");
+    one_error("log: { level: !x info }", "1:15", "tags");
     one_error("? [a]\n: 1\n", "1:3", "a key is a single text");
     one_error("a: &a [*a]", "1:8", "part of the value that it names");
     one_error("a: *b", "1:4", "anchor");
@@ -146,7 +146,7 @@ fn names_are_given_and_unique() {
     one_error("models: [{ name: m, targets: [] }]", "1:30", "at least one target");
     one_error(
         "keys: [{ account: a, plan: pro, key: 12345678 }, { account: a, plan: free }]",
-        "1:71",
+        "1:70",
         "another plan",
     );
     one_error(
@@ -185,7 +185,7 @@ fn a_base_url_is_http_with_a_host() {
         "",
     ] {
         let text = format!("providers: [{{ name: openai, base_url: \"{url}\" }}]");
-        one_error(&text, "1:38", "expected a URL such as");
+        one_error(&text, "1:39", "expected a URL such as");
     }
     one_error("providers: [{ name: s, dialect: sandbox, api_key: x }]", "1:51", "a sandbox has no");
     one_error("providers: [{ name: p, latency: 1s }]", "1:33", "only a sandbox");

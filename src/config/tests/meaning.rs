@@ -44,7 +44,7 @@ fn a_provider_without_the_key_api_key_needs_none() {
         "providers:
   - { name: ollama, base_url: http://127.0.0.1:11434/v1 }
   - { name: empty, base_url: http://127.0.0.1:1/v1, api_key: \"\" }
-  - { name: null, base_url: http://127.0.0.1:1/v1, api_key: }
+  - { name: nothing, base_url: http://127.0.0.1:1/v1, api_key: }
   - { name: unset, base_url: http://127.0.0.1:1/v1, api_key: \"${NONE:-}\" }
   - { name: public }
   - { name: claude, dialect: anthropic, api_key: some-key }

@@ -24,7 +24,7 @@ const TAIL: Duration = Duration::from_millis(500);
 
 impl<C: Client> Relay<'_, C> {
     /// Hands a stream over.
-    pub(super) async fn stream(mut self, reply: Reply) -> Result<Ending, Refusal> {
+    pub(super) async fn stream(&mut self, reply: Reply) -> Result<Ending, Refusal> {
         let Reply { status, headers, mut body } = reply;
         self.bill.waited(self.exchange.waited);
         let head = AnswerHead { status, headers: self.headers(&headers, true) };
@@ -45,7 +45,7 @@ impl<C: Client> Relay<'_, C> {
                 // nobody waiting.
                 tokio::time::timeout(TAIL, body.next()).await.unwrap_or(Ok(None))
             };
-            match unless_gone(self.client, next).await {
+            match unless_gone(&mut *self.client, next).await {
                 None => {
                     drop(body);
                     return self.gone(sieve).await;
