@@ -90,8 +90,31 @@ fn of_two_settlements_the_first_counts() {
     let _settled = ledger.settle(&second).unwrap();
     assert_eq!(ledger.summary(&Filter::default(), By::Class).unwrap()[0].requests, 1);
     drop(ledger);
-    let (_, replayed) = open(dir.path(), Options::default());
+    let (reopened, replayed) = open(dir.path(), Options::default());
     assert_eq!(replayed, [first]);
+    assert_eq!(reopened.report().repeated, 0, "the second is not even written");
+}
+
+#[test]
+fn order_holds_over_all_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { shards: 4, segment_bytes: 2_000, ..Options::default() };
+    let (ledger, _) = open(dir.path(), options.clone());
+    let records: Vec<_> = (0..60).map(|second| record(at(second))).collect();
+    // Every call and every settlement comes from another thread, one after the other.
+    let elsewhere = |work: &(dyn Fn() + Sync)| {
+        std::thread::scope(|scope| scope.spawn(work).join().unwrap());
+    };
+    for record in &records {
+        elsewhere(&|| ledger.begin(&attempt(record, 1)).unwrap());
+        elsewhere(&|| ledger.begin(&attempt(record, 2)).unwrap());
+        elsewhere(&|| ledger.settle(record).map(|_| ()).unwrap());
+    }
+    drop(ledger);
+    let (reopened, replayed) = open(dir.path(), options);
+    assert_eq!(replayed, records);
+    assert_eq!(reopened.lost_at_open(), 0);
+    assert!(reopened.report().segments > 4);
 }
 
 #[test]
@@ -169,21 +192,26 @@ fn pages_follow_each_other_without_gap_or_repetition() {
 
 #[test]
 fn a_filter_takes_one_account_and_a_time_with_its_beginning_without_its_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let (ledger, _) = open(dir.path(), Options { segment_bytes: 1_500, ..one_shard() });
     let records: Vec<_> = (0..20)
         .map(|second| UsageRecord {
             account: if second % 2 == 0 { "acme" } else { "other" }.into(),
             ..record(at(second))
         })
         .collect();
-    records.iter().for_each(|record| settle(&ledger, record));
     let filter = Filter { account: Some("acme".into()), from: Some(at(4)), to: Some(at(10)) };
-    let found = ledger.records(&filter, ALL).unwrap().records;
-    assert_eq!(found, [records[4].clone(), records[6].clone(), records[8].clone()]);
-    assert_eq!(ledger.summary(&filter, By::Account).unwrap()[0].requests, 3);
     let nobody = Filter { account: Some("nobody".into()), ..Filter::default() };
-    assert_eq!(ledger.summary(&nobody, By::Day).unwrap(), []);
+    // One record a segment, a few, all.
+    for segment_bytes in [1, 1_500, 1_000_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, _) = open(dir.path(), Options { segment_bytes, ..one_shard() });
+        for record in &records {
+            let _settled = ledger.settle(record).unwrap();
+        }
+        let found = ledger.records(&filter, ALL).unwrap().records;
+        assert_eq!(found, [records[4].clone(), records[6].clone(), records[8].clone()]);
+        assert_eq!(ledger.summary(&filter, By::Account).unwrap()[0].requests, 3);
+        assert_eq!(ledger.summary(&nobody, By::Day).unwrap(), []);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use proptest::prelude::*;
 
+use super::merge::Merge;
 use super::segment;
 use crate::base::clock::TestClock;
 use crate::config::Durability;
@@ -265,6 +266,37 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
         assert_eq!(ledger.report().damaged, 0, "{:?}", ledger.report());
         assert_eq!(segments(dir.path()).len(), if cannot_truncate { 2 } else { 1 });
     }
+}
+
+#[test]
+fn frames_that_are_being_written_are_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = open(dir.path(), Options { segment_bytes: 50_000, ..one_shard() });
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            (0..2000).for_each(|second| settle(&ledger, &record(at(second))).unwrap());
+        });
+        let mut most = 0;
+        loop {
+            let done = writer.is_finished();
+            let segments = ledger.journal.segments();
+            let lengths: u64 = segments.iter().map(|segment| segment.length).sum();
+            let headers = (segments.len() * segment::HEADER) as u64;
+            let (mut count, mut bytes) = (0, headers);
+            let mut merge = Merge::new(segments);
+            while let Some(item) = merge.next().unwrap() {
+                count += 1;
+                bytes += (super::frame::HEADER + item.payload.len()) as u64;
+            }
+            assert_eq!((bytes, merge.damages.len()), (lengths, 0));
+            assert!(count >= most);
+            most = count;
+            if done {
+                assert_eq!(count, 2000);
+                break;
+            }
+        }
+    });
 }
 
 #[tokio::test]
