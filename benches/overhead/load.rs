@@ -39,6 +39,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let mut clients = Vec::new();
     for number in 0..plan.connections {
         let mut client = runtime.block_on(Client::connect(plan.address, number))?;
+        client.prepare(warming, number);
         runtime.block_on(client.request(warming))?;
         client.prepare(work, number);
         clients.push(client);
@@ -95,7 +96,7 @@ impl Client {
     async fn connect(address: SocketAddr, number: usize) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let mut client = Self {
+        Ok(Self {
             stream,
             request: Vec::new(),
             digits: 0,
@@ -103,9 +104,7 @@ impl Client {
             made: (u64::from(std::process::id()) << 32) | (u64::try_from(number)? << 20),
             answer: Vec::with_capacity(32 * 1024),
             payload: Vec::new(),
-        };
-        client.prepare(Work::Chat, number);
-        Ok(client)
+        })
     }
 
     fn prepare(&mut self, work: Work, number: usize) {
@@ -156,7 +155,7 @@ impl Client {
         self.payload.clear();
         loop {
             match next_chunk(self.answer.get(at..).unwrap_or_default())? {
-                Some((data, _)) if data.is_empty() => break,
+                Some((&[], _)) => break,
                 Some((data, taken)) => {
                     self.payload.extend_from_slice(data);
                     at += taken;

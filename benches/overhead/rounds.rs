@@ -83,7 +83,7 @@ fn idle(proxy: &Proxy) -> Result<f64, Failure> {
 
 /// All rounds of one kind of work.
 fn row(work: Work, proxies: &[Proxy], provider: SocketAddr, rounds: usize) -> Result<Row, Failure> {
-    let mut row = Row::new(work, proxies.iter().map(|proxy| proxy.name));
+    let mut row = Row::new(work, proxies.len());
     for _ in 0..rounds {
         let direct = match work {
             Work::Latency => Some(measure(work, provider, None)?),
@@ -93,7 +93,7 @@ fn row(work: Work, proxies: &[Proxy], provider: SocketAddr, rounds: usize) -> Re
         for (proxy, cells) in proxies.iter().zip(&mut row.proxies) {
             let measured = measure(work, proxy.address, Some(&proxy.process))
                 .map_err(|error| format!("{}, {}: {error}", proxy.name, work.name()))?;
-            cells.cells.push(measured);
+            cells.push(measured);
         }
     }
     Ok(row)

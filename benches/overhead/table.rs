@@ -17,19 +17,13 @@ pub(crate) struct Cell {
     pub(crate) p99: f64,
 }
 
-/// The rounds of one proxy, in order.
-pub(crate) struct Cells {
-    pub(crate) name: &'static str,
-    pub(crate) cells: Vec<Cell>,
-}
-
 /// One kind of work.
 pub(crate) struct Row {
     pub(crate) work: Work,
     /// Without a proxy.
     pub(crate) direct: Vec<Cell>,
-    /// nginx first.
-    pub(crate) proxies: Vec<Cells>,
+    /// The rounds of each proxy, in order; nginx first.
+    pub(crate) proxies: Vec<Vec<Cell>>,
 }
 
 /// Memory of one proxy, in kB.
@@ -42,18 +36,17 @@ pub(crate) struct Memory {
 }
 
 impl Row {
-    /// A row that holds no round yet.
-    pub(crate) fn new(work: Work, names: impl Iterator<Item = &'static str>) -> Self {
-        let proxies = names.map(|name| Cells { name, cells: Vec::new() }).collect();
+    /// A row for so many proxies that holds no round yet.
+    pub(crate) fn new(work: Work, proxies: usize) -> Self {
+        let proxies = std::iter::repeat_with(Vec::new).take(proxies).collect();
         Self { work, direct: Vec::new(), proxies }
     }
 
     /// One figure of each proxy, as the median of its rounds, with the ratio to
     /// nginx as the median of the ratios round by round.
     fn line(&self, title: &str, figure: impl Fn(&Cell, Option<&Cell>) -> f64) -> String {
-        let figures = |cells: &Cells| -> Vec<f64> {
+        let figures = |cells: &Vec<Cell>| -> Vec<f64> {
             cells
-                .cells
                 .iter()
                 .enumerate()
                 .map(|(round, cell)| figure(cell, self.direct.get(round)))
