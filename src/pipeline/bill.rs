@@ -68,7 +68,7 @@ impl<'a> Bill<'a> {
             path: names.path(endpoint),
             model_asked: names.model_asked(request.model.as_deref(), &route),
             model_used: route.model.clone(),
-            provider: route.provider.name.clone(),
+            provider: Arc::default(),
             tier: names.tier(route.tier),
             status: 0,
             outcome: Outcome::InternalError,
@@ -122,6 +122,16 @@ impl<'a> Bill<'a> {
     /// What the request will cost the customer if it is charged.
     pub(super) fn price(&self) -> Money {
         price::charge(self.record.list_price, self.billing, Outcome::Ok).price
+    }
+
+    /// The provider of the last attempt.
+    pub(super) fn provider(&self) -> &str {
+        &self.record.provider
+    }
+
+    /// Names the provider of the attempts that follow.
+    pub(super) fn aim(&mut self, provider: &Arc<str>) {
+        self.record.provider = provider.clone();
     }
 
     /// Writes down an attempt that is about to be made.
