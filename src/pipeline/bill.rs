@@ -23,7 +23,8 @@ use crate::meter::policy::{self, TokenSource};
 use crate::meter::{estimate, price};
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
-use crate::telemetry::metrics::{RequestLabels, RequestSample};
+use crate::telemetry::metrics::labels::Scope;
+use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
 
 /// Answer tokens that a call is assumed to make where the request sets no limit.
 const ASSUMED_OUTPUT: u64 = 512;
@@ -41,7 +42,11 @@ pub(super) struct Bill<'a> {
     waited: Duration,
     assumed: Tokens,
     settled: bool,
-    _permit: Option<Permit>,
+    /// What the request occupies: freed by the settlement, so that a client that
+    /// has its answer can send its next request.
+    occupied: Option<(Permit, Running)>,
+    /// Counts the call to a provider that runs.
+    calling: Option<Running>,
 }
 
 impl<'a> Bill<'a> {
@@ -108,14 +113,14 @@ impl<'a> Bill<'a> {
             waited: exchange.waited,
             assumed: Tokens { input, output, ..Tokens::default() },
             settled: false,
-            _permit: None,
+            occupied: None,
+            calling: None,
         }
     }
 
-    /// Keeps `permit` as long as the bill, so that a request occupies its place
-    /// until it is settled.
+    /// Keeps `permit` until the request is settled.
     pub(super) fn holding(mut self, permit: Permit) -> Self {
-        self._permit = Some(permit);
+        self.occupied = Some((permit, self.app.metrics.enter(Scope::Requests)));
         self
     }
 
@@ -163,6 +168,7 @@ impl<'a> Bill<'a> {
         };
         self.app.ledger.begin(&attempt).map_err(|_| storage_unavailable())?;
         self.record.attempts += 1;
+        self.calling = Some(self.app.metrics.enter(Scope::Provider));
         Ok(())
     }
 
@@ -235,6 +241,7 @@ impl<'a> Bill<'a> {
         let settled = self.app.ledger.settle(record).map_err(|_| storage_unavailable())?;
         self.settled = true;
         self.observe(duration);
+        (self.occupied, self.calling) = (None, None);
         Ok(settled)
     }
 

@@ -12,7 +12,7 @@ use crate::intake::request::Outgoing;
 use crate::pipeline::relay::{Relay, read_whole};
 use crate::pipeline::{unless_gone, waiting};
 use crate::refusal::Refusal;
-use crate::telemetry::metrics::labels::{ProviderCode, Scope};
+use crate::telemetry::metrics::labels::ProviderCode;
 use crate::upstream::{Body, Call, Failure, Prepared, Reply};
 
 /// First wait before the same provider is called again; it doubles.
@@ -109,7 +109,6 @@ impl<C: Client> Relay<'_, C> {
         };
         let prepared = Prepared::new(&reach.origin, call);
         let (app, bill) = (self.app, &mut self.bill);
-        let _running = app.metrics.enter(Scope::Provider);
         let sent = app
             .upstream
             .send(&reach.origin, &prepared, turn, || bill.attempt().map_err(Failed::Refused));
