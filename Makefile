@@ -8,7 +8,7 @@ CONFIG ?= conf/tollgate.yaml
 venv   := .venv
 pinned := tests/sdk/requirements.txt
 
-.PHONY: run test check bench demo soak setup setup-build setup-sdk setup-bench
+.PHONY: run test check bench demo setup setup-build setup-sdk setup-bench
 
 # Builds and starts Tollgate with the quick-start configuration.
 run: setup-build
@@ -31,13 +31,10 @@ check: setup-build
 bench: setup-build setup-bench
 	benches/run.sh
 
-# The same load for hours: memory, descriptors and the ledger must hold.
-soak: setup-build setup-sdk
-	benches/soak.sh
-
 # Starts Tollgate with the built-in provider and shows one request of each kind.
 demo: setup-build setup-sdk
-	$(PYTHON) conf/demo.py
+	$(CARGO) build --release --locked
+	$(venv)/bin/python -B tests/sdk/demo.py
 
 setup: setup-build setup-sdk
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tollgate::base::clock::{Clock, SystemClock};
-use tollgate::base::id::RecordId;
+use tollgate::base::id::RecordIds;
 use tollgate::base::money::Money;
 use tollgate::config::Durability;
 use tollgate::ledger::record::{Attempt, Outcome, Tokens, UsageRecord};
@@ -60,7 +60,7 @@ fn pairs(ledger: &Ledger, clock: &dyn Clock, count: u32) {
     let record = record(clock);
     let attempt = attempt(&record);
     for _ in 0..count {
-        let id = RecordId::at(clock.wall());
+        let id = RecordIds::default().next(clock.wall());
         let attempt = Attempt { record: id, ..attempt.clone() };
         let record = UsageRecord { id, time: clock.wall(), ..record.clone() };
         ledger.begin(black_box(&attempt)).unwrap();
@@ -89,7 +89,7 @@ fn record(clock: &dyn Clock) -> UsageRecord {
     let text = Arc::<str>::from;
     let amount = Money::from_picos;
     UsageRecord {
-        id: RecordId::at(clock.wall()),
+        id: RecordIds::default().next(clock.wall()),
         time: clock.wall(),
         request_id: text("0192a5f4-7b1e-7c3a-9f00-1234567890ab"),
         account: text("acme"),

@@ -5,6 +5,7 @@ pub mod run;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -14,14 +15,14 @@ use crate::admission::rate::Rates;
 use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
-use crate::base::id::RecordId;
+use crate::base::id::RecordIds;
 use crate::base::slots::Slots;
 use crate::config::{Config, Dialect, Provider};
 use crate::exchange::Exchange;
 use crate::ledger::Ledger;
 use crate::route::catalog::Catalog;
 use crate::sandbox::{self, ReplyBody};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, ProviderSeries};
 use crate::upstream::{self, Origin, Reply, Timeouts};
 use names::Names;
 
@@ -44,8 +45,8 @@ pub struct App {
     pub rates: Rates,
     /// Requests at once, of all accounts together.
     pub requests: Arc<Slots>,
-    /// Where each provider is that is on and has an address.
-    pub origins: AHashMap<Arc<str>, Arc<Origin>>,
+    /// Each provider that is on and has an address.
+    pub providers: AHashMap<Arc<str>, Reach>,
     /// Connections to providers.
     pub upstream: upstream::Connections,
     /// The ledger.
@@ -54,7 +55,19 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Texts that every record repeats.
     pub names: Names,
+    ids: RecordIds,
     text_hash_key: Option<[u8; 32]>,
+}
+
+/// A provider that can be called.
+pub struct Reach {
+    /// Where it is.
+    pub origin: Arc<Origin>,
+    /// Its metrics.
+    pub series: Arc<ProviderSeries>,
+    /// Whether it does not take `stream_options.include_usage`: as configured,
+    /// or learned from a refusal.
+    pub refuses_usage: AtomicBool,
 }
 
 /// What [`App::new`] needs besides the configuration.
@@ -84,7 +97,7 @@ impl App {
         let on = |provider: &&Arc<Provider>| {
             provider.off.is_none() && provider.dialect != Dialect::Sandbox
         };
-        let origins = config
+        let providers = config
             .providers
             .iter()
             .filter(on)
@@ -92,7 +105,9 @@ impl App {
                 let base = provider.base_url.clone()?;
                 let clock = parts.clock.clone();
                 let origin = Origin::new(base, &provider.api_key, timeouts, clock);
-                Some((provider.name.clone(), origin))
+                let series = parts.metrics.provider(&provider.name);
+                let refuses_usage = AtomicBool::new(!provider.stream_usage);
+                Some((provider.name.clone(), Reach { origin, series, refuses_usage }))
             })
             .collect();
         Arc::new(Self {
@@ -101,11 +116,12 @@ impl App {
             catalog: Catalog::new(&config),
             rates: parts.rates,
             requests: Slots::new(config.limits.global.requests),
-            origins,
+            providers,
             upstream: upstream::Connections::default(),
             ledger: parts.ledger,
             metrics: parts.metrics,
             names: Names::default(),
+            ids: RecordIds::default(),
             text_hash_key: config.log_text_hash.then_some(parts.text_hash_key),
             config,
         })
@@ -119,7 +135,7 @@ impl App {
     /// A new exchange; `given` is the client's own `x-request-id`.
     pub fn exchange(&self, given: Option<&HeaderValue>) -> Exchange {
         let received = self.clock.wall();
-        let id = RecordId::at(received);
+        let id = self.ids.next(received);
         let sane = |text: &&str| (1..=REQUEST_ID).contains(&text.len()) && !text.contains(' ');
         let given = given.and_then(|value| value.to_str().ok()).filter(sane);
         Exchange {

@@ -56,7 +56,7 @@ impl Handler for Gateway {
         session.set_read_timeout(Some(STALL));
         session.set_write_timeout(Some(WRITE));
         let head = tokio::time::timeout(self.app.header_timeout(), session.read_request()).await;
-        let mut client = DownstreamClient { session, answered: false, continued: false };
+        let mut client = DownstreamClient::new(session);
         let refusal = match head {
             Ok(Ok(true)) => match police(&client.session) {
                 Ok(()) => return self.serve(client, shutdown).await,
@@ -112,6 +112,9 @@ impl Gateway {
             return Ending::Cut;
         }
         client.drain_small_body().await;
+        if client.broken {
+            client.session.set_keepalive(None);
+        }
         match respond::refuse(&self.app, client, exchange, refusal).await {
             Ok(()) => Ending::Complete,
             Err(Gone) => Ending::Cut,
@@ -155,9 +158,16 @@ struct DownstreamClient {
     session: ServerSession,
     answered: bool,
     continued: bool,
+    /// Whether the body's framing is lost, so that nothing that follows can be
+    /// told from it.
+    broken: bool,
 }
 
 impl DownstreamClient {
+    fn new(session: ServerSession) -> Self {
+        Self { session, answered: false, continued: false, broken: false }
+    }
+
     /// Answers `expect: 100-continue` once, so that the client sends its body.
     async fn invite_body(&mut self) -> Result<(), ReadError> {
         if self.continued {
@@ -180,7 +190,7 @@ impl DownstreamClient {
     /// serve the next request. A larger or late one costs the connection.
     async fn drain_small_body(&mut self) {
         let headers = &self.session.req_header().headers;
-        if headers.contains_key(EXPECT) && !self.continued {
+        if self.broken || (headers.contains_key(EXPECT) && !self.continued) {
             return;
         }
         let length = headers
@@ -200,7 +210,7 @@ impl DownstreamClient {
             self.session.shutdown().await;
             return None;
         }
-        if !self.session.is_body_done() {
+        if self.broken || !self.session.is_body_done() {
             close_lingering(self.session).await;
             return None;
         }
@@ -243,7 +253,9 @@ impl Client for DownstreamClient {
 
     async fn read(&mut self) -> Result<Option<Bytes>, ReadError> {
         self.invite_body().await?;
-        self.session.read_request_body().await.map_err(|error| match error.etype() {
+        let read = self.session.read_request_body().await;
+        self.broken |= read.is_err();
+        read.map_err(|error| match error.etype() {
             pingora_core::ErrorType::ReadTimedout => ReadError::Slow,
             _ => ReadError::Broken,
         })

@@ -27,7 +27,6 @@ use crate::intake::body;
 use crate::intake::endpoint::{self, Asked, Endpoint};
 use crate::intake::request::Request;
 use crate::refusal::{Code, Refusal};
-use crate::telemetry::metrics::labels::Scope;
 
 use bill::Bill;
 use relay::Relay;
@@ -51,7 +50,6 @@ pub async fn serve<C: Client>(
         Asked::Understood(endpoint) => {
             body::check_headers(&client.head().headers, &app.config.listen)?;
             let permit = admit(app, exchange, &caller)?;
-            let _running = app.metrics.enter(Scope::Requests);
             let ordered = order(app, client, exchange, &caller, endpoint, lane.class).await;
             let (request, bill) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
@@ -59,11 +57,11 @@ pub async fn serve<C: Client>(
             relay.answer(uri.query()).await
         }
         Asked::Models => {
-            let _permit = admit(app, exchange, &caller)?;
+            drop(admit(app, exchange, &caller)?);
             models::list(app, client, exchange).await
         }
         Asked::Model(name) => {
-            let _permit = admit(app, exchange, &caller)?;
+            drop(admit(app, exchange, &caller)?);
             models::show(app, client, exchange, name).await
         }
     }

@@ -10,7 +10,6 @@ use serde_json::json;
 use crate::app::App;
 use crate::exchange::{AnswerHead, Client, Exchange, Gone, RateStanding};
 use crate::refusal::Refusal;
-use crate::telemetry::metrics::{RequestLabels, RequestSample};
 
 /// Headers of a provider's answer that stay here: framing is made anew, and the
 /// seller's account with the provider is no customer's business.
@@ -107,20 +106,9 @@ fn count(app: &App, exchange: &Exchange, refusal: &Refusal) {
     if exchange.billed {
         return;
     }
-    let labels = RequestLabels {
-        class: exchange.class.as_ref().map_or("none", |class| &class.name),
-        model: "none",
-        provider: "",
-        plan: exchange.plan.as_deref().unwrap_or("none"),
-        code: refusal.status.as_u16(),
-        cache: "bypass",
-    };
-    let duration = app.clock.monotonic().saturating_sub(exchange.started);
-    app.metrics.series(labels).observe(&RequestSample {
-        duration,
-        overhead: duration.saturating_sub(exchange.waited),
-        ..RequestSample::default()
-    });
+    let class = exchange.class.as_ref().map_or("none", |class| &class.name);
+    let plan = exchange.plan.as_deref().unwrap_or("none");
+    app.metrics.refused_answer(class, plan, refusal.status.as_u16());
 }
 
 /// The OpenAI error object with all four fields, plus the request's id.

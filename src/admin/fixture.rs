@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
-use crate::base::id::RecordId;
+use crate::base::id::RecordIds;
 use crate::base::secret::Secret;
 use crate::config::{
     Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Provider,
@@ -82,7 +82,7 @@ pub(crate) fn config(dir: &Path) -> Config {
 pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord {
     let name = |text: &str| -> Arc<str> { text.into() };
     UsageRecord {
-        id: RecordId::at(time),
+        id: RecordIds::default().next(time),
         time,
         request_id: name("r"),
         account: name(account),

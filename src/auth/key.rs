@@ -28,9 +28,6 @@ pub enum BadKey {
     /// Another scheme than Bearer, or no text of 8 to 256 visible ASCII characters.
     #[error("the API key is malformed: a key is 8 to 256 visible ASCII characters")]
     Malformed,
-    /// The two headers hold different keys.
-    #[error("`Authorization` and `x-api-key` hold different API keys")]
-    Conflicting,
 }
 
 /// The keyed hash of an API key.
@@ -64,26 +61,22 @@ pub fn shown_prefix(key: &str) -> &str {
     key.get(..SHOWN.min(key.len() / 3)).unwrap_or("")
 }
 
-/// The key that a request presents in `Authorization: Bearer KEY` (the scheme in
-/// any case, RFC 9110 §11.1) or `x-api-key: KEY`, given both headers' values.
-/// Spaces around it are ignored and an empty header counts as none.
+/// The key that a request presents: of `Authorization: Bearer KEY` (the scheme
+/// in any case, RFC 9110 §11.1), else of `x-api-key: KEY`, given both headers'
+/// values. Spaces around it are ignored and an empty header counts as none.
 ///
 /// # Errors
-/// [`BadKey`] where there is no key, none that can be one, or two different ones.
+/// [`BadKey`] where there is no key, or none that can be one.
 pub fn presented<'a>(
     authorization: Option<&'a [u8]>,
     x_api_key: Option<&'a [u8]>,
 ) -> Result<&'a str, BadKey> {
-    let bearer = match authorization {
-        Some(value) => bearer(value)?,
-        None => b"",
-    };
-    let plain = x_api_key.unwrap_or_default().trim_ascii();
-    let key = match (bearer, plain) {
-        (b"", b"") => return Err(BadKey::Missing),
-        (key, b"") | (b"", key) => key,
-        (one, other) if one == other => one,
-        _ => return Err(BadKey::Conflicting),
+    let given = |key: &&[u8]| !key.is_empty();
+    let plain = x_api_key.map(<[u8]>::trim_ascii).filter(given);
+    let key = match authorization.map(bearer) {
+        Some(Ok(key)) if !key.is_empty() => key,
+        Some(Err(bad)) => plain.ok_or(bad)?,
+        _ => plain.ok_or(BadKey::Missing)?,
     };
     if !is_acceptable(key) {
         return Err(BadKey::Malformed);

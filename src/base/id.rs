@@ -1,6 +1,7 @@
 //! Identifiers.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::clock::Timestamp;
 
@@ -8,13 +9,29 @@ use crate::base::clock::Timestamp;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(pub uuid::Uuid);
 
-impl RecordId {
-    /// A new identifier for a request received at `at`.
-    pub fn at(at: Timestamp) -> Self {
-        let micros = at.0 % 1_000_000;
-        let nanos = u32::try_from(micros).unwrap_or(0) * 1_000;
-        let stamp = uuid::Timestamp::from_unix(uuid::NoContext, at.as_secs(), nanos);
-        Self(uuid::Uuid::new_v7(stamp))
+/// Makes [`RecordId`]s that strictly increase, whatever the clock does.
+///
+/// RFC 9562 §6.2 method 3: the 12 bits after the milliseconds are their
+/// fraction, and an identifier made in the same 1/4096 ms as the one before, or
+/// after the clock stepped back, takes the next of those ticks.
+#[derive(Debug, Default)]
+pub struct RecordIds {
+    /// The last tick used: 1/4096 ms since the epoch.
+    last: AtomicU64,
+}
+
+impl RecordIds {
+    /// The identifier of a request received at `at`.
+    pub fn next(&self, at: Timestamp) -> RecordId {
+        let ticks = (at.as_millis() << 12) | ((at.0 % 1_000) * 4_096 / 1_000);
+        let next = |last: u64| Some(ticks.max(last.saturating_add(1)));
+        let before =
+            self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
+        let tick = ticks.max(before.saturating_add(1));
+        let random: u64 = rand::random();
+        let high = (u128::from(tick >> 12) << 16) | 0x7000 | u128::from(tick & 0xFFF);
+        let low = (random & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000;
+        RecordId(uuid::Uuid::from_u128((high << 64) | u128::from(low)))
     }
 }
 
@@ -51,5 +68,27 @@ impl<'b, C> minicbor::Decode<'b, C> for RecordId {
         uuid::Uuid::from_slice(d.bytes()?)
             .map(Self)
             .map_err(|_| minicbor::decode::Error::message("a record id is 16 bytes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_uuid_v7_and_strictly_increase() {
+        let ids = RecordIds::default();
+        let now = Timestamp(1_767_225_600_123_456);
+        let first = ids.next(now);
+        assert_eq!(first.0.get_version_num(), 7);
+        assert_eq!(first.0.get_variant(), uuid::Variant::RFC4122);
+        let (seconds, nanos) = first.0.get_timestamp().unwrap().to_unix();
+        assert_eq!((seconds, nanos / 1_000_000), (1_767_225_600, 123));
+        let mut last = first;
+        for at in [now, now, Timestamp(0), Timestamp(now.0 + 1), Timestamp(now.0 + 2_000)] {
+            let next = ids.next(at);
+            assert!(next > last, "{next} is not after {last}");
+            last = next;
+        }
     }
 }

@@ -52,7 +52,9 @@ impl Serve {
             Err(failure) => return Err(failure),
         }
         runtime.block_on(async {
-            tracing::info!(signal = signals.next().await, "ending when idle");
+            // Not within the macro: it would wait only where the level is on.
+            let signal = signals.next().await;
+            tracing::info!(signal, "ending when idle");
             let (done, stopped) = tokio::sync::oneshot::channel();
             std::thread::spawn(move || {
                 running.stop();

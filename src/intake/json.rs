@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(too_deep(&nested(128)), None);
         assert_eq!(too_deep(&nested(129)), Some(128));
         assert_eq!(too_deep(&format!("{:?}", nested(500))), None);
-        assert_eq!(too_deep(&format!(r#"["\\\"",{}]"#, nested(128))), Some(7 + 127));
+        assert_eq!(too_deep(&format!(r#"["\\\"",{}]"#, nested(128))), Some(8 + 127));
         assert_eq!(too_deep(&format!("[{}]", vec!["{}"; 500].join(","))), None);
     }
 

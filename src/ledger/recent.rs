@@ -61,10 +61,11 @@ impl Recent {
 mod tests {
     use super::*;
     use crate::base::clock::Timestamp;
+    use crate::base::id::RecordIds;
 
     #[test]
     fn the_oldest_is_forgotten_first() {
-        let ids: Vec<_> = (0..3).map(|_| RecordId::at(Timestamp(1))).collect();
+        let ids: Vec<_> = (0..3).map(|_| RecordIds::default().next(Timestamp(1))).collect();
         let mut recent = Recent::of(2);
         assert!(ids.iter().all(|id| recent.insert(*id)));
         assert!(!recent.insert(ids[2]));

@@ -13,7 +13,7 @@ use super::journal::media::{Disk, Media, Sink};
 use super::record::{Attempt, Outcome, Tokens, UsageRecord};
 use super::{Ledger, Options};
 use crate::base::clock::{TestClock, Timestamp};
-use crate::base::id::RecordId;
+use crate::base::id::RecordIds;
 use crate::base::money::Money;
 use crate::config::Durability;
 
@@ -29,7 +29,7 @@ pub(super) fn at(seconds: u64) -> Timestamp {
 pub(super) fn record(time: Timestamp) -> UsageRecord {
     let text = Arc::<str>::from;
     UsageRecord {
-        id: RecordId::at(time),
+        id: RecordIds::default().next(time),
         time,
         request_id: text("req-1"),
         account: text("acme"),
@@ -121,7 +121,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                 unreachable!("eight numbers")
             };
             UsageRecord {
-                id: RecordId::at(Timestamp(time >> 16)),
+                id: RecordIds::default().next(Timestamp(time >> 16)),
                 time: Timestamp(time >> 16),
                 request_id: text_of(0),
                 account: text_of(1),

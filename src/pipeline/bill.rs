@@ -23,7 +23,8 @@ use crate::meter::policy::{self, TokenSource};
 use crate::meter::{estimate, price};
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
-use crate::telemetry::metrics::{RequestLabels, RequestSample};
+use crate::telemetry::metrics::labels::Scope;
+use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
 
 /// Answer tokens that a call is assumed to make where the request sets no limit.
 const ASSUMED_OUTPUT: u64 = 512;
@@ -41,7 +42,11 @@ pub(super) struct Bill<'a> {
     waited: Duration,
     assumed: Tokens,
     settled: bool,
-    _permit: Option<Permit>,
+    /// What the request occupies: freed by the settlement, so that a client that
+    /// has its answer can send its next request.
+    occupied: Option<(Permit, Running)>,
+    /// Counts the call to a provider that runs.
+    calling: Option<Running>,
 }
 
 impl<'a> Bill<'a> {
@@ -68,7 +73,7 @@ impl<'a> Bill<'a> {
             path: names.path(endpoint),
             model_asked: names.model_asked(request.model.as_deref(), &route),
             model_used: route.model.clone(),
-            provider: route.provider.name.clone(),
+            provider: Arc::default(),
             tier: names.tier(route.tier),
             status: 0,
             outcome: Outcome::InternalError,
@@ -108,20 +113,30 @@ impl<'a> Bill<'a> {
             waited: exchange.waited,
             assumed: Tokens { input, output, ..Tokens::default() },
             settled: false,
-            _permit: None,
+            occupied: None,
+            calling: None,
         }
     }
 
-    /// Keeps `permit` as long as the bill, so that a request occupies its place
-    /// until it is settled.
+    /// Keeps `permit` until the request is settled.
     pub(super) fn holding(mut self, permit: Permit) -> Self {
-        self._permit = Some(permit);
+        self.occupied = Some((permit, self.app.metrics.enter(Scope::Requests)));
         self
     }
 
     /// What the request will cost the customer if it is charged.
     pub(super) fn price(&self) -> Money {
         price::charge(self.record.list_price, self.billing, Outcome::Ok).price
+    }
+
+    /// The provider of the last attempt.
+    pub(super) fn provider(&self) -> &str {
+        &self.record.provider
+    }
+
+    /// Names the provider of the attempts that follow.
+    pub(super) fn aim(&mut self, provider: &Arc<str>) {
+        self.record.provider = provider.clone();
     }
 
     /// Writes down an attempt that is about to be made.
@@ -153,6 +168,7 @@ impl<'a> Bill<'a> {
         };
         self.app.ledger.begin(&attempt).map_err(|_| storage_unavailable())?;
         self.record.attempts += 1;
+        self.calling = Some(self.app.metrics.enter(Scope::Provider));
         Ok(())
     }
 
@@ -225,6 +241,7 @@ impl<'a> Bill<'a> {
         let settled = self.app.ledger.settle(record).map_err(|_| storage_unavailable())?;
         self.settled = true;
         self.observe(duration);
+        (self.occupied, self.calling) = (None, None);
         Ok(settled)
     }
 

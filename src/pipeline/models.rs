@@ -36,16 +36,18 @@ pub(super) async fn show<C: Client>(
         return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
     }
     let route = app.catalog.choose(Some(name))?;
-    let Some(origin) = app.origins.get(&route.provider.name) else {
+    let target = route.target(0);
+    let Some(reach) = target.and_then(|target| app.providers.get(&target.provider.name)) else {
         let body = object(name).to_string().into();
         return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
     };
     let path = format!("/models/{name}");
     let headers = &client.head().headers;
     let call = Call { method: Method::GET, path: &path, query: None, headers, body: Vec::new() };
-    let prepared = Prepared::new(origin, call);
+    let prepared = Prepared::new(&reach.origin, call);
     let ask = async {
-        let mut reply = app.upstream.send(origin, &prepared, 0, || Ok::<_, Failure>(())).await?;
+        let mut reply =
+            app.upstream.send(&reach.origin, &prepared, 0, || Ok::<_, Failure>(())).await?;
         let body = read_whole(&mut reply.body).await.map_err(|_| Failure::NoAnswer)?;
         Ok::<_, Failure>((reply, body))
     };

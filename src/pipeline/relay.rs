@@ -1,26 +1,27 @@
 //! From the order to the answer: the provider is called, its answer metered,
 //! settled and handed over.
 
+mod attempt;
 mod stream;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange};
-use crate::intake::request::{Outgoing, Request};
+use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::{estimate, usage};
 use crate::pipeline::bill::Bill;
+use crate::pipeline::relay::attempt::Called;
 use crate::pipeline::{unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
-use crate::upstream::{Body, BodyError, Call, Failure, Origin, Prepared, Reply};
+use crate::upstream::{Body, BodyError, Failure, Reply};
 
 /// Largest answer that is held whole, in bytes.
 const LARGEST_WHOLE: usize = 256 * 1024 * 1024;
@@ -37,77 +38,37 @@ pub(super) struct Relay<'a, C> {
     pub(super) bill: Bill<'a>,
 }
 
-/// Why there is no reply.
-enum Failed {
-    /// The provider's doing.
-    Provider(Failure),
-    /// Tollgate's own.
-    Refused(Refusal),
-}
-
-impl From<Failure> for Failed {
-    fn from(failure: Failure) -> Self {
-        Self::Provider(failure)
-    }
-}
-
 impl<C: Client> Relay<'_, C> {
-    /// Calls the provider and hands its answer to the client.
+    /// Calls a provider, another one or once more where that may help, and hands
+    /// the answer to the client.
     ///
     /// `routing.timeout` bounds the whole of an answer that is not streamed, and
-    /// the wait for the head of one that is.
+    /// the wait for the head of one that is; attempts share it.
     pub(super) async fn answer(&mut self, query: Option<&str>) -> Result<Ending, Refusal> {
         let deadline = Instant::now() + self.app.config.routing.timeout;
-        let mut waited = Duration::ZERO;
-        let reply = match self.app.origins.get(&self.bill.route.provider.name) {
-            Some(origin) => {
-                let prepared = self.prepare(origin, query);
-                let (app, bill) = (self.app, &mut self.bill);
-                let call = app
-                    .upstream
-                    .send(origin, &prepared, 0, || bill.attempt().map_err(Failed::Refused));
-                let call = tokio::time::timeout_at(deadline, call);
-                unless_gone(&mut *self.client, waiting(app, &mut waited, call)).await
+        let retries = self.app.config.routing.retries;
+        let mut number = 0;
+        loop {
+            let called = self.call(number, query, deadline).await;
+            let more = number < retries && Instant::now() < deadline;
+            match called {
+                Called::Gone => return self.gone_early().await,
+                Called::Refused(refusal) => return Err(refusal),
+                Called::Failed(failure) if !more => {
+                    return self.fail(Outcome::ProviderError, failed(failure)).await;
+                }
+                Called::Reply(reply) if !(more && self.is_worth_another(number, &reply)) => {
+                    return self.hand_over(reply, deadline).await;
+                }
+                // The answer is thrown away: its connection is closed.
+                Called::Failed(_) | Called::Reply(_) => {}
             }
-            None => {
-                self.bill.attempt()?;
-                let (app, provider) = (self.app, &self.bill.route.provider);
-                let body = self.outgoing().joined();
-                let call = app.sandbox(provider, self.bill.endpoint.path(), &body);
-                unless_gone(&mut *self.client, waiting(app, &mut waited, call))
-                    .await
-                    .map(|reply| Ok(Ok(reply)))
+            self.app.metrics.retried();
+            if !self.back_off(number).await {
+                return self.gone_early().await;
             }
-        };
-        self.exchange.waited += waited;
-        let failure = match reply {
-            None => return self.gone_early().await,
-            Some(Ok(Ok(reply))) => return self.hand_over(reply, deadline).await,
-            Some(Ok(Err(Failed::Refused(refusal)))) => return Err(refusal),
-            Some(Ok(Err(Failed::Provider(failure)))) => failure,
-            Some(Err(_)) => Failure::TimedOut,
-        };
-        self.fail(Outcome::ProviderError, failed(failure)).await
-    }
-
-    /// The body as it goes to the provider.
-    fn outgoing(&self) -> Outgoing {
-        let route = &self.bill.route;
-        let ask_usage = route.provider.stream_usage && self.bill.endpoint.usage_on_request();
-        self.request.outgoing(route.upstream_model.as_deref(), ask_usage)
-    }
-
-    /// The request as it goes to `origin`.
-    fn prepare(&self, origin: &Arc<Origin>, query: Option<&str>) -> Prepared {
-        let path = self.bill.endpoint.path();
-        let call = Call {
-            method: Method::POST,
-            path: path.strip_prefix("/v1").unwrap_or(path),
-            query,
-            headers: &self.client.head().headers,
-            body: self.outgoing().pieces,
-        };
-        Prepared::new(origin, call)
+            number += 1;
+        }
     }
 
     /// Decides by status and content type what becomes of a reply.
@@ -177,8 +138,8 @@ impl<C: Client> Relay<'_, C> {
         let mut headers = respond::returned(provider);
         respond::stamp(&mut headers, self.exchange, self.app.clock.monotonic());
         let route = &self.bill.route;
-        let (tier, name) = (route.tier.as_str(), &route.provider.name);
-        let way = format!("{tier};{};{name};{}", route.model, route.reason);
+        let (tier, provider) = (route.tier.as_str(), self.bill.provider());
+        let way = format!("{tier};{};{provider};{}", route.model, route.reason);
         respond::put(&mut headers, "x-tollgate-route", &way);
         if charged {
             respond::put(&mut headers, "x-tollgate-price-usd", &self.bill.price().to_string());

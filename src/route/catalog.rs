@@ -27,16 +27,42 @@ pub struct Route {
     pub model: Arc<str>,
     /// Its tier.
     pub tier: Tier,
-    /// The provider.
-    pub provider: Arc<Provider>,
-    /// The provider's own name of the model, where it differs.
-    pub upstream_model: Option<Arc<str>>,
+    /// Where it may run, by preference; never empty.
+    pub targets: Targets,
     /// What the provider charges; `None` is unpriced.
     pub prices: Option<TokenPrices>,
     /// Whether the model is named in the catalogue, so that it may be a label.
     pub listed: bool,
-    /// Why this target: `exact`, `any` or `sandbox`.
+    /// Why these targets: `exact`, `any` or `sandbox`.
     pub reason: &'static str,
+}
+
+/// The usable targets of a route.
+#[derive(Clone, Debug)]
+pub enum Targets {
+    /// Those of a model's entry that are on; at least one is.
+    Listed(Arc<Model>),
+    /// The sandbox alone.
+    Sandbox(Target),
+}
+
+impl Route {
+    /// The target of attempt `number`, from 0: the most preferred first, then
+    /// the others in turn.
+    pub fn target(&self, number: usize) -> Option<&Target> {
+        match &self.targets {
+            Targets::Listed(model) => usable(model).cycle().nth(number),
+            Targets::Sandbox(target) => Some(target),
+        }
+    }
+
+    /// How many targets there are.
+    pub fn width(&self) -> usize {
+        match &self.targets {
+            Targets::Listed(model) => usable(model).count(),
+            Targets::Sandbox(_) => 1,
+        }
+    }
 }
 
 impl Catalog {
@@ -67,19 +93,14 @@ impl Catalog {
         let tier = entry.map_or(Tier::Expert, |model| model.tier);
         let prices = entry.and_then(|model| model.cost);
         let listed = exact.is_some();
-        if let Some(target) = entry.and_then(|model| first_usable(model)) {
-            return Ok(Route {
-                model,
-                tier,
-                provider: target.provider.clone(),
-                upstream_model: target.model.clone(),
-                prices,
-                listed,
-                reason: if listed { "exact" } else { "any" },
-            });
-        }
-        let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
-        Ok(Route { model, tier, provider, upstream_model: None, prices, listed, reason: "sandbox" })
+        let (targets, reason) = match entry.filter(|model| usable(model).next().is_some()) {
+            Some(model) => (Targets::Listed(model.clone()), if listed { "exact" } else { "any" }),
+            None => {
+                let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
+                (Targets::Sandbox(Target { provider, model: None, weight: 1 }), "sandbox")
+            }
+        };
+        Ok(Route { model, tier, targets, prices, listed, reason })
     }
 
     /// The public names that can be used now, in the order of the file.
@@ -91,12 +112,12 @@ impl Catalog {
     pub fn has(&self, name: &str) -> bool {
         self.by_name
             .get(name)
-            .is_some_and(|model| self.sandbox.is_some() || first_usable(model).is_some())
+            .is_some_and(|model| self.sandbox.is_some() || usable(model).next().is_some())
     }
 }
 
-fn first_usable(model: &Model) -> Option<&Target> {
-    model.targets.iter().find(|target| target.provider.off.is_none())
+fn usable(model: &Model) -> impl Iterator<Item = &Target> + Clone {
+    model.targets.iter().filter(|target| target.provider.off.is_none())
 }
 
 fn not_found(asked: Option<&str>) -> Refusal {

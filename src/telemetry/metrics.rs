@@ -146,6 +146,15 @@ impl Metrics {
         })
     }
 
+    /// Counts an answer that is a refusal: among the answers, but not among the
+    /// durations, which would look better the more is refused.
+    pub fn refused_answer(&self, class: &str, plan: &str, code: u16) {
+        let code = labels::status(code);
+        let none = "none";
+        let labels = [class, none, none, plan, &*code, none];
+        self.families.requests.with_label_values(&labels).inc();
+    }
+
     /// The series of the provider called `name`, which must be one of the
     /// configuration. Resolve it once and keep it.
     pub fn provider(&self, name: &str) -> Arc<ProviderSeries> {

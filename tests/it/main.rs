@@ -24,6 +24,8 @@ mod limits;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod retries;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod streaming;

@@ -29,7 +29,7 @@ async fn a_failure_before_the_first_byte_is_tried_again() {
 async fn retries_come_to_an_end() {
     let provider = Provider::start().await;
     let gate = Tollgate::before(&provider).set("routing.retries", 2).start().await;
-    provider.always(Reply::error(503, "theirs"));
+    provider.answer(|_| Reply::error(503, "theirs"));
     let answer = gate.send(&gate.chat()).await;
     assert_eq!(answer.status(), 503);
     assert_eq!(provider.calls().len(), 3);

@@ -31,7 +31,7 @@ use self::shard::{Entry, Shard};
 use self::sync::Groups;
 use super::error::StorageError;
 use crate::base::clock::Clock;
-use crate::base::id::RecordId;
+use crate::base::id::RecordIds;
 
 /// How the journal is written.
 #[derive(Clone)]
@@ -105,7 +105,7 @@ impl Journal {
     ) -> io::Result<Self> {
         let interval = options.sync_interval;
         let shards = u32::try_from(options.shards.max(1)).unwrap_or(u32::MAX);
-        let process = RecordId::at(clock.wall()).0.as_u128();
+        let process = RecordIds::default().next(clock.wall()).0.as_u128();
         let writer = Writer {
             directory,
             clock,

@@ -140,11 +140,6 @@ impl Provider {
         *self.shared.otherwise.lock() = Arc::new(answer);
     }
 
-    /// Answers every call that has no script with `reply`.
-    pub(crate) fn always(&self, reply: Reply) {
-        self.answer(move |_| reply.clone());
-    }
-
     /// Every call so far, in the order in which they were read.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.shared.log.lock().calls.clone()

@@ -1,0 +1,197 @@
+//! One attempt at a provider, and whether another may help.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::app::Reach;
+use crate::exchange::Client;
+use crate::intake::request::Outgoing;
+use crate::pipeline::relay::{Relay, read_whole};
+use crate::pipeline::{unless_gone, waiting};
+use crate::refusal::Refusal;
+use crate::telemetry::metrics::labels::ProviderCode;
+use crate::upstream::{Body, Call, Failure, Prepared, Reply};
+
+/// First wait before the same provider is called again; it doubles.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// Longest such wait.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
+
+/// What came of an attempt.
+pub(super) enum Called {
+    /// The head of an answer.
+    Reply(Reply),
+    /// No answer.
+    Failed(Failure),
+    /// The attempt must not be made.
+    Refused(Refusal),
+    /// The client has left.
+    Gone,
+}
+
+/// Why there is no reply.
+enum Failed {
+    Provider(Failure),
+    Refused(Refusal),
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self::Provider(failure)
+    }
+}
+
+impl<C: Client> Relay<'_, C> {
+    /// Makes attempt `number`, from 0.
+    pub(super) async fn call(
+        &mut self,
+        number: u32,
+        query: Option<&str>,
+        deadline: Instant,
+    ) -> Called {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(target) = self.bill.route.target(number).cloned() else {
+            return Called::Failed(Failure::Unreachable);
+        };
+        self.bill.aim(&target.provider.name);
+        let Some(reach) = self.app.providers.get(&target.provider.name) else {
+            return self.ask_sandbox().await;
+        };
+        let asks =
+            self.bill.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
+        let outgoing = self.request.outgoing(target.model.as_deref(), asks);
+        let turn = number / self.bill.route.width().max(1);
+        let called = self.send(reach, outgoing, turn, query, deadline).await;
+        let Called::Reply(reply) = called else { return called };
+        if reply.status != StatusCode::BAD_REQUEST
+            || !asks
+            || !self.request.stream
+            || self.request.asks_usage()
+        {
+            return Called::Reply(reply);
+        }
+        // The refusal may be of what was added here: then the provider is asked
+        // once more without, and remembered.
+        let reply = match self.settled_refusal(reply).await {
+            Ok(reply) => reply,
+            Err(called) => return called,
+        };
+        let Body::Made(pieces) = &reply.body else { return Called::Reply(reply) };
+        let names_it =
+            |piece: &bytes::Bytes| memchr::memmem::find(piece, b"stream_options").is_some();
+        if !pieces.iter().any(names_it) {
+            return Called::Reply(reply);
+        }
+        reach.refuses_usage.store(true, Ordering::Relaxed);
+        let outgoing = self.request.outgoing(target.model.as_deref(), false);
+        self.send(reach, outgoing, turn, query, deadline).await
+    }
+
+    /// Sends one request; counts it for the provider.
+    async fn send(
+        &mut self,
+        reach: &Reach,
+        outgoing: Outgoing,
+        turn: usize,
+        query: Option<&str>,
+        deadline: Instant,
+    ) -> Called {
+        let path = self.bill.endpoint.path();
+        let call = Call {
+            method: Method::POST,
+            path: path.strip_prefix("/v1").unwrap_or(path),
+            query,
+            headers: &self.client.head().headers,
+            body: outgoing.pieces,
+        };
+        let prepared = Prepared::new(&reach.origin, call);
+        let (app, bill) = (self.app, &mut self.bill);
+        let sent = app
+            .upstream
+            .send(&reach.origin, &prepared, turn, || bill.attempt().map_err(Failed::Refused));
+        let sent = tokio::time::timeout_at(deadline, sent);
+        let mut waited = Duration::ZERO;
+        let sent = unless_gone(&mut *self.client, waiting(app, &mut waited, sent)).await;
+        self.exchange.waited += waited;
+        let (called, code) = match sent {
+            None => (Called::Gone, ProviderCode::Cancelled),
+            Some(Ok(Ok(reply))) => {
+                let code = ProviderCode::Status(reply.status.as_u16());
+                (Called::Reply(reply), code)
+            }
+            Some(Ok(Err(Failed::Refused(refusal)))) => return Called::Refused(refusal),
+            Some(Ok(Err(Failed::Provider(failure)))) => (Called::Failed(failure), code(failure)),
+            Some(Err(_)) => (Called::Failed(Failure::TimedOut), ProviderCode::Timeout),
+        };
+        reach.series.called(code);
+        called
+    }
+
+    /// Lets the sandbox answer.
+    async fn ask_sandbox(&mut self) -> Called {
+        if let Err(refusal) = self.bill.attempt() {
+            return Called::Refused(refusal);
+        }
+        let app = self.app;
+        let Some(provider) = app.config.sandbox() else {
+            return Called::Failed(Failure::Unreachable);
+        };
+        let body = self.request.outgoing(None, self.bill.endpoint.usage_on_request()).joined();
+        let mut waited = Duration::ZERO;
+        let call = app.sandbox(provider, self.bill.endpoint.path(), &body);
+        let reply = unless_gone(&mut *self.client, waiting(app, &mut waited, call)).await;
+        self.exchange.waited += waited;
+        let code = match &reply {
+            Some(reply) => ProviderCode::Status(reply.status.as_u16()),
+            None => ProviderCode::Cancelled,
+        };
+        app.metrics.provider(&provider.name).called(code);
+        reply.map_or(Called::Gone, Called::Reply)
+    }
+
+    /// A refusal read whole, so that it can be looked into and still be passed.
+    async fn settled_refusal(&mut self, mut reply: Reply) -> Result<Reply, Called> {
+        match unless_gone(&mut *self.client, read_whole(&mut reply.body)).await {
+            None => Err(Called::Gone),
+            Some(Ok(body)) => Ok(Reply { body: Body::Made([body].into()), ..reply }),
+            Some(Err(_)) => Err(Called::Failed(Failure::NoAnswer)),
+        }
+    }
+
+    /// Whether another attempt after attempt `number` may do better than
+    /// `reply`. A 429 is never tried again at the provider that gave it.
+    pub(super) fn is_worth_another(&self, number: u32, reply: &Reply) -> bool {
+        match reply.status.as_u16() {
+            500 | 502 | 503 | 504 => true,
+            429 => usize::try_from(number).is_ok_and(|n| n + 1 < self.bill.route.width()),
+            _ => false,
+        }
+    }
+
+    /// Waits before attempt `number + 1` if it goes to a provider that was
+    /// called already; false if the client leaves meanwhile.
+    pub(super) async fn back_off(&mut self, number: u32) -> bool {
+        let width = u32::try_from(self.bill.route.width()).unwrap_or(u32::MAX).max(1);
+        let Some(round) = ((number + 1) / width).checked_sub(1) else { return true };
+        let longest = BACK_OFF.saturating_mul(1 << round.min(16)).min(LONGEST_BACK_OFF);
+        // Full jitter above a half, so that many callers do not come at once.
+        let wait = longest.mul_f64(rand::random_range(0.5..=1.0));
+        let mut waited = Duration::ZERO;
+        let slept = waiting(self.app, &mut waited, tokio::time::sleep(wait));
+        let stayed = unless_gone(&mut *self.client, slept).await.is_some();
+        self.exchange.waited += waited;
+        stayed
+    }
+}
+
+/// The label of a failure.
+fn code(failure: Failure) -> ProviderCode {
+    match failure {
+        Failure::Unreachable => ProviderCode::Unreachable,
+        Failure::TimedOut => ProviderCode::Timeout,
+        Failure::NoAnswer | Failure::Garbage => ProviderCode::Cut,
+    }
+}
