@@ -8,7 +8,7 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::work::{Answers, PACED, STREAM_HEAD, last_events, text_event};
+use crate::work::{Answers, BURST, PACED, STREAM_HEAD};
 use crate::{Failure, process};
 
 /// Time between two events of a paced stream.
@@ -63,24 +63,23 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> Result<(), Failure> 
         }
         // A proxy may ask for usage anywhere in the body.
         let usage = memmem::find(body, br#""include_usage":true"#).is_some();
-        if says(br#""user":"paced""#) {
-            paced(&mut stream, usage).await?;
-        } else {
-            let [without, with] = &answers.burst;
-            stream.write_all(if usage { with } else { without }).await?;
+        let [without, with] = &answers.streams;
+        let answer = if usage { with } else { without };
+        if says(br#""user":"block""#) {
+            stream.write_all(&answer.block).await?;
+            continue;
         }
+        let pace = says(br#""user":"paced""#);
+        let mut ticks = pace.then(|| tokio::time::interval(PACE));
+        stream.write_all(STREAM_HEAD.as_bytes()).await?;
+        for _ in 0..if pace { PACED } else { BURST } {
+            if let Some(ticks) = &mut ticks {
+                ticks.tick().await;
+            }
+            stream.write_all(&answer.event).await?;
+        }
+        stream.write_all(&answer.end).await?;
     }
-}
-
-async fn paced(stream: &mut TcpStream, usage: bool) -> Result<(), Failure> {
-    let (event, end) = (text_event(usage), last_events(usage));
-    let mut ticks = tokio::time::interval(PACE);
-    stream.write_all(STREAM_HEAD.as_bytes()).await?;
-    for _ in 0..PACED {
-        ticks.tick().await;
-        stream.write_all(event.as_bytes()).await?;
-    }
-    Ok(stream.write_all(end.as_bytes()).await?)
 }
 
 /// The length that the head announces; 0 if it does not.

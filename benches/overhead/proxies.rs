@@ -111,7 +111,7 @@ limits:
   global: {{ connections: 10000, requests: 10000, concurrent: 10000, queue: 1000, queue_timeout: 10s }}
 keys:
   - {{ account: bench, plan: bench, key: {KEY} }}
-log: {{ level: info }}
+log: {{ level: warn }}
 "
     );
     let file = directory.join("tollgate.yaml");

@@ -27,8 +27,10 @@ pub(crate) enum Work {
     Prompt,
     /// One event each 10 ms.
     Paced,
-    /// All events at once.
+    /// All events at once, a write each.
     Burst,
+    /// All events in one write.
+    Block,
     /// The same, of a client that does not ask for usage.
     Unasked,
     /// 1 KB chat, not streamed, one at a time.
@@ -36,8 +38,15 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Chat, Self::Prompt, Self::Paced, Self::Burst, Self::Unasked, Self::Latency];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Chat,
+        Self::Prompt,
+        Self::Paced,
+        Self::Burst,
+        Self::Unasked,
+        Self::Block,
+        Self::Latency,
+    ];
 
     /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -47,6 +56,7 @@ impl Work {
             Self::Paced => "paced",
             Self::Burst => "burst",
             Self::Unasked => "unasked",
+            Self::Block => "block",
             Self::Latency => "latency",
         }
     }
@@ -59,6 +69,7 @@ impl Work {
             Self::Paced => "SSE, an event each 10 ms, 16 streams; µs an event",
             Self::Burst => "SSE, 50 events in a burst; µs an event",
             Self::Unasked => "the same, usage not asked for; µs an event",
+            Self::Block => "SSE, 50 events in one write; µs an event",
             Self::Latency => "1 KB chat, 1 connection",
         }
     }
@@ -69,17 +80,17 @@ impl Work {
             Self::Chat => (32, 800),
             Self::Prompt => (32, 60),
             Self::Paced => (16, 2),
-            Self::Burst | Self::Unasked => (32, 80),
+            Self::Burst | Self::Unasked | Self::Block => (32, 80),
             Self::Latency => (1, 3_000),
         }
     }
 
     /// Events that carry text; `None` if not streamed.
-    pub(crate) fn text_events(self) -> Option<usize> {
+    fn text_events(self) -> Option<usize> {
         match self {
             Self::Chat | Self::Prompt | Self::Latency => None,
             Self::Paced => Some(PACED),
-            Self::Burst | Self::Unasked => Some(BURST),
+            Self::Burst | Self::Unasked | Self::Block => Some(BURST),
         }
     }
 
@@ -96,7 +107,7 @@ impl Work {
         if self.text_events().is_some() {
             body.push_str(r#""stream":true,"#);
         }
-        if matches!(self, Self::Paced | Self::Burst) {
+        if matches!(self, Self::Paced | Self::Burst | Self::Block) {
             body.push_str(r#""stream_options":{"include_usage":true},"#);
         }
         body.push_str(r#""messages":[{"role":"user","content":""#);
@@ -131,11 +142,22 @@ impl FromStr for Work {
     }
 }
 
-/// The provider's answers, head included.
+/// The provider's answers.
 pub(crate) struct Answers {
+    /// Not streamed, head included.
     pub(crate) whole: Vec<u8>,
-    /// With usage and without.
-    pub(crate) burst: [Vec<u8>; 2],
+    /// Streams without usage and with it.
+    pub(crate) streams: [Stream; 2],
+}
+
+/// The parts of a streamed answer.
+pub(crate) struct Stream {
+    /// One event that carries text.
+    pub(crate) event: Vec<u8>,
+    /// What comes after the last of them.
+    pub(crate) end: Vec<u8>,
+    /// Head, `BURST` events and end.
+    pub(crate) block: Vec<u8>,
 }
 
 /// The head of a streamed answer. nginx passes a stream on unbuffered because
@@ -153,18 +175,17 @@ impl Answers {
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_mock\r\n\
              openai-processing-ms: 5\r\ncontent-length: {ANSWER}\r\n\r\n{start}{text}{end}"
         );
-        let burst = |usage| {
-            let mut stream = STREAM_HEAD.to_owned();
-            stream.extend((0..BURST).map(|_| text_event(usage)));
-            stream.push_str(&last_events(usage));
-            stream.into_bytes()
+        let stream = |usage| {
+            let (event, end) = (text_event(usage), last_events(usage));
+            let block = format!("{STREAM_HEAD}{}{end}", event.repeat(BURST));
+            Stream { event: event.into(), end: end.into(), block: block.into() }
         };
-        Self { whole: whole.into_bytes(), burst: [burst(false), burst(true)] }
+        Self { whole: whole.into_bytes(), streams: [stream(false), stream(true)] }
     }
 }
 
 /// One event that carries text, as an HTTP chunk.
-pub(crate) fn text_event(usage: bool) -> String {
+fn text_event(usage: bool) -> String {
     let usage = if usage { r#","usage":null"# } else { "" };
     chunk(&format!(
         "data: {{\"id\":\"chatcmpl-BxYz0123456789\",\"object\":\"chat.completion.chunk\",\
@@ -174,7 +195,7 @@ pub(crate) fn text_event(usage: bool) -> String {
 }
 
 /// What a stream ends with: usage if asked for, `[DONE]`, the last chunk.
-pub(crate) fn last_events(usage: bool) -> String {
+fn last_events(usage: bool) -> String {
     let mut end = String::new();
     if usage {
         end.push_str(&chunk(
