@@ -102,7 +102,7 @@ pub(crate) fn markdown(rows: &[Row], memory: &[Memory], rounds: usize) -> String
         "{day}, `benches/run.sh`: {rounds} rounds, {cores} cores; medians, and in brackets the \
          median of the ratios to nginx in the same round.\n\n"
     );
-    let mut header = String::from("| CPU of the proxy |");
+    let mut header = String::from("| Median |");
     let mut rule = String::from("|---|");
     for memory in memory {
         header.extend([" ", memory.name, " |"]);

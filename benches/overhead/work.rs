@@ -64,12 +64,12 @@ impl Work {
     /// Its row in the table.
     pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Chat => "1 KB chat, not streamed, unique; µs a request",
-            Self::Prompt => "256 KB prompt; µs a request",
-            Self::Paced => "SSE, an event each 10 ms, 16 streams; µs an event",
-            Self::Burst => "SSE, 50 events in a burst; µs an event",
-            Self::Unasked => "the same, usage not asked for; µs an event",
-            Self::Block => "SSE, 50 events in one write; µs an event",
+            Self::Chat => "1 KB chat, not streamed, unique; CPU µs a request",
+            Self::Prompt => "256 KB prompt; CPU µs a request",
+            Self::Paced => "SSE, an event each 10 ms, 16 streams; CPU µs an event",
+            Self::Burst => "SSE, 50 events in a burst; CPU µs an event",
+            Self::Unasked => "the same, usage not asked for; CPU µs an event",
+            Self::Block => "SSE, 50 events in one write; CPU µs an event",
             Self::Latency => "1 KB chat, 1 connection",
         }
     }
