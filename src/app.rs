@@ -21,6 +21,7 @@ use crate::config::{Config, Provider};
 use crate::exchange::Exchange;
 use crate::ledger::Ledger;
 use crate::sandbox::{self, ReplyBody};
+use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{self, Reply};
 use names::Names;
@@ -47,6 +48,8 @@ pub struct App {
     pub upstream: upstream::Connections,
     /// The ledger.
     pub ledger: Arc<Ledger>,
+    /// The embedded store.
+    pub store: Store,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Texts that every record repeats.
@@ -61,6 +64,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The ledger, open.
     pub ledger: Arc<Ledger>,
+    /// The embedded store, open.
+    pub store: Store,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The accounts' windows, rebuilt from the ledger.
@@ -81,6 +86,7 @@ impl App {
             connections: Slots::new(global.connections),
             upstream: upstream::Connections::default(),
             ledger: parts.ledger,
+            store: parts.store,
             metrics: parts.metrics,
             names: Names::default(),
             ids: RecordIds::default(),

@@ -26,8 +26,9 @@ use crate::ledger::record::UsageRecord;
 use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
+use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::labels::Store;
+use crate::telemetry::metrics::labels;
 
 /// A day, the longest window.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -66,6 +67,9 @@ pub enum StartError {
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] OpenError),
+    /// The embedded store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
     /// A secret file of the data directory cannot be read or made.
     #[error("cannot read or make {}: {error}", path.display())]
     Secret {
@@ -126,6 +130,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let durability = config.store.durability;
     let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
     let ledger = Arc::new(ledger);
+    // After the ledger, whose opening takes the lock of the data directory.
+    let store = Store::open(data_directory)?;
 
     let path = data_directory.join("hash.key");
     let secret = keyfile::load_or_create(&path, keyfile::random_hex)
@@ -146,11 +152,11 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let metrics = Metrics::new(config.models.iter().map(|model| &model.name))
         .map_err(|error| StartError::Runtime(error.to_string()))?;
     let metrics = Arc::new(metrics);
-    metrics.store_up(Store::Journal, true);
+    metrics.store_up(labels::Store::Journal, true);
 
     let config = Arc::new(config);
     let snapshot = Snapshot::new(config.clone(), keyring, &metrics, &clock);
-    let app = App::new(snapshot, Parts { clock, ledger, metrics, rates, text_hash_key });
+    let app = App::new(snapshot, Parts { clock, ledger, metrics, rates, store, text_hash_key });
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
     let reloader = Arc::new(Reloader::new(app.clone(), hasher, generated));
@@ -220,6 +226,9 @@ impl Running {
         }
         if let Err(error) = self.app.ledger.sync() {
             tracing::error!(%error, "the ledger could not be flushed at the end");
+        }
+        if let Err(error) = self.app.store.flush() {
+            tracing::error!(%error, "the store could not be flushed at the end");
         }
     }
 }
