@@ -103,7 +103,9 @@ impl App {
     pub fn exchange(&self, given: Option<&HeaderValue>) -> Exchange {
         let received = self.clock.wall();
         let id = self.ids.next(received);
-        let sane = |text: &&str| (1..=REQUEST_ID).contains(&text.len()) && !text.contains(' ');
+        let sane = |text: &&str| {
+            (1..=REQUEST_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
         let given = given.and_then(|value| value.to_str().ok()).filter(sane);
         Exchange {
             id,

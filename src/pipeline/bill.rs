@@ -3,8 +3,9 @@
 //!
 //! Invariants: each attempt at a provider is in the journal before the provider
 //! sees it; the settlement is in the journal before the last byte of the answer
-//! is sent. A bill that is dropped unsettled (a panic, a stopped task) settles
-//! itself.
+//! is sent. A bill that is dropped unsettled (a panic, a stopped task, a refusal
+//! after the order) settles itself if a provider may have been called, and gives
+//! everything back if not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -286,12 +287,21 @@ impl<'a> Bill<'a> {
 
 impl Drop for Bill<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            let assumed = self.assumed;
-            // Nothing can be done about a store that fails here: the attempt is
-            // in the journal, and recovery will close it as lost.
-            let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
+        if self.settled {
+            return;
         }
+        if self.record.attempts == 0 {
+            // Nothing was done for the request: it is refused, and consumes
+            // nothing.
+            if let Some((permit, _)) = self.occupied.take() {
+                permit.refund();
+            }
+            return;
+        }
+        let assumed = self.assumed;
+        // Nothing can be done about a store that fails here: the attempt is in
+        // the journal, and recovery will close it as lost.
+        let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
     }
 }
 
