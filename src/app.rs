@@ -1,32 +1,33 @@
 //! Every handle that a request needs, built once.
 
 mod names;
+pub mod reload;
 pub mod run;
+pub mod snapshot;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ahash::AHashMap;
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 
 use crate::admission::rate::Rates;
 use crate::auth::key::KeyHasher;
-use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::id::RecordIds;
 use crate::base::slots::Slots;
-use crate::config::{Config, Dialect, Provider};
+use crate::config::{Config, Provider};
 use crate::exchange::Exchange;
 use crate::ledger::Ledger;
-use crate::route::catalog::Catalog;
 use crate::sandbox::{self, ReplyBody};
-use crate::telemetry::metrics::{Metrics, ProviderSeries};
-use crate::upstream::{self, Origin, Reply, Timeouts};
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::{self, Reply};
 use names::Names;
 
 pub use run::{ConfiguredKey, Running, StartError, start};
+pub use snapshot::{Reach, Snapshot};
 
 /// Largest `x-request-id` of a client that is kept, in bytes.
 const REQUEST_ID: usize = 128;
@@ -35,51 +36,38 @@ const REQUEST_ID: usize = 128;
 pub struct App {
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The configuration in force.
-    pub config: Arc<Config>,
-    /// The keys in force.
-    pub keyring: Keyring,
-    /// The models.
-    pub catalog: Catalog,
+    /// What the configuration in force makes; replaced whole by a reload.
+    pub snapshot: ArcSwap<Snapshot>,
     /// The windows and concurrency of every active account.
     pub rates: Rates,
     /// Requests at once, of all accounts together.
     pub requests: Arc<Slots>,
-    /// Each provider that is on and has an address.
-    pub providers: AHashMap<Arc<str>, Reach>,
+    /// Client connections at once.
+    pub connections: Arc<Slots>,
     /// Connections to providers.
     pub upstream: upstream::Connections,
     /// The ledger.
     pub ledger: Arc<Ledger>,
+    /// The embedded store.
+    pub store: Store,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Texts that every record repeats.
     pub names: Names,
     ids: RecordIds,
-    text_hash_key: Option<[u8; 32]>,
+    text_hash_key: [u8; 32],
 }
 
-/// A provider that can be called.
-pub struct Reach {
-    /// Where it is.
-    pub origin: Arc<Origin>,
-    /// Its metrics.
-    pub series: Arc<ProviderSeries>,
-    /// Whether it does not take `stream_options.include_usage`: as configured,
-    /// or learned from a refusal.
-    pub refuses_usage: AtomicBool,
-}
-
-/// What [`App::new`] needs besides the configuration.
+/// What [`App::new`] needs besides the first snapshot.
 pub struct Parts {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The ledger, open.
     pub ledger: Arc<Ledger>,
+    /// The embedded store, open.
+    pub store: Store,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The keys in force.
-    pub keyring: Keyring,
     /// The accounts' windows, rebuilt from the ledger.
     pub rates: Rates,
     /// The key of hashes of texts.
@@ -87,56 +75,37 @@ pub struct Parts {
 }
 
 impl App {
-    /// An application of `config`.
-    pub fn new(config: Arc<Config>, parts: Parts) -> Arc<Self> {
-        let timeouts = Timeouts {
-            connect: config.routing.connect_timeout,
-            first_byte: config.routing.first_byte_timeout,
-            chunk: config.routing.chunk_timeout,
-        };
-        let on = |provider: &&Arc<Provider>| {
-            provider.off.is_none() && provider.dialect != Dialect::Sandbox
-        };
-        let providers = config
-            .providers
-            .iter()
-            .filter(on)
-            .filter_map(|provider| {
-                let base = provider.base_url.clone()?;
-                let clock = parts.clock.clone();
-                let origin = Origin::new(base, &provider.api_key, timeouts, clock);
-                let series = parts.metrics.provider(&provider.name);
-                let refuses_usage = AtomicBool::new(!provider.stream_usage);
-                Some((provider.name.clone(), Reach { origin, series, refuses_usage }))
-            })
-            .collect();
+    /// An application that begins with `snapshot`.
+    pub fn new(snapshot: Snapshot, parts: Parts) -> Arc<Self> {
+        let global = snapshot.config.limits.global;
         Arc::new(Self {
             clock: parts.clock,
-            keyring: parts.keyring,
-            catalog: Catalog::new(&config),
+            snapshot: ArcSwap::from_pointee(snapshot),
             rates: parts.rates,
-            requests: Slots::new(config.limits.global.requests),
-            providers,
+            requests: Slots::new(global.requests),
+            connections: Slots::new(global.connections),
             upstream: upstream::Connections::default(),
             ledger: parts.ledger,
+            store: parts.store,
             metrics: parts.metrics,
             names: Names::default(),
             ids: RecordIds::default(),
-            text_hash_key: config.log_text_hash.then_some(parts.text_hash_key),
-            config,
+            text_hash_key: parts.text_hash_key,
         })
     }
 
-    /// Longest time for a request's header.
-    pub fn header_timeout(&self) -> Duration {
-        self.config.listen.header_timeout
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.snapshot.load().config.clone()
     }
 
     /// A new exchange; `given` is the client's own `x-request-id`.
     pub fn exchange(&self, given: Option<&HeaderValue>) -> Exchange {
         let received = self.clock.wall();
         let id = self.ids.next(received);
-        let sane = |text: &&str| (1..=REQUEST_ID).contains(&text.len()) && !text.contains(' ');
+        let sane = |text: &&str| {
+            (1..=REQUEST_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
         let given = given.and_then(|value| value.to_str().ok()).filter(sane);
         Exchange {
             id,
@@ -152,11 +121,10 @@ impl App {
     }
 
     /// The keyed hash of a request's body, for its record: BLAKE3 in keyed mode,
-    /// its first 16 bytes in hexadecimal. `None` where the configuration wants
-    /// none.
-    pub fn text_hash(&self, body: &[u8]) -> Option<Arc<str>> {
-        let hash = blake3::keyed_hash(self.text_hash_key.as_ref()?, body);
-        hash.to_hex().get(..32).map(Arc::from)
+    /// its first 16 bytes in hexadecimal.
+    pub fn text_hash(&self, body: &[u8]) -> Arc<str> {
+        let hash = blake3::keyed_hash(&self.text_hash_key, body);
+        hash.to_hex().get(..32).map(Arc::from).unwrap_or_default()
     }
 
     /// The sandbox's answer, after its configured latency.

@@ -55,7 +55,8 @@ impl Handler for Gateway {
     ) -> Option<ReusableHttpStream> {
         session.set_read_timeout(Some(STALL));
         session.set_write_timeout(Some(WRITE));
-        let head = tokio::time::timeout(self.app.header_timeout(), session.read_request()).await;
+        let patience = self.app.snapshot.load().config.listen.header_timeout;
+        let head = tokio::time::timeout(patience, session.read_request()).await;
         let mut client = DownstreamClient::new(session);
         let refusal = match head {
             Ok(Ok(true)) => match police(&client.session) {

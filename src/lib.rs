@@ -15,6 +15,7 @@ pub mod base;
 pub mod config;
 pub mod exchange;
 pub mod refusal;
+pub mod store;
 pub mod telemetry;
 
 // The stages, in path order.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::admission::{self, Permit};
-use crate::app::App;
+use crate::app::{App, Snapshot};
 use crate::auth::key;
 use crate::auth::keyring::Identity;
 use crate::class;
@@ -28,7 +28,7 @@ use crate::intake::endpoint::{self, Asked, Endpoint};
 use crate::intake::request::Request;
 use crate::refusal::{Code, Refusal};
 
-use bill::Bill;
+use bill::{Bill, Order};
 use relay::Relay;
 
 /// Serves one request whose head has been read.
@@ -42,37 +42,42 @@ pub async fn serve<C: Client>(
     exchange: &mut Exchange,
 ) -> Result<Ending, Refusal> {
     let (uri, method) = (client.head().uri.clone(), client.head().method.clone());
-    let lane = endpoint::lane(uri.path(), &app.config.classes)?;
+    let snapshot = app.snapshot.load_full();
+    let config = &snapshot.config;
+    let lane = endpoint::lane(uri.path(), &config.classes)?;
     exchange.class = lane.class.cloned();
-    let caller = identify(app, &client.head().headers)?;
+    let caller = identify(&snapshot, &client.head().headers)?;
     exchange.plan = Some(caller.plan.name.clone());
     match endpoint::asked(&method, lane.path)? {
         Asked::Understood(endpoint) => {
-            body::check_headers(&client.head().headers, &app.config.listen)?;
+            body::check_headers(&client.head().headers, &config.listen)?;
             let permit = admit(app, exchange, &caller)?;
-            let ordered = order(app, client, exchange, &caller, endpoint, lane.class).await;
+            let ordered =
+                order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
             let (request, bill) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
-            let mut relay = Relay { app, client, exchange, request: &request, bill };
+            let mut relay =
+                Relay { app, snapshot: &snapshot, client, exchange, request: &request, bill };
             relay.answer(uri.query()).await
         }
         Asked::Models => {
             drop(admit(app, exchange, &caller)?);
-            models::list(app, client, exchange).await
+            models::list(app, &snapshot, client, exchange).await
         }
         Asked::Model(name) => {
             drop(admit(app, exchange, &caller)?);
-            models::show(app, client, exchange, name).await
+            models::show(app, &snapshot, client, exchange, name).await
         }
     }
 }
 
 /// Who sends the request.
-fn identify(app: &App, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
+fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
     let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
     let presented = key::presented(header("authorization"), header("x-api-key"))
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
-    app.keyring
+    snapshot
+        .keyring
         .identify(presented)
         .cloned()
         .ok_or_else(|| Refusal::new(Code::InvalidApiKey, "The API key is not valid here."))
@@ -96,6 +101,7 @@ fn admit(app: &App, exchange: &mut Exchange, caller: &Identity) -> Result<Permit
 /// Reads the body and decides what is ordered: class, model, target, price.
 async fn order<'a, C: Client>(
     app: &'a App,
+    snapshot: &Snapshot,
     client: &mut C,
     exchange: &mut Exchange,
     caller: &Arc<Identity>,
@@ -103,19 +109,22 @@ async fn order<'a, C: Client>(
     by_prefix: Option<&Arc<Class>>,
 ) -> Result<(Request, Bill<'a>), Refusal> {
     let from = app.clock.monotonic();
-    let body = body::read(client, &app.config.listen).await?;
+    let body = body::read(client, &snapshot.config.listen).await?;
     exchange.waited += app.clock.monotonic().saturating_sub(from);
     let request = Request::parse(body)?;
     let headers = &client.head().headers;
-    let class = class::choose(&app.config.classes, by_prefix, headers, request.class.as_deref())?;
+    let class =
+        class::choose(&snapshot.config.classes, by_prefix, headers, request.class.as_deref())?;
     exchange.class = Some(class.clone());
     class::check_feature(class, &caller.plan)?;
     if request.model.is_none() && endpoint != Endpoint::Responses {
         let refusal = Refusal::new(Code::InvalidValue, "You must provide a model parameter.");
         return Err(refusal.param("model"));
     }
-    let route = app.catalog.choose(request.model.as_deref())?;
-    let bill = Bill::open(app, exchange, caller, class, endpoint, route, &request);
+    let route = snapshot.catalog.choose(request.model.as_deref())?;
+    let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
+    let order = Order { caller, class, endpoint, route, request: &request, text_hash };
+    let bill = Bill::open(app, exchange, order);
     Ok((request, bill))
 }
 

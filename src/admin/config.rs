@@ -5,16 +5,30 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::AdminState;
+use super::error::ApiError;
 use crate::base::secret::Secret;
 use crate::config::{
     BaseUrl, Billing, Class, Config, Dialect, Durability, Limits, LogFormat, Model, Plan, Provider,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
-    Json(view(&state.config.load()))
+    Json(view(&state.control.config()))
+}
+
+/// `POST /admin/config/reload`: 200, or 422 with every error of the file.
+pub(super) async fn reload(State(state): State<AdminState>) -> Result<Response, ApiError> {
+    match super::blocking(move || state.control.reload()).await? {
+        Ok(()) => Ok(Json(json!({ "status": "reloaded" })).into_response()),
+        Err(errors) => {
+            let body = Json(json!({ "errors": errors }));
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, body).into_response())
+        }
+    }
 }
 
 /// The name of a dialect in the configuration.

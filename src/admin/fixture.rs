@@ -119,3 +119,16 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         metadata: None,
     }
 }
+
+/// A process whose configuration stands still; its file has an error.
+pub(crate) struct Still(pub(crate) Arc<Config>);
+
+impl super::Control for Still {
+    fn config(&self) -> Arc<Config> {
+        self.0.clone()
+    }
+
+    fn reload(&self) -> Result<(), crate::config::Errors> {
+        Err(crate::config::Errors::whole(&self.0.source, "no such key".to_owned()))
+    }
+}

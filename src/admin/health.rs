@@ -22,7 +22,7 @@ pub(super) async fn alive() -> Json<Value> {
 /// Whether requests can be served and recorded: 200 or 503, with the reason of
 /// each check.
 pub(super) async fn ready(State(state): State<AdminState>) -> Result<Response, ApiError> {
-    let config = state.config.load_full();
+    let config = state.control.config();
     let (ledger, providers) =
         blocking(move || (takes_writes(&config.store.path), any_provider(&config))).await?;
     let ready = ledger.is_ok() && providers.is_ok();

@@ -9,18 +9,17 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Serialize;
 
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
-use crate::config::Config;
+use crate::config::{Config, Errors};
 use crate::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
 
@@ -35,13 +34,25 @@ mod usage;
 
 use error::ApiError;
 
+/// What the admin API may do to the process that it belongs to.
+pub trait Control: Send + Sync {
+    /// The configuration in force.
+    fn config(&self) -> Arc<Config>;
+
+    /// Reads the configuration's file again and puts it in force. Blocks.
+    ///
+    /// # Errors
+    /// Every error of the file; the old configuration then stays.
+    fn reload(&self) -> Result<(), Errors>;
+}
+
 /// What the admin API reads. Cloning is a few reference counts.
 #[derive(Clone)]
 pub struct AdminState {
     /// The usage records.
     pub ledger: Arc<Ledger>,
-    /// The configuration in force.
-    pub config: Arc<ArcSwap<Config>>,
+    /// What the API may do to the process.
+    pub control: Arc<dyn Control>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -56,6 +67,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/usage", get(usage::list))
         .route("/providers", get(providers::list))
         .route("/config", get(config::show))
+        .route("/config/reload", post(config::reload))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(state.clone(), auth::require_token));

@@ -23,7 +23,7 @@ pub(super) struct ProviderView {
 }
 
 pub(super) async fn list(State(state): State<AdminState>) -> Json<List<ProviderView>> {
-    let config = state.config.load();
+    let config = state.control.config();
     Json(List::whole(config.providers.iter().map(|provider| view(provider, &config)).collect()))
 }
 

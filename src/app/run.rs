@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminState, Control};
 use crate::admission::rate::Rates;
-use crate::app::{Addresses, App, Parts, derive_keys};
+use crate::app::reload::Reloader;
+use crate::app::{Addresses, App, Parts, Snapshot, derive_keys};
 use crate::auth::key;
 use crate::auth::keyring::{Keyring, SharedKey};
 use crate::base::clock::Clock;
@@ -26,8 +26,9 @@ use crate::ledger::record::UsageRecord;
 use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
+use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::labels::Store;
+use crate::telemetry::metrics::labels;
 
 /// A day, the longest window.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -66,6 +67,9 @@ pub enum StartError {
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] OpenError),
+    /// The embedded store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
     /// A secret file of the data directory cannot be read or made.
     #[error("cannot read or make {}: {error}", path.display())]
     Secret {
@@ -99,7 +103,7 @@ pub struct Running {
     /// What the opening of the ledger found.
     pub report: Report,
     app: Arc<App>,
-    open: Arc<Slots>,
+    reloader: Arc<Reloader>,
     stopping: watch::Sender<bool>,
     data: Option<Runtime>,
     control: Option<Runtime>,
@@ -126,6 +130,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let durability = config.store.durability;
     let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
     let ledger = Arc::new(ledger);
+    // After the ledger, whose opening takes the lock of the data directory.
+    let store = Store::open(data_directory)?;
 
     let path = data_directory.join("hash.key");
     let secret = keyfile::load_or_create(&path, keyfile::random_hex)
@@ -142,27 +148,26 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let given: Vec<StaticKey> = std::iter::zip(&config.keys, &keys)
         .map(|(given, made)| StaticKey { key: made.key.clone(), ..given.clone() })
         .collect();
-    let keyring = Keyring::of_configuration(hasher, &given, &config.limits.user)?;
+    let keyring = Keyring::of_configuration(hasher.clone(), &given, &config.limits.user)?;
     let metrics = Metrics::new(config.models.iter().map(|model| &model.name))
         .map_err(|error| StartError::Runtime(error.to_string()))?;
     let metrics = Arc::new(metrics);
-    metrics.store_up(Store::Journal, true);
-    for provider in &config.providers {
-        metrics.provider(&provider.name).set_up(provider.off.is_none());
-    }
+    metrics.store_up(labels::Store::Journal, true);
 
     let config = Arc::new(config);
+    let snapshot = Snapshot::new(config.clone(), keyring, &metrics, &clock);
+    let app = App::new(snapshot, Parts { clock, ledger, metrics, rates, store, text_hash_key });
+    let generated = keys.iter().filter(|made| made.generated);
+    let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
+    let reloader = Arc::new(Reloader::new(app.clone(), hasher, generated));
     let state = AdminState {
-        ledger: ledger.clone(),
-        config: Arc::new(ArcSwap::from(config.clone())),
-        metrics: metrics.clone(),
-        clock: clock.clone(),
+        ledger: app.ledger.clone(),
+        control: reloader.clone(),
+        metrics: app.metrics.clone(),
+        clock: app.clock.clone(),
         token: admin_token.clone(),
     };
-    let parts = Parts { clock, ledger, metrics, keyring, rates, text_hash_key };
-    let app = App::new(config, parts);
     let (stopping, stop) = watch::channel(false);
-    let open = Slots::new(app.config.limits.global.connections);
     let report = app.ledger.report().clone();
 
     let control = runtime("control", 1)?;
@@ -175,7 +180,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     control.spawn_blocking(estimate::warm);
     let data = runtime("proxy", workers())?;
     let connections =
-        Connections::new(Gateway::new(app.clone()), open.clone(), app.metrics.clone());
+        Connections::new(Gateway::new(app.clone()), app.connections.clone(), app.metrics.clone());
     data.spawn(server::accept(connections, proxy, stop));
 
     Ok(Running {
@@ -183,11 +188,11 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         admin: addresses.admin,
         metrics: addresses.metrics,
         admin_token,
-        config: app.config.clone(),
+        config,
         keys,
         report,
         app,
-        open,
+        reloader,
         stopping,
         data: Some(data),
         control: Some(control),
@@ -199,11 +204,16 @@ impl Running {
     /// `shutdown.grace`; then everything is flushed. Blocks until that is done.
     pub fn stop(mut self) {
         self.stopping.send_replace(true);
-        let grace = self.app.config.shutdown_grace;
+        let grace = self.app.config().shutdown_grace;
         if let Some(control) = &self.control {
-            control.block_on(drained(&self.open, grace));
+            control.block_on(drained(&self.app.connections, grace));
         }
         self.end();
+    }
+
+    /// What reads the configuration's file again, for SIGHUP.
+    pub fn control(&self) -> Arc<dyn Control> {
+        self.reloader.clone()
     }
 
     fn end(&mut self) {
@@ -216,6 +226,9 @@ impl Running {
         }
         if let Err(error) = self.app.ledger.sync() {
             tracing::error!(%error, "the ledger could not be flushed at the end");
+        }
+        if let Err(error) = self.app.store.flush() {
+            tracing::error!(%error, "the store could not be flushed at the end");
         }
     }
 }

@@ -52,8 +52,16 @@ impl Serve {
             Err(failure) => return Err(failure),
         }
         runtime.block_on(async {
-            // Not within the macro: it would wait only where the level is on.
-            let signal = signals.next().await;
+            let signal = loop {
+                match signals.next().await {
+                    Heeded::End(signal) => break signal,
+                    Heeded::Reload => {
+                        let control = running.control();
+                        // Reading files blocks; the outcome is in the log.
+                        std::thread::spawn(move || control.reload());
+                    }
+                }
+            };
             tracing::info!(signal, "ending when idle");
             let (done, stopped) = tokio::sync::oneshot::channel();
             std::thread::spawn(move || {
@@ -64,7 +72,7 @@ impl Serve {
             tokio::select! {
                 stopped = stopped => stopped
                     .map_err(|_| Failure::Failed("the shutdown broke off".to_owned())),
-                signal = signals.next() => {
+                signal = signals.end() => {
                     tracing::warn!(signal, "ending at once");
                     Err(Failure::Interrupted)
                 }
@@ -97,10 +105,19 @@ fn say_ready(running: &Running, out: &mut Out) -> Result<(), Failure> {
     out.flush()
 }
 
-/// The signals that end the process.
+/// The signals that the process heeds.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+enum Heeded {
+    /// The end, by the signal of this name.
+    End(&'static str),
+    /// The configuration's file to be read again.
+    Reload,
 }
 
 impl Signals {
@@ -111,14 +128,25 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the next one; its name.
-    async fn next(&mut self) -> &'static str {
+    /// Waits for the next one.
+    async fn next(&mut self) -> Heeded {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Heeded::End("SIGTERM"),
+            _ = self.interrupt.recv() => Heeded::End("SIGINT"),
+            _ = self.hangup.recv() => Heeded::Reload,
+        }
+    }
+
+    /// Waits for the next one that ends the process; its name.
+    async fn end(&mut self) -> &'static str {
+        loop {
+            if let Heeded::End(signal) = self.next().await {
+                return signal;
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ pub struct Errors(Vec<ConfigError>);
 
 impl Errors {
     /// The error that is about the file as a whole.
-    pub(super) fn whole(file: &Path, message: String) -> Self {
+    pub fn whole(file: &Path, message: String) -> Self {
         let file = file.display().to_string();
         Self(vec![ConfigError { file, line: 1, column: 1, message }])
     }

@@ -78,8 +78,15 @@ pub struct Listen {
     pub min_body_rate: u64,
 }
 
+impl Listen {
+    /// Whether both listen on the same addresses.
+    pub fn same_addresses(&self, other: &Self) -> bool {
+        (self.proxy, self.admin, self.metrics) == (other.proxy, other.admin, other.metrics)
+    }
+}
+
 /// The data directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// The data directory.
     pub path: PathBuf,
@@ -331,7 +338,7 @@ pub struct StaticKey {
 }
 
 /// Logging.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// How lines look.
     pub format: LogFormat,

@@ -3,8 +3,9 @@
 //!
 //! Invariants: each attempt at a provider is in the journal before the provider
 //! sees it; the settlement is in the journal before the last byte of the answer
-//! is sent. A bill that is dropped unsettled (a panic, a stopped task) settles
-//! itself.
+//! is sent. A bill that is dropped unsettled (a panic, a stopped task, a refusal
+//! after the order) settles itself if a provider may have been called, and gives
+//! everything back if not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,22 @@ use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
 /// Answer tokens that a call is assumed to make where the request sets no limit.
 const ASSUMED_OUTPUT: u64 = 512;
 
+/// What a request orders.
+pub(super) struct Order<'o> {
+    /// Who pays.
+    pub(super) caller: &'o Identity,
+    /// The class, and so the price.
+    pub(super) class: &'o Class,
+    /// The endpoint.
+    pub(super) endpoint: Endpoint,
+    /// Where it runs.
+    pub(super) route: Route,
+    /// The request.
+    pub(super) request: &'o Request,
+    /// The keyed hash of its text, where it may be kept.
+    pub(super) text_hash: Option<Arc<str>>,
+}
+
 /// One request's bill.
 pub(super) struct Bill<'a> {
     app: &'a App,
@@ -50,16 +67,9 @@ pub(super) struct Bill<'a> {
 }
 
 impl<'a> Bill<'a> {
-    /// The bill of a request that has a class and a route.
-    pub(super) fn open(
-        app: &'a App,
-        exchange: &Exchange,
-        caller: &Identity,
-        class: &Class,
-        endpoint: Endpoint,
-        route: Route,
-        request: &Request,
-    ) -> Self {
+    /// The bill of what is ordered.
+    pub(super) fn open(app: &'a App, exchange: &Exchange, order: Order<'_>) -> Self {
+        let Order { caller, class, endpoint, route, request, text_hash } = order;
         let names = &app.names;
         let record = UsageRecord {
             id: exchange.id,
@@ -93,7 +103,7 @@ impl<'a> Bill<'a> {
             bytes_out: 0,
             duration_ms: 0,
             first_byte_ms: None,
-            text_hash: app.text_hash(request.body()),
+            text_hash,
             cache_key: None,
             complexity: None,
             metadata: request.metadata_text().map(Arc::from),
@@ -277,12 +287,21 @@ impl<'a> Bill<'a> {
 
 impl Drop for Bill<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            let assumed = self.assumed;
-            // Nothing can be done about a store that fails here: the attempt is
-            // in the journal, and recovery will close it as lost.
-            let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
+        if self.settled {
+            return;
         }
+        if self.record.attempts == 0 {
+            // Nothing was done for the request: it is refused, and consumes
+            // nothing.
+            if let Some((permit, _)) = self.occupied.take() {
+                permit.refund();
+            }
+            return;
+        }
+        let assumed = self.assumed;
+        // Nothing can be done about a store that fails here: the attempt is in
+        // the journal, and recovery will close it as lost.
+        let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
     }
 }
 

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
 
-use crate::app::App;
+use crate::app::{App, Snapshot};
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
 use crate::pipeline::relay::{failed, read_whole};
 use crate::pipeline::unless_gone;
@@ -16,10 +16,11 @@ use crate::upstream::{Call, Failure, Prepared};
 /// Lists what can be used now.
 pub(super) async fn list<C: Client>(
     app: &App,
+    snapshot: &Snapshot,
     client: &mut C,
     exchange: &Exchange,
 ) -> Result<Ending, Refusal> {
-    let data: Vec<_> = app.catalog.usable().map(|name| object(name)).collect();
+    let data: Vec<_> = snapshot.catalog.usable().map(|name| object(name)).collect();
     let body = json!({ "object": "list", "data": data });
     send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body.to_string().into()).await
 }
@@ -27,17 +28,19 @@ pub(super) async fn list<C: Client>(
 /// Shows one model: the catalogue's, else with `*` the provider's own answer.
 pub(super) async fn show<C: Client>(
     app: &App,
+    snapshot: &Snapshot,
     client: &mut C,
     exchange: &Exchange,
     name: &str,
 ) -> Result<Ending, Refusal> {
-    if app.catalog.has(name) {
+    if snapshot.catalog.has(name) {
         let body = object(name).to_string().into();
         return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
     }
-    let route = app.catalog.choose(Some(name))?;
+    let route = snapshot.catalog.choose(Some(name))?;
     let target = route.target(0);
-    let Some(reach) = target.and_then(|target| app.providers.get(&target.provider.name)) else {
+    let Some(reach) = target.and_then(|target| snapshot.providers.get(&target.provider.name))
+    else {
         let body = object(name).to_string().into();
         return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
     };
@@ -51,7 +54,7 @@ pub(super) async fn show<C: Client>(
         let body = read_whole(&mut reply.body).await.map_err(|_| Failure::NoAnswer)?;
         Ok::<_, Failure>((reply, body))
     };
-    let ask = tokio::time::timeout(app.config.routing.timeout, ask);
+    let ask = tokio::time::timeout(snapshot.config.routing.timeout, ask);
     let (reply, body) = match unless_gone(client, ask).await {
         None => return Ok(Ending::Cut),
         Some(Ok(Ok(answer))) => answer,

@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-use crate::app::App;
+use crate::app::{App, Snapshot};
 use crate::exchange::{AnswerHead, Client, Ending, Exchange};
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
@@ -32,6 +32,7 @@ const CLIENT_CLOSED: u16 = 499;
 /// One ordered request on its way to a provider and back.
 pub(super) struct Relay<'a, C> {
     pub(super) app: &'a App,
+    pub(super) snapshot: &'a Snapshot,
     pub(super) client: &'a mut C,
     pub(super) exchange: &'a mut Exchange,
     pub(super) request: &'a Request,
@@ -45,8 +46,8 @@ impl<C: Client> Relay<'_, C> {
     /// `routing.timeout` bounds the whole of an answer that is not streamed, and
     /// the wait for the head of one that is; attempts share it.
     pub(super) async fn answer(&mut self, query: Option<&str>) -> Result<Ending, Refusal> {
-        let deadline = Instant::now() + self.app.config.routing.timeout;
-        let retries = self.app.config.routing.retries;
+        let deadline = Instant::now() + self.snapshot.config.routing.timeout;
+        let retries = self.snapshot.config.routing.retries;
         let mut number = 0;
         loop {
             let called = self.call(number, query, deadline).await;

@@ -1,7 +1,5 @@
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
 use super::super::out::tests::Written;
 use super::*;
 use crate::admin::{AdminState, fixture, router};
@@ -26,7 +24,7 @@ async fn admin(records: u64) -> (String, tempfile::TempDir) {
     }
     let router = router(AdminState {
         ledger: Arc::new(ledger),
-        config: Arc::new(ArcSwap::from_pointee(fixture::config(dir.path()))),
+        control: Arc::new(fixture::Still(Arc::new(fixture::config(dir.path())))),
         metrics: Arc::new(Metrics::new([]).unwrap()),
         clock,
         token: Secret::new(fixture::TOKEN),

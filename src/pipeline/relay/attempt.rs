@@ -57,7 +57,7 @@ impl<C: Client> Relay<'_, C> {
             return Called::Failed(Failure::Unreachable);
         };
         self.bill.aim(&target.provider.name);
-        let Some(reach) = self.app.providers.get(&target.provider.name) else {
+        let Some(reach) = self.snapshot.providers.get(&target.provider.name) else {
             return self.ask_sandbox().await;
         };
         let asks =
@@ -136,7 +136,7 @@ impl<C: Client> Relay<'_, C> {
             return Called::Refused(refusal);
         }
         let app = self.app;
-        let Some(provider) = app.config.sandbox() else {
+        let Some(provider) = self.snapshot.config.sandbox() else {
             return Called::Failed(Failure::Unreachable);
         };
         let body = self.request.outgoing(None, self.bill.endpoint.usage_on_request()).joined();

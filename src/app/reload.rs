@@ -1,0 +1,76 @@
+//! Putting a changed configuration in force while requests run.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use parking_lot::Mutex;
+
+use crate::admin::Control;
+use crate::app::{App, Snapshot};
+use crate::auth::key::KeyHasher;
+use crate::auth::keyring::Keyring;
+use crate::base::secret::Secret;
+use crate::config::{self, Config, Errors, StaticKey};
+
+/// Reads the configuration's file again on request. A request that runs keeps
+/// the configuration that it began with; a bad file changes nothing.
+pub struct Reloader {
+    app: Arc<App>,
+    hasher: KeyHasher,
+    /// The keys that were made at start, by account: a reload keeps them.
+    made: AHashMap<Arc<str>, Secret>,
+    /// One reload at a time, so that the last one to begin is the one in force.
+    turn: Mutex<()>,
+}
+
+impl Reloader {
+    /// A reloader of `app`, whose keys are hashed by `hasher`.
+    pub fn new(app: Arc<App>, hasher: KeyHasher, made: AHashMap<Arc<str>, Secret>) -> Self {
+        Self { app, hasher, made, turn: Mutex::new(()) }
+    }
+
+    fn apply(&self, config: Config) -> Result<(), Errors> {
+        let app = &self.app;
+        let before = app.config();
+        for (what, changed) in [
+            ("listen", !config.listen.same_addresses(&before.listen)),
+            ("store", config.store != before.store),
+            ("admin.token", config.admin_token != before.admin_token),
+            ("log", config.log != before.log),
+        ] {
+            if changed {
+                tracing::warn!("{what} has changed: that takes effect at the next start");
+            }
+        }
+        let with_made = |given: &StaticKey| {
+            let made = self.made.get(&given.account).filter(|_| given.key.is_empty());
+            StaticKey { key: made.unwrap_or(&given.key).clone(), ..given.clone() }
+        };
+        let keys: Vec<StaticKey> = config.keys.iter().map(with_made).collect();
+        let user = &config.limits.user;
+        let keyring = Keyring::of_configuration(self.hasher.clone(), &keys, user)
+            .map_err(|shared| Errors::whole(&config.source, shared.to_string()))?;
+        app.requests.set_cap(config.limits.global.requests);
+        app.connections.set_cap(config.limits.global.connections);
+        let config = Arc::new(config);
+        app.snapshot.store(Arc::new(Snapshot::new(config, keyring, &app.metrics, &app.clock)));
+        Ok(())
+    }
+}
+
+impl Control for Reloader {
+    fn config(&self) -> Arc<Config> {
+        self.app.config()
+    }
+
+    fn reload(&self) -> Result<(), Errors> {
+        let _turn = self.turn.lock();
+        let source = self.app.config().source.clone();
+        let reloaded = config::load(&source).and_then(|config| self.apply(config));
+        match &reloaded {
+            Ok(()) => tracing::info!("the configuration was reloaded"),
+            Err(errors) => tracing::error!(%errors, "the configuration stays as it was"),
+        }
+        reloaded
+    }
+}
