@@ -44,14 +44,8 @@ impl Row {
 
     /// One figure of each proxy, as the median of its rounds, with the ratio to
     /// nginx as the median of the ratios round by round.
-    fn line(&self, title: &str, figure: impl Fn(&Cell, Option<&Cell>) -> f64) -> String {
-        let figures = |cells: &Vec<Cell>| -> Vec<f64> {
-            cells
-                .iter()
-                .enumerate()
-                .map(|(round, cell)| figure(cell, self.direct.get(round)))
-                .collect()
-        };
+    fn line(&self, title: &str, figure: impl Fn(&Cell) -> f64) -> String {
+        let figures = |cells: &Vec<Cell>| -> Vec<f64> { cells.iter().map(&figure).collect() };
         let base = self.proxies.first().map(figures).unwrap_or_default();
         let mut line = format!("| {title} |");
         for (number, cells) in self.proxies.iter().enumerate() {
@@ -71,19 +65,16 @@ impl Row {
     fn lines(&self) -> Vec<String> {
         let title = self.work.title();
         if self.work != Work::Latency {
-            return vec![self.line(title, |cell, _| cell.cpu)];
+            return vec![self.line(title, |cell| cell.cpu)];
         }
+        // Of all rounds: the difference of two figures of one round is mostly noise.
         let direct = |pick: fn(&Cell) -> f64| median(self.direct.iter().map(pick).collect());
         let (p50, p99) = (direct(|cell| cell.p50), direct(|cell| cell.p99));
         let added =
             |name: &str, alone: f64| format!("{title}; µs added to {name} (direct {alone:.0})");
         vec![
-            self.line(&added("p50", p50), |cell, direct| {
-                cell.p50 - direct.map_or(0.0, |direct| direct.p50)
-            }),
-            self.line(&added("p99", p99), |cell, direct| {
-                cell.p99 - direct.map_or(0.0, |direct| direct.p99)
-            }),
+            self.line(&added("p50", p50), |cell| cell.p50 - p50),
+            self.line(&added("p99", p99), |cell| cell.p99 - p99),
         ]
     }
 }
