@@ -8,7 +8,7 @@ CONFIG ?= conf/tollgate.yaml
 venv   := .venv
 pinned := tests/sdk/requirements.txt
 
-.PHONY: run test check bench demo setup setup-build setup-sdk setup-bench
+.PHONY: run test check bench demo setup setup-build setup-sdk setup-tools setup-bench
 
 # Builds and starts Tollgate with the quick-start configuration.
 run: setup-build
@@ -36,7 +36,7 @@ demo: setup-build setup-sdk
 	$(CARGO) build --release --locked
 	$(venv)/bin/python -B tests/sdk/demo.py
 
-setup: setup-build setup-sdk
+setup: setup-build setup-sdk setup-tools
 
 # A C compiler and cmake: some of the crates build C code.
 setup-build:
@@ -56,6 +56,16 @@ $(venv)/.made: $(pinned)
 	$(PYTHON) -m venv --clear $(venv)
 	$(venv)/bin/python -m pip install --quiet --disable-pip-version-check -r $(pinned)
 	@touch $@
+
+# What reads our dashboards, alert rules and units. Debian starts a Prometheus
+# of its own where it can; only the program is wanted.
+setup-tools:
+	@need=(); \
+	command -v promtool >/dev/null || need+=(prometheus); \
+	command -v systemd-analyze >/dev/null || need+=(systemd); \
+	$(call install,$${need[@]}); \
+	if [[ " $${need[*]} " = *" prometheus "* && -d /run/systemd/system ]]; \
+	then systemctl --quiet disable --now prometheus; fi
 
 # The reference proxy; only `make bench` needs it.
 setup-bench:

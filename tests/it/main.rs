@@ -14,6 +14,8 @@ mod config;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
 mod drop_in;
 #[cfg(test)]
 mod failures;
