@@ -31,3 +31,5 @@ mod retries;
 mod sdk;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod systemd;
