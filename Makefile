@@ -7,8 +7,10 @@ CARGO  ?= cargo
 CONFIG ?= conf/tollgate.yaml
 venv   := .venv
 pinned := tests/sdk/requirements.txt
+tools  := .cache/tools
+deny   := 0.20.2
 
-.PHONY: run test check bench demo setup setup-build setup-sdk setup-tools setup-bench
+.PHONY: run test check bench demo setup setup-build setup-sdk setup-tools setup-deny setup-bench
 
 # Builds and starts Tollgate with the quick-start configuration.
 run: setup-build
@@ -21,11 +23,13 @@ test: setup
 	else echo '$(CARGO) test'; $(CARGO) test --locked --lib --bins --tests --no-fail-fast; fi
 	$(CARGO) test --locked --doc
 
-# What a reader must never find: bad layout, lints, broken documentation links.
-check: setup-build
+# What a reader must never find: bad layout, lints, broken documentation links,
+# a dependency that deny.toml does not let in.
+check: setup-build setup-deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	PATH="$$PATH:$(tools)/bin" $(CARGO) deny --locked check bans licenses sources
 
 # CPU per request and added latency, beside nginx in the same minutes.
 bench: setup-build setup-bench
@@ -66,6 +70,11 @@ setup-tools:
 	$(call install,$${need[@]}); \
 	if [[ " $${need[*]} " = *" prometheus "* && -d /run/systemd/system ]]; \
 	then systemctl --quiet disable --now prometheus; fi
+
+# Builds cargo-deny at its pinned version, once (three minutes on two cores).
+setup-deny: setup-build
+	@PATH="$$PATH:$(tools)/bin"; command -v cargo-deny >/dev/null || \
+	$(CARGO) install --quiet --locked --root $(tools) cargo-deny@$(deny)
 
 # The reference proxy; only `make bench` needs it.
 setup-bench:
