@@ -7,10 +7,11 @@ CARGO  ?= cargo
 CONFIG ?= conf/tollgate.yaml
 venv   := .venv
 pinned := tests/sdk/requirements.txt
+node   := tests/sdk/node_modules
 tools  := .cache/tools
 deny   := 0.20.2
 
-.PHONY: run test check bench demo setup setup-build setup-sdk setup-tools setup-deny setup-bench
+.PHONY: run test check bench demo setup setup-build setup-sdk setup-node setup-tools setup-deny setup-bench
 
 # Builds and starts Tollgate with the quick-start configuration.
 run: setup-build
@@ -40,7 +41,7 @@ demo: setup-build setup-sdk
 	$(CARGO) build --release --locked
 	$(venv)/bin/python -B tests/sdk/demo.py
 
-setup: setup-build setup-sdk setup-tools
+setup: setup-build setup-sdk setup-node setup-tools
 
 # A C compiler and cmake: some of the crates build C code.
 setup-build:
@@ -59,6 +60,16 @@ $(venv)/.made: $(pinned)
 	$(call install,$${need[@]})
 	$(PYTHON) -m venv --clear $(venv)
 	$(venv)/bin/python -m pip install --quiet --disable-pip-version-check -r $(pinned)
+	@touch $@
+
+# The same for Node.js: what package-lock.json names, and no script of a package.
+setup-node: $(node)/.made
+$(node)/.made: tests/sdk/package-lock.json
+	@need=(); \
+	command -v node >/dev/null || need+=(nodejs); \
+	command -v npm >/dev/null || need+=(npm); \
+	$(call install,$${need[@]})
+	npm ci --prefix tests/sdk --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 # What reads our dashboards, alert rules and units. Debian starts a Prometheus

@@ -24,6 +24,8 @@ mod ledger;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod retries;
