@@ -26,6 +26,8 @@ mod limits;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod retries;
