@@ -14,6 +14,7 @@ use http::HeaderValue;
 
 use crate::admission::rate::Rates;
 use crate::auth::key::KeyHasher;
+use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::id::RecordIds;
 use crate::base::slots::Slots;
@@ -38,7 +39,9 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// What the configuration in force makes; replaced whole by a reload.
     pub snapshot: ArcSwap<Snapshot>,
-    /// The windows and concurrency of every active account.
+    /// The keys in force; they change while requests run.
+    pub keyring: Arc<Keyring>,
+    /// The windows, quota and concurrency of every active account.
     pub rates: Rates,
     /// Requests at once, of all accounts together.
     pub requests: Arc<Slots>,
@@ -68,7 +71,9 @@ pub struct Parts {
     pub store: Store,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The accounts' windows, rebuilt from the ledger.
+    /// The keys in force.
+    pub keyring: Arc<Keyring>,
+    /// The accounts' windows and quotas, rebuilt from the ledger.
     pub rates: Rates,
     /// The key of hashes of texts.
     pub text_hash_key: [u8; 32],
@@ -81,6 +86,7 @@ impl App {
         Arc::new(Self {
             clock: parts.clock,
             snapshot: ArcSwap::from_pointee(snapshot),
+            keyring: parts.keyring,
             rates: parts.rates,
             requests: Slots::new(global.requests),
             connections: Slots::new(global.connections),
@@ -117,6 +123,7 @@ impl App {
             plan: None,
             billed: false,
             standing: None,
+            quota_left: None,
         }
     }
 

@@ -9,12 +9,14 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+use crate::accounts::{self, ApplyError, Occasion, Registry};
 use crate::admin::{self, AdminState, Control};
+use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
 use crate::app::{Addresses, App, Parts, Snapshot, derive_keys};
 use crate::auth::key;
-use crate::auth::keyring::{Keyring, SharedKey};
+use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::keyfile;
 use crate::base::secret::Secret;
@@ -26,6 +28,7 @@ use crate::ledger::record::UsageRecord;
 use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
+use crate::store::accounts::Directory;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
@@ -78,9 +81,9 @@ pub enum StartError {
         /// The system's error.
         error: io::Error,
     },
-    /// Two accounts have one key.
+    /// The accounts and keys cannot be put in force.
     #[error(transparent)]
-    Keys(#[from] SharedKey),
+    Accounts(#[from] ApplyError),
     /// The runtime or the metrics cannot be made.
     #[error("cannot start: {0}")]
     Runtime(String),
@@ -126,7 +129,15 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
 
     let data_directory = &config.store.path;
     let rates = Rates::new();
-    let mut replay = |record: &UsageRecord| restore(&rates, &*clock, record);
+    let calendar = Calendar::new(config.timezone.clone());
+    let month = calendar.month(clock.wall()).number;
+    let mut replay = |record: &UsageRecord| {
+        restore(&rates, &*clock, record);
+        if record.quantity > 0 && calendar.month(record.time).number == month {
+            let quantity = u64::from(record.quantity);
+            rates.account(&record.account).restore_quota(month, quantity);
+        }
+    };
     let durability = config.store.durability;
     let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
     let ledger = Arc::new(ledger);
@@ -148,21 +159,34 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let given: Vec<StaticKey> = std::iter::zip(&config.keys, &keys)
         .map(|(given, made)| StaticKey { key: made.key.clone(), ..given.clone() })
         .collect();
-    let keyring = Keyring::of_configuration(hasher.clone(), &given, &config.limits.user)?;
     let metrics = Metrics::new(config.models.iter().map(|model| &model.name))
         .map_err(|error| StartError::Runtime(error.to_string()))?;
     let metrics = Arc::new(metrics);
     metrics.store_up(labels::Store::Journal, true);
 
     let config = Arc::new(config);
-    let snapshot = Snapshot::new(config.clone(), keyring, &metrics, &clock);
-    let app = App::new(snapshot, Parts { clock, ledger, metrics, rates, store, text_hash_key });
+    let keyring = Arc::new(Keyring::new(hasher.clone()));
+    let directory = Arc::new(Directory::new(&store).map_err(ApplyError::from)?);
+    let registry = accounts::Parts {
+        accounts: directory.clone(),
+        keys: directory,
+        keyring: keyring.clone(),
+        hasher,
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    };
+    let registry = Arc::new(Registry::new(config.clone(), registry));
+    registry.apply(config.clone(), &given, Occasion::Start)?;
+    let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
+    let parts = Parts { clock, ledger, metrics, keyring, rates, store, text_hash_key };
+    let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
-    let reloader = Arc::new(Reloader::new(app.clone(), hasher, generated));
+    let reloader = Arc::new(Reloader::new(app.clone(), registry.clone(), generated));
     let state = AdminState {
         ledger: app.ledger.clone(),
         control: reloader.clone(),
+        registry: registry.clone(),
         metrics: app.metrics.clone(),
         clock: app.clock.clone(),
         token: admin_token.clone(),
@@ -175,7 +199,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     if let Some(bound) = metrics_alone {
         control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
     }
-    control.spawn(sweep(app.clone()));
+    control.spawn(sweep(app.clone(), registry));
     // The tokenizer's tables take a moment to build: not on a first request.
     control.spawn_blocking(estimate::warm);
     let data = runtime("proxy", workers())?;
@@ -299,10 +323,12 @@ async fn serve_admin(socket: std::net::TcpListener, router: axum::Router) {
     }
 }
 
-/// Forgets idle accounts now and then.
-async fn sweep(app: Arc<App>) {
+/// Forgets idle accounts and keys that have ended now and then.
+async fn sweep(app: Arc<App>, registry: Arc<Registry>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        app.rates.sweep(app.clock.monotonic());
+        let month = app.snapshot.load().calendar.month(app.clock.wall()).number;
+        app.rates.sweep(app.clock.monotonic(), month);
+        registry.sweep();
     }
 }

@@ -19,7 +19,16 @@ pub use embedded::Directory;
 
 /// Whether an account may send requests.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, strum::IntoStaticStr, strum::EnumString,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    strum::IntoStaticStr,
+    strum::EnumString,
 )]
 #[strum(serialize_all = "snake_case")]
 #[cbor(index_only)]
