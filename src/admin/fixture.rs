@@ -10,10 +10,11 @@ use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::id::RecordIds;
+use crate::base::money::Money;
 use crate::base::secret::Secret;
 use crate::config::{
-    Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Plan,
-    Provider, Routing, Store, UserLimits,
+    Class, Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat,
+    Plan, Provider, Routing, Store, UserLimits,
 };
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
@@ -151,6 +152,18 @@ pub(crate) fn registry(
 /// A plan with nothing but a name.
 pub(crate) fn plan(name: &str) -> Arc<Plan> {
     Arc::new(Plan { requests_per_month: None, classes: None, ..Plan::nothing(name) })
+}
+
+/// A class with nothing but a name.
+pub(crate) fn class(name: &str) -> Arc<Class> {
+    Arc::new(Class {
+        name: name.into(),
+        prefix: None,
+        price: Money::ZERO,
+        feature: None,
+        cached: false,
+        models: None,
+    })
 }
 
 /// A process whose configuration stands still; its file has an error.

@@ -1,7 +1,7 @@
 //! What a plan may use.
 
 use super::*;
-use crate::base::money::Money;
+use crate::admin::fixture;
 
 fn plan(features: &[&str], classes: Option<&[&str]>) -> Plan {
     let arcs = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
@@ -9,14 +9,8 @@ fn plan(features: &[&str], classes: Option<&[&str]>) -> Plan {
 }
 
 fn class(models: Option<&[&str]>) -> Class {
-    Class {
-        name: "default".into(),
-        prefix: None,
-        price: Money::ZERO,
-        feature: None,
-        cached: false,
-        models: models.map(|names| names.iter().map(|name| Arc::from(*name)).collect()),
-    }
+    let models = models.map(|names| names.iter().map(|name| Arc::from(*name)).collect());
+    Class { models, ..Class::clone(&fixture::class("default")) }
 }
 
 /// Covers A2 and A5: a model above the plan is 403.
