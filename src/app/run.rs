@@ -15,7 +15,7 @@ use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
 use crate::app::{Addresses, App, Parts, Snapshot, derive_keys};
-use crate::auth::key;
+use crate::auth::key::{self, KeyHasher};
 use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::keyfile;
@@ -133,10 +133,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let month = calendar.month(clock.wall()).number;
     let mut replay = |record: &UsageRecord| {
         restore(&rates, &*clock, record);
-        if record.quantity > 0 && calendar.month(record.time).number == month {
-            let quantity = u64::from(record.quantity);
-            rates.account(&record.account).restore_quota(month, quantity);
-        }
+        restore_quota(&rates, &calendar, month, record);
     };
     let durability = config.store.durability;
     let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
@@ -148,13 +145,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let secret = keyfile::load_or_create(&path, keyfile::random_hex)
         .map_err(|error| StartError::Secret { path, error })?;
     let (hasher, text_hash_key) = derive_keys(secret.expose());
-    let admin_token = if config.admin_token.is_empty() {
-        let path = admin::token::path(data_directory);
-        admin::token::load_or_create(data_directory)
-            .map_err(|error| StartError::Secret { path, error })?
-    } else {
-        config.admin_token.clone()
-    };
+    let admin_token = admin_token(&config)?;
     let keys: Vec<ConfiguredKey> = config.keys.iter().map(configured).collect();
     let given: Vec<StaticKey> = std::iter::zip(&config.keys, &keys)
         .map(|(given, made)| StaticKey { key: made.key.clone(), ..given.clone() })
@@ -165,17 +156,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     metrics.store_up(labels::Store::Journal, true);
 
     let config = Arc::new(config);
-    let keyring = Arc::new(Keyring::new(hasher.clone()));
-    let directory = Arc::new(Directory::new(&store).map_err(ApplyError::from)?);
-    let registry = accounts::Parts {
-        accounts: directory.clone(),
-        keys: directory,
-        keyring: keyring.clone(),
-        hasher,
-        clock: clock.clone(),
-        metrics: metrics.clone(),
-    };
-    let registry = Arc::new(Registry::new(config.clone(), registry));
+    let (keyring, registry) = accounts(&store, &config, hasher, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let parts = Parts { clock, ledger, metrics, keyring, rates, store, text_hash_key };
@@ -288,6 +269,45 @@ fn restore(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
     {
         rates.account(&record.account).restore(at);
     }
+}
+
+/// Counts a charged request of before the start in its account's quota, where
+/// `month`, the present one, is its month.
+fn restore_quota(rates: &Rates, calendar: &Calendar, month: u32, record: &UsageRecord) {
+    if record.quantity > 0 && calendar.month(record.time).number == month {
+        rates.account(&record.account).restore_quota(month, u64::from(record.quantity));
+    }
+}
+
+/// The admin token: the configuration's, or else the one that is kept.
+fn admin_token(config: &Config) -> Result<Secret, StartError> {
+    if !config.admin_token.is_empty() {
+        return Ok(config.admin_token.clone());
+    }
+    let directory = &config.store.path;
+    let path = admin::token::path(directory);
+    admin::token::load_or_create(directory).map_err(|error| StartError::Secret { path, error })
+}
+
+/// The keyring, still empty, and what changes it.
+fn accounts(
+    store: &Store,
+    config: &Arc<Config>,
+    hasher: KeyHasher,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Keyring>, Arc<Registry>), ApplyError> {
+    let keyring = Arc::new(Keyring::new(hasher.clone()));
+    let directory = Arc::new(Directory::new(store)?);
+    let parts = accounts::Parts {
+        accounts: directory.clone(),
+        keys: directory,
+        keyring: keyring.clone(),
+        hasher,
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    };
+    Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
 }
 
 fn configured(given: &StaticKey) -> ConfiguredKey {

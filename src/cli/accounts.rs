@@ -96,16 +96,11 @@ impl Accounts {
                 run(follow(&client, PATH, &[], *format, Columns::Accounts, out))
             }
             What::Create { name, plan, id, external_id, overrides, shape, file } => {
-                let mut body = json!({ "name": name, "plan": plan });
-                if let Some(id) = id {
-                    body["id"] = json!(id);
-                }
-                if let Some(external_id) = external_id {
-                    body["external_id"] = json!(external_id);
-                }
-                if !overrides.is_empty() {
-                    body["overrides"] = figures(overrides)?;
-                }
+                let own = if overrides.is_empty() { Value::Null } else { figures(overrides)? };
+                let body = json!({
+                    "id": id, "name": name, "plan": plan, "external_id": external_id,
+                    "overrides": own,
+                });
                 send(file, Method::POST, PATH, Some(&body), shape, out)
             }
             What::Show(one) => one.send(Method::GET, None, out),
@@ -161,10 +156,12 @@ fn figures(given: &[String]) -> Result<Value, Failure> {
         };
         match name.split_once('.') {
             None => drop(figures.insert(name.to_owned(), read())),
+            // A price is a text, so that every decimal stays as it is.
             Some((object, name)) => {
                 let inner = figures.entry(object).or_insert_with(|| json!({}));
-                // A price is a text, so that every decimal stays as it is.
-                inner[name] = json!(value);
+                if let Some(inner) = inner.as_object_mut() {
+                    inner.insert(name.to_owned(), json!(value));
+                }
             }
         }
     }

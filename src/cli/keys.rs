@@ -83,10 +83,7 @@ impl Keys {
                 run(follow(&client, PATH, &query, *format, Columns::Keys, out))
             }
             What::Create { account, name, shape, file } => {
-                let mut body = json!({ "account": account });
-                if let Some(name) = name {
-                    body["name"] = json!(name);
-                }
+                let body = json!({ "account": account, "name": name });
                 let client = AdminClient::find(file)?;
                 let made = run(client.send(Method::POST, PATH, Some(&body)))?;
                 print_object(&made, MADE, shape, out)
