@@ -15,6 +15,7 @@ use http::HeaderValue;
 
 use crate::admission::rate::Rates;
 use crate::auth::key::KeyHasher;
+use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::id::RecordIds;
 use crate::base::slots::Slots;
@@ -39,7 +40,9 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// What the configuration in force makes; replaced whole by a reload.
     pub snapshot: ArcSwap<Snapshot>,
-    /// The windows and concurrency of every active account.
+    /// The keys in force; they change while requests run.
+    pub keyring: Arc<Keyring>,
+    /// The windows, quota and concurrency of every active account.
     pub rates: Rates,
     /// Requests at once, of all accounts together.
     pub requests: Arc<Slots>,
@@ -70,7 +73,9 @@ pub struct Parts {
     pub store: Store,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The accounts' windows, rebuilt from the ledger.
+    /// The keys in force.
+    pub keyring: Arc<Keyring>,
+    /// The accounts' windows and quotas, rebuilt from the ledger.
     pub rates: Rates,
     /// The key of hashes of texts.
     pub text_hash_key: [u8; 32],
@@ -83,6 +88,7 @@ impl App {
         Arc::new(Self {
             clock: parts.clock,
             snapshot: ArcSwap::from_pointee(snapshot),
+            keyring: parts.keyring,
             rates: parts.rates,
             requests: Slots::new(global.requests),
             connections: Slots::new(global.connections),
@@ -120,6 +126,7 @@ impl App {
             plan: None,
             billed: false,
             standing: None,
+            quota_left: None,
         }
     }
 

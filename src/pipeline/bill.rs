@@ -55,6 +55,8 @@ pub(super) struct Bill<'a> {
     /// The endpoint.
     pub(super) endpoint: Endpoint,
     billing: Billing,
+    /// What the account pays for a request of the class, where it pays.
+    unit_price: Money,
     started: Duration,
     waited: Duration,
     assumed: Tokens,
@@ -119,6 +121,7 @@ impl<'a> Bill<'a> {
             route,
             endpoint,
             billing: caller.plan.billing,
+            unit_price: caller.price(class),
             started: exchange.started,
             waited: exchange.waited,
             assumed: Tokens { input, output, ..Tokens::default() },
@@ -136,7 +139,7 @@ impl<'a> Bill<'a> {
 
     /// What the request will cost the customer if it is charged.
     pub(super) fn price(&self) -> Money {
-        price::charge(self.record.list_price, self.billing, Outcome::Ok).price
+        price::charge(self.unit_price, self.billing, Outcome::Ok).price
     }
 
     /// The provider of the last attempt.
@@ -239,7 +242,7 @@ impl<'a> Bill<'a> {
             TokenSource::Assumed => (self.assumed, true),
             TokenSource::None => (Tokens::default(), false),
         };
-        let charge = price::charge(self.record.list_price, self.billing, outcome);
+        let charge = price::charge(self.unit_price, self.billing, outcome);
         let cost = self.cost(&self.record.tokens);
         let duration = self.elapsed();
         let record = &mut self.record;
@@ -254,6 +257,9 @@ impl<'a> Bill<'a> {
         let settled = self.app.journal_took(written).map_err(|_| storage_unavailable())?;
         self.settled = true;
         self.observe(duration);
+        if let Some((permit, _)) = self.occupied.as_mut().filter(|_| charge.quantity > 0) {
+            permit.charge();
+        }
         (self.occupied, self.calling) = (None, None);
         Ok(settled)
     }

@@ -55,6 +55,9 @@ pub(super) fn check(
             price: entry.price.value().map_or(Money::ZERO, |price| price.0),
             feature: feature.map(Into::into),
             cached: entry.cache.value().is_some(),
+            models: entry.models.value().map(|models| {
+                models.iter().filter_map(Field::value).map(|name| name.as_str().into()).collect()
+            }),
         };
         classes.add("a class", name, class, report);
     }
