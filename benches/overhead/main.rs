@@ -53,6 +53,7 @@ fn main() -> ExitCode {
 fn play(arguments: &[String]) -> Result<(), Failure> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["watch"] => process::watch(),
         ["provider"] => provider::run(),
         ["bare", listen, upstream] => bare::run(listen.parse()?, upstream.parse()?),
         ["load", work, address, connections, requests] => load::run(&load::Plan {
