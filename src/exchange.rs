@@ -105,6 +105,36 @@ pub struct Exchange {
     pub billed: bool,
     /// The window with the fewest requests remaining, once admitted.
     pub standing: Option<RateStanding>,
+    /// What the cache had to do with the answer.
+    pub cache: CacheResult,
+    /// How old the answer is, in seconds, if it came from the cache.
+    pub age: Option<u64>,
+}
+
+/// What the cache had to do with an answer: the value of `x-tollgate-cache`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheResult {
+    /// Nothing: the answer was not looked up.
+    #[default]
+    Bypass,
+    /// It was looked up and not there.
+    Miss,
+    /// It came from there.
+    Hit,
+}
+
+impl CacheResult {
+    /// Every result, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Bypass, Self::Miss, Self::Hit];
+
+    /// The name in headers, records and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Miss => "miss",
+            Self::Hit => "hit",
+        }
+    }
 }
 
 /// Where a caller stands in one window, for `x-ratelimit-*`.

@@ -8,11 +8,13 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordIds;
 use crate::base::secret::Secret;
+use crate::cache::Cache;
 use crate::config::{
     Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Provider,
     Routing, Store, UserLimits,
 };
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+use crate::telemetry::metrics::Metrics;
 
 pub(crate) const TOKEN: &str = "an-admin-token";
 
@@ -77,6 +79,11 @@ pub(crate) fn config(dir: &Path) -> Config {
         not_in_force: Vec::new(),
         warnings: Vec::new(),
     }
+}
+
+/// An empty cache, its level shown in metrics of its own.
+pub(crate) fn cache() -> Arc<Cache> {
+    Arc::new(Cache::new([0; 32], Metrics::new([]).unwrap().cache_level("memory")))
 }
 
 pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord {

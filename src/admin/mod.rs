@@ -14,16 +14,18 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde::Serialize;
 
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
+use crate::cache::Cache;
 use crate::config::{Config, Errors};
 use crate::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
 
 mod auth;
+mod cache;
 mod config;
 mod error;
 mod health;
@@ -51,6 +53,8 @@ pub trait Control: Send + Sync {
 pub struct AdminState {
     /// The usage records.
     pub ledger: Arc<Ledger>,
+    /// The response cache.
+    pub cache: Arc<Cache>,
     /// What the API may do to the process.
     pub control: Arc<dyn Control>,
     /// The metrics.
@@ -66,6 +70,7 @@ pub fn router(state: AdminState) -> Router {
     let private = Router::new()
         .route("/usage", get(usage::list))
         .route("/providers", get(providers::list))
+        .route("/cache", delete(cache::purge))
         .route("/config", get(config::show))
         .route("/config/reload", post(config::reload))
         .fallback(not_found)

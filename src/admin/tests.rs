@@ -34,6 +34,7 @@ impl Admin {
             Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), &mut |_| {}).unwrap();
         let state = AdminState {
             ledger: Arc::new(ledger),
+            cache: fixture::cache(),
             control: Arc::new(fixture::Still(Arc::new(config))),
             metrics: Arc::new(Metrics::new([]).unwrap()),
             clock,

@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use crate::admin::{self, AdminState, Control};
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
-use crate::app::{Addresses, App, Parts, Snapshot, derive_keys};
+use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys};
 use crate::auth::key;
 use crate::auth::keyring::{Keyring, SharedKey};
 use crate::base::clock::Clock;
 use crate::base::keyfile;
 use crate::base::secret::Secret;
 use crate::base::slots::Slots;
+use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
 use crate::connection::Connections;
 use crate::gateway::Gateway;
@@ -156,12 +157,16 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
 
     let config = Arc::new(config);
     let snapshot = Snapshot::new(config.clone(), keyring, &metrics, &clock);
-    let app = App::new(snapshot, Parts { clock, ledger, metrics, rates, store, text_hash_key });
+    let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
+    let cache = Arc::new(cache);
+    let parts = Parts { clock, ledger, cache, metrics, rates, store, text_hash_key };
+    let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
     let reloader = Arc::new(Reloader::new(app.clone(), hasher, generated));
     let state = AdminState {
         ledger: app.ledger.clone(),
+        cache: app.cache.clone(),
         control: reloader.clone(),
         metrics: app.metrics.clone(),
         clock: app.clock.clone(),

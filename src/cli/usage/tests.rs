@@ -24,6 +24,7 @@ async fn admin(records: u64) -> (String, tempfile::TempDir) {
     }
     let router = router(AdminState {
         ledger: Arc::new(ledger),
+        cache: fixture::cache(),
         control: Arc::new(fixture::Still(Arc::new(fixture::config(dir.path())))),
         metrics: Arc::new(Metrics::new([]).unwrap()),
         clock,
