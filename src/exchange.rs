@@ -109,6 +109,16 @@ pub struct Exchange {
     pub cache: CacheResult,
     /// How old the answer is, in seconds, if it came from the cache.
     pub age: Option<u64>,
+    /// Requests left in the account's month, once known; `None` where the month
+    /// has no limit.
+    pub quota_left: Option<u64>,
+}
+
+impl Exchange {
+    /// Notes that the request's place in the month's quota is free again.
+    pub fn quota_returned(&mut self) {
+        self.quota_left = self.quota_left.map(|left| left.saturating_add(1));
+    }
 }
 
 /// What the cache had to do with an answer: the value of `x-tollgate-cache`.

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 36] = [
+const NOT_IN_FORCE: [&str; 37] = [
     "listen.trusted_proxies",
     "listen.tls",
     "store.redis",
@@ -15,7 +15,6 @@ const NOT_IN_FORCE: [&str; 36] = [
     "classes[].cache.stale_if_error",
     "classes[].cache.stale_while_revalidate",
     "classes[].cache.finish",
-    "classes[].models",
     "classes[].max_input_tokens",
     "classes[].max_output_tokens",
     "classes[].template",
@@ -23,7 +22,6 @@ const NOT_IN_FORCE: [&str; 36] = [
     "classes[].price_cached",
     "classes[].tokens_price",
     "plans[].tokens_per_minute",
-    "plans[].classes",
     "plans[].budget",
     "plans[].overage",
     "plans[].retention",
@@ -33,7 +31,10 @@ const NOT_IN_FORCE: [&str; 36] = [
     "routing.auto",
     "routing.on_unsupported",
     "economics",
-    "billing",
+    "billing.currency",
+    "billing.tax",
+    "billing.stripe",
+    "billing.webhooks",
     "privacy.retention",
     "privacy.master_key",
     "privacy.retired_keys",

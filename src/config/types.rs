@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::base::money::Money;
 use crate::base::secret::Secret;
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub routing: Routing,
     /// Accounts and keys given in the file.
     pub keys: Vec<StaticKey>,
+    /// Where months begin and end (`billing.timezone`).
+    pub timezone: TimeZone,
     /// How long a shutdown waits for running requests.
     pub shutdown_grace: Duration,
     /// Logging.
@@ -224,6 +228,8 @@ pub struct Class {
     pub samples: Samples,
     /// How its answers are cached; `None` caches only what a request asks for.
     pub cache: Option<ClassCache>,
+    /// The public names of the models that it may run on; `None` is all.
+    pub models: Option<Vec<Arc<str>>>,
 }
 
 /// Whether a caller takes another's sample.
@@ -285,6 +291,26 @@ pub struct Plan {
     pub concurrent: Option<u32>,
     /// What the plan may do.
     pub features: Vec<Arc<str>>,
+    /// The classes that it may use; `None` is all.
+    pub classes: Option<Vec<Arc<str>>>,
+}
+
+impl Plan {
+    /// A plan that may do nothing, in the place of one that is not there.
+    pub fn nothing(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            billing: Billing::Metered,
+            monthly_price: Money::ZERO,
+            requests_per_month: Some(0),
+            requests_per_minute: None,
+            requests_per_hour: None,
+            requests_per_day: None,
+            concurrent: None,
+            features: Vec::new(),
+            classes: Some(Vec::new()),
+        }
+    }
 }
 
 /// Limits that hold whatever the plan.

@@ -100,6 +100,8 @@ struct Families {
     ledger_commit: Histogram,
     /// Whether a store takes writes (1) or not (0).
     store_up: IntGaugeVec,
+    /// Accounts by plan, suspended ones included.
+    accounts: IntGaugeVec,
 }
 
 impl Metrics {
@@ -229,6 +231,11 @@ impl Metrics {
         self.cache.save(amount);
     }
 
+    /// Shows that `plan` has `count` accounts.
+    pub fn accounts(&self, plan: &str, count: i64) {
+        self.families.accounts.with_label_values(&[plan]).set(count);
+    }
+
     /// Everything in the Prometheus text format 0.0.4. It reads `/proc`, which
     /// blocks for a moment: call it off the asynchronous threads.
     ///
@@ -308,6 +315,11 @@ impl Families {
                 COMMIT,
             )?,
             store_up: register.gauges("store_up", "Whether the store takes writes.", &["store"])?,
+            accounts: register.gauges(
+                "accounts",
+                "Accounts by plan, suspended ones included.",
+                &["plan"],
+            )?,
         })
     }
 }

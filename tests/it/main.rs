@@ -16,6 +16,8 @@ mod config;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
 mod drop_in;
 #[cfg(test)]
 mod failures;
@@ -24,6 +26,12 @@ mod ledger;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
+mod panics;
+#[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod retries;
@@ -31,3 +39,5 @@ mod retries;
 mod sdk;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod systemd;

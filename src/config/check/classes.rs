@@ -63,6 +63,9 @@ pub(super) fn check(
                 Some(RawSamples::Shared) | None => Samples::Shared,
             },
             cache,
+            models: entry.models.value().map(|models| {
+                models.iter().filter_map(Field::value).map(|name| name.as_str().into()).collect()
+            }),
         };
         classes.add("a class", name, class, report);
     }

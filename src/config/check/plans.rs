@@ -121,6 +121,15 @@ fn plan(own: &str, line: &[&RawPlan], report: &mut Report) -> Plan {
             }
         }
     }
+    let mut classes: Option<Vec<Arc<str>>> = None;
+    for list in line.iter().rev().filter_map(|entry| entry.classes.value()) {
+        let classes = classes.get_or_insert_default();
+        for class in list.iter().filter_map(Field::value) {
+            if !classes.iter().any(|known| **known == **class) {
+                classes.push(class.as_str().into());
+            }
+        }
+    }
     let billing = match nearest(line, |plan| &plan.billing) {
         Some(RawBilling::Included) => Billing::Included,
         Some(RawBilling::Metered) | None => Billing::Metered,
@@ -139,6 +148,7 @@ fn plan(own: &str, line: &[&RawPlan], report: &mut Report) -> Plan {
         requests_per_day: window(|plan| &plan.requests_per_day),
         concurrent: window(|plan| &plan.concurrent),
         features,
+        classes,
     }
 }
 
