@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 36] = [
+const NOT_IN_FORCE: [&str; 37] = [
     "listen.trusted_proxies",
     "listen.tls",
     "store.redis",
@@ -11,9 +11,10 @@ const NOT_IN_FORCE: [&str; 36] = [
     "store.on_store_loss",
     "providers[].n_max",
     "providers[].probe",
-    "classes[].samples",
     "classes[].coalesce",
-    "classes[].cache",
+    "classes[].cache.stale_if_error",
+    "classes[].cache.stale_while_revalidate",
+    "classes[].cache.finish",
     "classes[].max_input_tokens",
     "classes[].max_output_tokens",
     "classes[].template",
