@@ -48,6 +48,10 @@ impl Gateway {
 
 #[async_trait]
 impl Handler for Gateway {
+    fn header_timeout(&self) -> Duration {
+        self.app.snapshot.load().config.listen.header_timeout
+    }
+
     async fn handle(
         &self,
         mut session: ServerSession,
@@ -55,7 +59,7 @@ impl Handler for Gateway {
     ) -> Option<ReusableHttpStream> {
         session.set_read_timeout(Some(STALL));
         session.set_write_timeout(Some(WRITE));
-        let patience = self.app.snapshot.load().config.listen.header_timeout;
+        let patience = self.header_timeout();
         let head = tokio::time::timeout(patience, session.read_request()).await;
         let mut client = DownstreamClient::new(session);
         let refusal = match head {
@@ -126,7 +130,8 @@ impl Gateway {
 /// What HTTP itself forbids and Pingora lets pass.
 fn police(session: &ServerSession) -> Result<(), Refusal> {
     let head = session.req_header();
-    if session.to_h1_raw().len() > HEADER_BLOCK {
+    let size = if session.is_http2() { header_list_size(head) } else { session.to_h1_raw().len() };
+    if size > HEADER_BLOCK {
         return Err(Refusal::new(
             Code::HeadersTooLarge,
             "The request's header is larger than 32 KB.",
@@ -139,6 +144,15 @@ fn police(session: &ServerSession) -> Result<(), Refusal> {
         return Err(Refusal::method_not_allowed("GET, POST"));
     }
     Ok(())
+}
+
+/// The size of a head in bytes, as HTTP/2 counts it (RFC 9113 §6.5.2): 32 more
+/// for each field.
+fn header_list_size(head: &request::Parts) -> usize {
+    let fields = head.headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 32);
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    fields.sum::<usize>() + target
 }
 
 /// The refusal for a head that Pingora could not read. The error's own text
@@ -171,7 +185,8 @@ impl DownstreamClient {
 
     /// Answers `expect: 100-continue` once, so that the client sends its body.
     async fn invite_body(&mut self) -> Result<(), ReadError> {
-        if self.continued {
+        // On HTTP/2 a client that waits for it has a window to send in already.
+        if self.continued || self.session.is_http2() {
             return Ok(());
         }
         self.continued = true;
@@ -207,6 +222,15 @@ impl DownstreamClient {
     /// Ends the exchange: the connection is kept, closed so that the answer can
     /// be read, or cut.
     async fn close(mut self, ending: Ending) -> Option<ReusableHttpStream> {
+        if self.session.is_http2() {
+            // Dropped unfinished, the stream is reset: with CANCEL if the answer
+            // is not whole, after what there is of it; with NO_ERROR if only the
+            // request's body is unread (RFC 9113 §8.1).
+            if ending == Ending::Complete {
+                return self.session.finish().await.ok().flatten();
+            }
+            return None;
+        }
         if ending == Ending::Cut {
             self.session.shutdown().await;
             return None;
@@ -234,6 +258,8 @@ impl DownstreamClient {
             }
             // An HTTP/1.0 client reads until the end of the connection.
             None if self.session.req_header().version == Version::HTTP_10 => {}
+            // On HTTP/2 the stream ends by itself.
+            None if self.session.is_http2() => {}
             None => header
                 .insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
                 .map_err(|_| Gone)?,
@@ -254,7 +280,14 @@ impl Client for DownstreamClient {
 
     async fn read(&mut self) -> Result<Option<Bytes>, ReadError> {
         self.invite_body().await?;
-        let read = self.session.read_request_body().await;
+        let multiplexed = self.session.is_http2();
+        let read = self.session.read_request_body();
+        // Pingora times the reads of HTTP/1 alone.
+        let read = if multiplexed {
+            tokio::time::timeout(STALL, read).await.map_err(|_| ReadError::Slow)?
+        } else {
+            read.await
+        };
         self.broken |= read.is_err();
         read.map_err(|error| match error.etype() {
             pingora_core::ErrorType::ReadTimedout => ReadError::Slow,
@@ -270,6 +303,9 @@ impl Client for DownstreamClient {
 
     async fn send_whole(&mut self, head: AnswerHead, body: Bytes) -> Result<(), Gone> {
         self.write_head(head, Some(body.len())).await?;
+        if self.session.is_http2() && self.session.req_header().method == http::Method::HEAD {
+            return self.session.write_response_body(Bytes::new(), true).await.map_err(|_| Gone);
+        }
         self.session.write_response_body(body, true).await.map_err(|_| Gone)
     }
 

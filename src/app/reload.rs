@@ -11,6 +11,7 @@ use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::secret::Secret;
 use crate::config::{self, Config, Errors, StaticKey};
+use crate::connection::Certificate;
 
 /// Reads the configuration's file again on request. A request that runs keeps
 /// the configuration that it began with; a bad file changes nothing.
@@ -19,14 +20,35 @@ pub struct Reloader {
     hasher: KeyHasher,
     /// The keys that were made at start, by account: a reload keeps them.
     made: AHashMap<Arc<str>, Secret>,
+    /// What new connections of clients get, where they get any.
+    certificate: Option<Arc<Certificate>>,
     /// One reload at a time, so that the last one to begin is the one in force.
     turn: Mutex<()>,
 }
 
 impl Reloader {
     /// A reloader of `app`, whose keys are hashed by `hasher`.
-    pub fn new(app: Arc<App>, hasher: KeyHasher, made: AHashMap<Arc<str>, Secret>) -> Self {
-        Self { app, hasher, made, turn: Mutex::new(()) }
+    pub fn new(
+        app: Arc<App>,
+        hasher: KeyHasher,
+        made: AHashMap<Arc<str>, Secret>,
+        certificate: Option<Arc<Certificate>>,
+    ) -> Self {
+        Self { app, hasher, made, certificate, turn: Mutex::new(()) }
+    }
+
+    /// Takes the certificate of the configuration in force if its files have
+    /// changed; a bad one changes nothing. Blocks on the disk.
+    pub fn refresh_certificate(&self) {
+        let config = self.app.config();
+        let (Some(certificate), Some(files)) = (&self.certificate, &config.listen.tls) else {
+            return;
+        };
+        match certificate.refresh(files) {
+            Ok(true) => tracing::info!("new connections get the changed certificate"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the certificate in force stays"),
+        }
     }
 
     fn apply(&self, config: Config) -> Result<(), Errors> {
@@ -54,6 +76,7 @@ impl Reloader {
         app.connections.set_cap(config.limits.global.connections);
         let config = Arc::new(config);
         app.snapshot.store(Arc::new(Snapshot::new(config, keyring, &app.metrics, &app.clock)));
+        self.refresh_certificate();
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use crate::base::keyfile;
 use crate::base::secret::Secret;
 use crate::base::slots::Slots;
 use crate::config::{Config, StaticKey};
-use crate::connection::Connections;
+use crate::connection::{Certificate, CertificateError, Connections, Tls};
 use crate::gateway::Gateway;
 use crate::ledger::record::UsageRecord;
 use crate::ledger::{Ledger, OpenError, Report};
@@ -34,6 +34,8 @@ use crate::telemetry::metrics::labels;
 const DAY: Duration = Duration::from_secs(86_400);
 /// How often idle accounts are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How often the files of the certificate are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
 /// How often a drain looks whether it is over.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 /// How long tasks that nobody waits for may still run at the end.
@@ -78,6 +80,9 @@ pub enum StartError {
         /// The system's error.
         error: io::Error,
     },
+    /// The certificate of `listen.tls` cannot be used.
+    #[error("listen.tls: {0}")]
+    Tls(#[from] CertificateError),
     /// Two accounts have one key.
     #[error(transparent)]
     Keys(#[from] SharedKey),
@@ -124,6 +129,9 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         metrics: metrics_alone.as_ref().map(Bound::address),
     };
 
+    let certificate = config.listen.tls.as_ref().map(Certificate::load).transpose()?;
+    let tls = certificate.clone().map(Tls::new).transpose()?;
+
     let data_directory = &config.store.path;
     let rates = Rates::new();
     let mut replay = |record: &UsageRecord| restore(&rates, &*clock, record);
@@ -159,7 +167,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let app = App::new(snapshot, Parts { clock, ledger, metrics, rates, store, text_hash_key });
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
-    let reloader = Arc::new(Reloader::new(app.clone(), hasher, generated));
+    let reloader = Reloader::new(app.clone(), hasher, generated, certificate);
+    let reloader = Arc::new(reloader);
     let state = AdminState {
         ledger: app.ledger.clone(),
         control: reloader.clone(),
@@ -176,12 +185,15 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
     }
     control.spawn(sweep(app.clone()));
+    if app.config().listen.tls.is_some() {
+        control.spawn(watch_certificate(reloader.clone()));
+    }
     // The tokenizer's tables take a moment to build: not on a first request.
     control.spawn_blocking(estimate::warm);
     let data = runtime("proxy", workers())?;
     let connections =
         Connections::new(Gateway::new(app.clone()), app.connections.clone(), app.metrics.clone());
-    data.spawn(server::accept(connections, proxy, stop));
+    data.spawn(server::accept(connections.over(tls), proxy, stop));
 
     Ok(Running {
         proxy: addresses.proxy,
@@ -304,5 +316,15 @@ async fn sweep(app: Arc<App>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         app.rates.sweep(app.clock.monotonic());
+    }
+}
+
+/// Takes a renewed certificate without anybody having to say so.
+async fn watch_certificate(reloader: Arc<Reloader>) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_LOOK).await;
+        let reloader = reloader.clone();
+        // What goes wrong is in the log; the next look may find it well.
+        drop(tokio::task::spawn_blocking(move || reloader.refresh_certificate()).await);
     }
 }
