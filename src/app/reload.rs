@@ -37,6 +37,11 @@ impl Reloader {
         Self { app, hasher, made, certificate, turn: Mutex::new(()) }
     }
 
+    /// Whether clients are served over TLS.
+    pub fn has_certificate(&self) -> bool {
+        self.certificate.is_some()
+    }
+
     /// Takes the certificate of the configuration in force if its files have
     /// changed; a bad one changes nothing. Blocks on the disk.
     pub fn refresh_certificate(&self) {

@@ -129,8 +129,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         metrics: metrics_alone.as_ref().map(Bound::address),
     };
 
-    let certificate = config.listen.tls.as_ref().map(Certificate::load).transpose()?;
-    let tls = certificate.clone().map(Tls::new).transpose()?;
+    let (certificate, tls) = secured(&config)?;
 
     let data_directory = &config.store.path;
     let rates = Rates::new();
@@ -167,8 +166,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let app = App::new(snapshot, Parts { clock, ledger, metrics, rates, store, text_hash_key });
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
-    let reloader = Reloader::new(app.clone(), hasher, generated, certificate);
-    let reloader = Arc::new(reloader);
+    let reloader = Arc::new(Reloader::new(app.clone(), hasher, generated, certificate));
     let state = AdminState {
         ledger: app.ledger.clone(),
         control: reloader.clone(),
@@ -185,9 +183,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
     }
     control.spawn(sweep(app.clone()));
-    if app.config().listen.tls.is_some() {
-        control.spawn(watch_certificate(reloader.clone()));
-    }
+    control.spawn(watch_certificate(reloader.clone()));
     // The tokenizer's tables take a moment to build: not on a first request.
     control.spawn_blocking(estimate::warm);
     let data = runtime("proxy", workers())?;
@@ -268,6 +264,13 @@ fn bind(address: SocketAddr) -> Result<Bound, StartError> {
     Bound::new(address).map_err(|error| StartError::Listen { address, error })
 }
 
+/// TLS for clients, if the configuration wants it.
+fn secured(config: &Config) -> Result<(Option<Arc<Certificate>>, Option<Tls>), StartError> {
+    let Some(files) = &config.listen.tls else { return Ok((None, None)) };
+    let certificate = Certificate::load(files)?;
+    Ok((Some(certificate.clone()), Some(Tls::new(certificate)?)))
+}
+
 /// Counts an admission of before the start, where a window still holds it.
 fn restore(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
     let age = Duration::from_micros(clock.wall().0.saturating_sub(record.time.0));
@@ -319,9 +322,10 @@ async fn sweep(app: Arc<App>) {
     }
 }
 
-/// Takes a renewed certificate without anybody having to say so.
+/// Takes a renewed certificate, if there is any, without anybody having to say
+/// so.
 async fn watch_certificate(reloader: Arc<Reloader>) {
-    loop {
+    while reloader.has_certificate() {
         tokio::time::sleep(CERTIFICATE_LOOK).await;
         let reloader = reloader.clone();
         // What goes wrong is in the log; the next look may find it well.

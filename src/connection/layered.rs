@@ -141,7 +141,7 @@ mod tests {
     async fn what_was_read_ahead_comes_first_in_pieces_of_any_size() {
         let (ours, mut theirs) = tokio::io::duplex(64);
         theirs.write_all(b"and the rest").await.unwrap();
-        theirs.shutdown().await.unwrap();
+        AsyncWriteExt::shutdown(&mut theirs).await.unwrap();
         let mut layered = Layered::new(Box::new(ours), BytesMut::from(&b"ahead "[..]));
         let mut first = [0; 4];
         assert_eq!(layered.read(&mut first).await.unwrap(), 4);
