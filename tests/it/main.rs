@@ -18,6 +18,8 @@ mod drop_in;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod limits;
@@ -29,3 +31,5 @@ mod retries;
 mod sdk;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod tls;
