@@ -11,12 +11,12 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderValue, Version, request};
-use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
 
 use crate::app::App;
-use crate::connection::{Handler, close_lingering};
+use crate::connection::{Handler, Next, close_lingering};
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone, ReadError};
 use crate::refusal::{Code, Refusal};
 use crate::{pipeline, respond};
@@ -52,11 +52,7 @@ impl Handler for Gateway {
         self.app.snapshot.load().config.listen.header_timeout
     }
 
-    async fn handle(
-        &self,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusableHttpStream> {
+    async fn handle(&self, mut session: ServerSession, shutdown: &ShutdownWatch) -> Next {
         session.set_read_timeout(Some(STALL));
         session.set_write_timeout(Some(WRITE));
         let patience = self.header_timeout();
@@ -67,26 +63,23 @@ impl Handler for Gateway {
                 Ok(()) => return self.serve(client, shutdown).await,
                 Err(refusal) => refusal,
             },
-            Ok(Ok(false)) => return None,
+            Ok(Ok(false)) => return Next::Over,
             Ok(Err(error)) => malformed_head(&error),
             Err(_) => {
                 Refusal::new(Code::RequestTimeout, "The request's header did not arrive in time.")
             }
         };
         let exchange = self.app.exchange(None);
-        respond::refuse(&self.app, &mut client, &exchange, &refusal).await.ok()?;
-        close_lingering(client.session).await;
-        None
+        if respond::refuse(&self.app, &mut client, &exchange, &refusal).await.is_ok() {
+            close_lingering(client.session).await;
+        }
+        Next::Over
     }
 }
 
 impl Gateway {
     /// Serves a request whose head has been read.
-    async fn serve(
-        &self,
-        mut client: DownstreamClient,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusableHttpStream> {
+    async fn serve(&self, mut client: DownstreamClient, shutdown: &ShutdownWatch) -> Next {
         let mut exchange = self.app.exchange(client.head().headers.get("x-request-id"));
         let served = AssertUnwindSafe(pipeline::serve(&self.app, &mut client, &mut exchange))
             .catch_unwind()
@@ -221,25 +214,21 @@ impl DownstreamClient {
 
     /// Ends the exchange: the connection is kept, closed so that the answer can
     /// be read, or cut.
-    async fn close(mut self, ending: Ending) -> Option<ReusableHttpStream> {
-        if self.session.is_http2() {
-            // Dropped unfinished, the stream is reset: with CANCEL if the answer
-            // is not whole, after what there is of it; with NO_ERROR if only the
-            // request's body is unread (RFC 9113 §8.1).
-            if ending == Ending::Complete {
-                return self.session.finish().await.ok().flatten();
-            }
-            return None;
-        }
+    async fn close(self, ending: Ending) -> Next {
         if ending == Ending::Cut {
-            self.session.shutdown().await;
-            return None;
+            return Next::Cut(self.session);
         }
-        if self.broken || !self.session.is_body_done() {
-            close_lingering(self.session).await;
-            return None;
+        let mut session = self.session;
+        // On HTTP/2 the rest of a body ends with its stream: the drop resets it
+        // with NO_ERROR once the answer is out (RFC 9113 §8.1).
+        if !session.is_http2() && (self.broken || !session.is_body_done()) {
+            close_lingering(session).await;
+            return Next::Over;
         }
-        self.session.finish().await.ok().flatten()
+        match session.finish().await {
+            Ok(Some(reusable)) => Next::Request(reusable),
+            Ok(None) | Err(_) => Next::Over,
+        }
     }
 
     async fn write_head(&mut self, head: AnswerHead, length: Option<usize>) -> Result<(), Gone> {

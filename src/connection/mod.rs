@@ -38,19 +38,26 @@ const LAST_CALL: Duration = Duration::from_millis(1_500);
 /// First read of a request: a header and a small body in one piece.
 const FIRST_READ: usize = 4_096;
 
+/// What becomes of a connection or stream after a request.
+#[expect(clippy::large_enum_variant, reason = "moved once for each request, never stored")]
+pub enum Next {
+    /// It can take another request.
+    Request(ReusableHttpStream),
+    /// It has ended.
+    Over,
+    /// Its answer is not whole and must not look so: it is reset, once what
+    /// there is of the answer is on its way.
+    Cut(ServerSession),
+}
+
 /// What serves the requests of a connection.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Longest time that a client may take for what precedes a request.
     fn header_timeout(&self) -> Duration;
 
-    /// Serves one request whose first bytes are there; gives the connection
-    /// back if it can take another.
-    async fn handle(
-        &self,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusableHttpStream>;
+    /// Serves one request whose first bytes are there.
+    async fn handle(&self, session: ServerSession, shutdown: &ShutdownWatch) -> Next;
 }
 
 /// The connections of one listener.
@@ -112,7 +119,14 @@ impl<H: Handler> ServerApp for Connections<H> {
             let mut session = ServerSession::new_http1(stream);
             session.set_pipelining_enabled(true);
             session.set_pipelined_prefix(first);
-            (stream, begun) = self.handler.handle(session, shutdown).await?.into_parts();
+            match self.handler.handle(session, shutdown).await {
+                Next::Request(reusable) => (stream, begun) = reusable.into_parts(),
+                Next::Over => return None,
+                Next::Cut(mut session) => {
+                    session.shutdown().await;
+                    return None;
+                }
+            }
         }
     }
 }

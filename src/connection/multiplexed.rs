@@ -15,7 +15,7 @@ use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
-use super::{Connections, Handler, IDLE, LAST_CALL};
+use super::{Connections, Handler, IDLE, LAST_CALL, Next};
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -80,6 +80,10 @@ pub(super) async fn serve<H: Handler>(
     let mut streams = JoinSet::new();
     let mut stopping = shutdown.clone();
     let (mut closing, mut malformed) = (false, 0);
+    // Answers that broke off. To drop one resets its stream, and h2 throws away
+    // what is queued of it; so each waits until the connection has been driven
+    // once more after its last piece.
+    let mut cut: Vec<ServerSession> = Vec::new();
     loop {
         let quiet = if closing { LAST_CALL } else { IDLE };
         tokio::select! {
@@ -95,7 +99,7 @@ pub(super) async fn serve<H: Handler>(
                     let (connections, shutdown) = (connections.clone(), shutdown.clone());
                     streams.spawn(async move {
                         let session = ServerSession::new_http2(session);
-                        connections.handler.handle(session, &shutdown).await;
+                        connections.handler.handle(session, &shutdown).await
                     });
                 }
                 Ok(Some(H2Accept::Rejected)) => {
@@ -106,7 +110,12 @@ pub(super) async fn serve<H: Handler>(
                 }
                 Ok(None) | Err(_) => break,
             },
-            Some(_) = streams.join_next() => {}
+            () = std::future::ready(()), if !cut.is_empty() => cut.clear(),
+            Some(ended) = streams.join_next() => {
+                if let Ok(Next::Cut(session)) = ended {
+                    cut.push(session);
+                }
+            }
             () = tokio::time::sleep(quiet), if streams.is_empty() => {
                 if closing {
                     break;

@@ -220,6 +220,7 @@ async fn many_requests_share_a_providers_connection() {
         assert!(answer.text().contains("Hello"), "{}", answer.text());
     }
     let call = &provider.calls()[0];
+    assert_eq!(call.connection, 0);
     assert_eq!(call.head.uri().to_string(), format!("{}/chat/completions", provider.url()));
     assert_eq!(call.head.headers()["authorization"], format!("Bearer {PROVIDER_KEY}"));
     assert_eq!(call.head.headers().get("host"), None);
@@ -294,18 +295,15 @@ async fn a_stream_that_a_provider_resets_is_cut() {
     let provider = H2Provider::start(&authority.issue()).await;
     let process = Tollgate::at(&provider.url()).spawn_trusting(&authority).await;
     let events = openai::chat_events(MODEL, true);
-    provider.next(Play::EventsThenReset(events[..3].to_vec()));
+    let held = Gate::closed();
+    provider.next(Play::EventsThenReset(events[..3].to_vec(), held.clone()));
     let mut connection = process.open(&process.stream().header("x-request-id", "cut")).await;
     connection.head().await;
-    let mut seen = 0;
-    let end = loop {
-        match connection.event().await {
-            Ok(Some(_)) => seen += 1,
-            other => break other,
-        }
-    };
-    assert!(end.is_err(), "it ended like a whole answer after {seen} events");
-    assert_eq!(seen, 3);
+    for event in &openai::chat_events(MODEL, false)[..3] {
+        assert_eq!(&connection.event_data().await, event);
+    }
+    held.open();
+    assert!(connection.event().await.is_err(), "it ended like a whole answer");
     assert_eq!(process.record_of("cut").await["outcome"], "cut");
     process.send(&process.chat()).await.ok();
     assert_eq!(provider.connections(), 1, "the connection lives on");

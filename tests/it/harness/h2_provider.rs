@@ -43,8 +43,8 @@ pub(crate) enum Play {
     After(Gate),
     /// Streams these events; waits at the gate before each but the first.
     Events(Vec<String>, Gate),
-    /// The same, then resets the stream instead of ending it.
-    EventsThenReset(Vec<String>),
+    /// Streams these events at once; at the gate it resets the stream.
+    EventsThenReset(Vec<String>, Gate),
     /// Resets the stream before any answer.
     Reset(Reason),
     /// Answers before it has read the request's body.
@@ -194,8 +194,8 @@ async fn exchange(
     let played = match play {
         None => whole(&mut respond, &asked, None).await,
         Some(Play::After(gate)) => whole(&mut respond, &asked, Some(gate)).await,
-        Some(Play::Events(events, gate)) => stream(&mut respond, &events, Some(&gate), true).await,
-        Some(Play::EventsThenReset(events)) => stream(&mut respond, &events, None, false).await,
+        Some(Play::Events(events, gate)) => stream(&mut respond, &events, Some(&gate)).await,
+        Some(Play::EventsThenReset(events, gate)) => cut_stream(&mut respond, &events, &gate).await,
         Some(Play::Reset(reason)) => {
             respond.send_reset(reason);
             Ok(())
@@ -223,7 +223,7 @@ async fn whole(
     if asked["stream"] == true {
         let model = asked["model"].as_str().unwrap_or_default();
         let events = openai::chat_events(model, openai::wants_usage(asked));
-        return stream(respond, &events, gate.as_ref(), true).await;
+        return stream(respond, &events, gate.as_ref()).await;
     }
     if let Some(gate) = gate {
         tokio::select! {
@@ -243,7 +243,6 @@ async fn stream(
     respond: &mut server::SendResponse<Bytes>,
     events: &[String],
     gate: Option<&Gate>,
-    end: bool,
 ) -> Result<(), Left> {
     let head = Response::builder().header("content-type", "text/event-stream").body(()).unwrap();
     let mut out = respond.send_response(head, false).map_err(|_| Left)?;
@@ -257,10 +256,21 @@ async fn stream(
         }
         send(&mut out, format!("data: {event}\n\n").into()).await?;
     }
-    if end {
-        return out.send_data(Bytes::new(), true).map_err(|_| Left);
+    out.send_data(Bytes::new(), true).map_err(|_| Left)
+}
+
+async fn cut_stream(
+    respond: &mut server::SendResponse<Bytes>,
+    events: &[String],
+    gate: &Gate,
+) -> Result<(), Left> {
+    let head = Response::builder().header("content-type", "text/event-stream").body(()).unwrap();
+    let mut out = respond.send_response(head, false).map_err(|_| Left)?;
+    for event in events {
+        send(&mut out, format!("data: {event}\n\n").into()).await?;
     }
-    // Dropped unfinished, it is reset once what was sent is out.
+    gate.pass().await;
+    out.send_reset(Reason::INTERNAL_ERROR);
     Ok(())
 }
 
