@@ -29,6 +29,7 @@ use crate::server::{self, Bound};
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
+use crate::upstream::roots::{self, RootsError};
 
 /// A day, the longest window.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -80,6 +81,9 @@ pub enum StartError {
         /// The system's error.
         error: io::Error,
     },
+    /// Nobody could vouch for a provider.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// The certificate of `listen.tls` cannot be used.
     #[error("listen.tls: {0}")]
     Tls(#[from] CertificateError),
@@ -264,8 +268,10 @@ fn bind(address: SocketAddr) -> Result<Bound, StartError> {
     Bound::new(address).map_err(|error| StartError::Listen { address, error })
 }
 
-/// TLS for clients, if the configuration wants it.
+/// TLS for clients, if the configuration wants it; checks that towards providers
+/// too.
 fn secured(config: &Config) -> Result<(Option<Arc<Certificate>>, Option<Tls>), StartError> {
+    roots::check()?;
     let Some(files) = &config.listen.tls else { return Ok((None, None)) };
     let certificate = Certificate::load(files)?;
     Ok((Some(certificate.clone()), Some(Tls::new(certificate)?)))

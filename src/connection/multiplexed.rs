@@ -132,7 +132,72 @@ pub(super) async fn serve<H: Handler>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::watch;
+    use tokio::time::{Instant, timeout};
+
     use super::*;
+    use crate::base::slots::Slots;
+    use crate::telemetry::metrics::Metrics;
+
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Handler for Nobody {
+        fn header_timeout(&self) -> Duration {
+            Duration::from_secs(10)
+        }
+
+        async fn handle(&self, session: ServerSession, _shutdown: &ShutdownWatch) -> Next {
+            Next::Cut(session)
+        }
+    }
+
+    fn connections() -> Arc<Connections<Nobody>> {
+        let none: [Arc<str>; 0] = [];
+        let metrics = Arc::new(Metrics::new(none.iter()).unwrap());
+        Arc::new(Connections::new(Nobody, Slots::new(1), metrics))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nothing_is_asked_is_told_to_go() {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (_stop, shutdown) = watch::channel(false);
+        let begun = Instant::now();
+        let served = tokio::spawn(async move {
+            serve(&connections(), Box::new(ours), &shutdown).await;
+        });
+        let (kept, connection) = h2::client::handshake(theirs).await.unwrap();
+        let ended = timeout(IDLE * 2, connection).await.expect("an end");
+        assert!(ended.is_ok(), "a GOAWAY without an error, not {ended:?}");
+        served.await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), IDLE.as_secs());
+        drop(kept);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_answer_the_goaway_is_left() {
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        let (stop, shutdown) = watch::channel(false);
+        let served = tokio::spawn(async move {
+            serve(&connections(), Box::new(ours), &shutdown).await;
+        });
+        // The preface and empty settings; nothing after that.
+        let greeting = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, &greeting).await.unwrap();
+        stop.send_replace(true);
+        timeout(LAST_CALL * 2, served).await.expect("an end").unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_greet_is_left() {
+        let (ours, _theirs) = tokio::io::duplex(64 * 1024);
+        let (_stop, shutdown) = watch::channel(false);
+        let connections = connections();
+        let served = serve(&connections, Box::new(ours), &shutdown);
+        timeout(Duration::from_secs(11), served).await.expect("an end");
+    }
 
     #[test]
     fn a_request_is_told_from_the_preface_at_its_first_other_byte() {

@@ -189,3 +189,55 @@ impl Tls {
         Some(Box::new(secured.ok()?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A certificate and its key in `home`, and the texts of both.
+    fn made(home: &Path) -> (TlsFiles, String, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let files = TlsFiles { cert: home.join("cert"), key: home.join("key") };
+        fs::write(&files.cert, &cert).unwrap();
+        fs::write(&files.key, &key).unwrap();
+        (files, cert, key)
+    }
+
+    #[test]
+    fn a_change_is_taken_once_and_a_bad_one_reported_once() {
+        let home = tempfile::tempdir().unwrap();
+        let (files, cert, key) = made(home.path());
+        let certificate = Certificate::load(&files).unwrap();
+        let first = certificate.current.load_full();
+        assert!(!certificate.refresh(&files).unwrap(), "nothing has changed");
+
+        let (_, other, _) = made(home.path());
+        fs::write(&files.key, &key).unwrap();
+        let error = certificate.refresh(&files).expect_err("the two do not fit").to_string();
+        assert!(error.contains("no usable pair") && !error.contains("BEGIN"), "{error}");
+        assert!(!certificate.refresh(&files).unwrap(), "reported already");
+        fs::remove_file(&files.key).unwrap();
+        certificate.refresh(&files).expect_err("there is no key");
+        assert!(!certificate.refresh(&files).unwrap(), "reported already");
+        fs::write(&files.key, vec![b'x'; 1024 * 1024 + 1]).unwrap();
+        certificate.refresh(&files).expect_err("too large to be a key");
+        assert_eq!(certificate.current.load().cert, first.cert);
+        assert_ne!(other, cert);
+
+        made(home.path());
+        assert!(certificate.refresh(&files).unwrap());
+        assert_ne!(certificate.current.load().cert, first.cert);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_that_does_not_come_is_given_up() {
+        let home = tempfile::tempdir().unwrap();
+        let certificate = Certificate::load(&made(home.path()).0).unwrap();
+        let tls = Tls::new(certificate).unwrap();
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let begun = tokio::time::Instant::now();
+        assert!(tls.accept(Box::new(ours)).await.is_none());
+        assert_eq!(begun.elapsed().as_secs(), HANDSHAKE.as_secs());
+    }
+}

@@ -12,6 +12,7 @@ mod head;
 mod multiplexed;
 mod peer;
 mod reply;
+pub mod roots;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};

@@ -1,7 +1,5 @@
 //! HTTP/2 with clients: by prior knowledge here, by ALPN in `tls`.
 
-use std::time::Duration;
-
 use h2::Reason;
 
 use crate::harness::client::{Connection, Request};
@@ -319,9 +317,8 @@ async fn an_idle_connection_does_not_hold_up_a_stop() {
     let gate = Tollgate::before(&provider).set("shutdown.grace", "60s").start().await;
     let mut client = H2Client::open(gate.proxy).await;
     assert_eq!(client.send(&gate.chat()).await.status, 200);
-    let begun = std::time::Instant::now();
+    // Far sooner than the grace.
     let gate = within("the restart", gate.restart()).await;
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     client.ended().await.unwrap();
     assert_eq!(gate.records().await.len(), 1);
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::harness::binary::{finish, text, tollgate};
 use crate::harness::client::{Connection, Request};
 use crate::harness::door::chat_body;
 use crate::harness::eventually::{eventually, within};
@@ -139,11 +140,28 @@ async fn a_bad_certificate_stops_the_start_in_words() {
     assert!(error.contains("cannot read nowhere.pem"), "{error}");
 }
 
+#[tokio::test]
+async fn a_trust_store_that_is_not_there_stops_the_start_in_words() {
+    let home = TempDir::new().unwrap();
+    let missing = home.path().join("nowhere.pem");
+    let mut command = tollgate();
+    command.env("SSL_CERT_FILE", &missing);
+    let error = refused(&home, command, &serde_json::Value::Null).await;
+    assert!(error.contains("SSL_CERT_FILE: cannot read certificates"), "{error}");
+    assert!(error.contains("nowhere.pem"), "{error}");
+}
+
 /// What `tollgate serve` says when it does not start.
 async fn refused_start(home: &TempDir, files: &serde_json::Value) -> String {
-    use crate::harness::binary::{finish, text, tollgate};
+    refused(home, tollgate(), files).await
+}
+
+async fn refused(
+    home: &TempDir,
+    mut command: std::process::Command,
+    files: &serde_json::Value,
+) -> String {
     let file = Tollgate::sandbox().set("listen.tls", files.clone()).write(home.path());
-    let mut command = tollgate();
     command.arg("serve").arg("-c").arg(file).current_dir(home.path());
     let output = finish(command).await;
     assert_eq!(output.status.code(), Some(1));

@@ -184,7 +184,8 @@ impl H2Stream {
     pub(crate) async fn events(&mut self) -> Result<Vec<String>, h2::Error> {
         let mut events = Vec::new();
         while let Some(event) = self.event().await? {
-            events.push(event["data: ".len()..].trim_end().to_owned());
+            let data = event.strip_prefix("data: ").unwrap_or(&event);
+            events.push(data.trim_end().to_owned());
         }
         Ok(events)
     }
