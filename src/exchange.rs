@@ -105,6 +105,16 @@ pub struct Exchange {
     pub billed: bool,
     /// The window with the fewest requests remaining, once admitted.
     pub standing: Option<RateStanding>,
+    /// Requests left in the account's month, once known; `None` where the month
+    /// has no limit.
+    pub quota_left: Option<u64>,
+}
+
+impl Exchange {
+    /// Notes that the request's place in the month's quota is free again.
+    pub fn quota_returned(&mut self) {
+        self.quota_left = self.quota_left.map(|left| left.saturating_add(1));
+    }
 }
 
 /// Where a caller stands in one window, for `x-ratelimit-*`.

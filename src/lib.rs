@@ -32,6 +32,7 @@ pub mod sandbox;
 pub mod upstream;
 
 // The control plane.
+pub mod accounts;
 pub mod admin;
 pub mod banner;
 pub mod cli;

@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::admission::quota::Allowance;
 use crate::admission::{self, Permit};
 use crate::app::{App, Snapshot};
 use crate::auth::key;
-use crate::auth::keyring::Identity;
+use crate::auth::keyring::{Access, Identity};
 use crate::class;
 use crate::config::Class;
 use crate::exchange::{Client, Ending, Exchange};
@@ -46,12 +47,16 @@ pub async fn serve<C: Client>(
     let config = &snapshot.config;
     let lane = endpoint::lane(uri.path(), &config.classes)?;
     exchange.class = lane.class.cloned();
-    let caller = identify(&snapshot, &client.head().headers)?;
+    let caller = identify(app, exchange, &client.head().headers)?;
     exchange.plan = Some(caller.plan.name.clone());
+    check_access(&caller)?;
+    let month = snapshot.calendar.month(exchange.received);
+    let limit = caller.requests_per_month;
+    let allowance = |counts| Allowance { month, limit, counts };
     match endpoint::asked(&method, lane.path)? {
         Asked::Understood(endpoint) => {
             body::check_headers(&client.head().headers, &config.listen)?;
-            let permit = admit(app, exchange, &caller)?;
+            let permit = admit(app, exchange, &caller, &allowance(true))?;
             let ordered =
                 order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
             let (request, bill) = refunding(permit, ordered, exchange)?;
@@ -61,38 +66,54 @@ pub async fn serve<C: Client>(
             relay.answer(uri.query()).await
         }
         Asked::Models => {
-            drop(admit(app, exchange, &caller)?);
-            models::list(app, &snapshot, client, exchange).await
+            drop(admit(app, exchange, &caller, &allowance(false))?);
+            models::list(app, &snapshot, client, exchange, &caller).await
         }
         Asked::Model(name) => {
-            drop(admit(app, exchange, &caller)?);
-            models::show(app, &snapshot, client, exchange, name).await
+            drop(admit(app, exchange, &caller, &allowance(false))?);
+            models::show(app, &snapshot, client, exchange, &caller, name).await
         }
     }
 }
 
 /// Who sends the request.
-fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
+fn identify(app: &App, exchange: &Exchange, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
     let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
     let presented = key::presented(header("authorization"), header("x-api-key"))
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
-    snapshot
-        .keyring
-        .identify(presented)
-        .cloned()
+    app.keyring
+        .identify(presented, exchange.received)
         .ok_or_else(|| Refusal::new(Code::InvalidApiKey, "The API key is not valid here."))
 }
 
+/// Whether the caller's account is served at all.
+fn check_access(caller: &Identity) -> Result<(), Refusal> {
+    let message = match caller.access {
+        Access::Open => return Ok(()),
+        Access::Suspended => "The account is suspended.",
+        Access::NoPlan => "The account's plan is not offered any more.",
+    };
+    Err(Refusal::new(Code::AccountSuspended, message))
+}
+
 /// Takes what the request occupies, from its headers alone.
-fn admit(app: &App, exchange: &mut Exchange, caller: &Identity) -> Result<Permit, Refusal> {
+fn admit(
+    app: &App,
+    exchange: &mut Exchange,
+    caller: &Identity,
+    allowance: &Allowance,
+) -> Result<Permit, Refusal> {
     let account = app.rates.account(&caller.account);
-    match admission::admit(&account, &app.requests, &caller.limits, app.clock.monotonic()) {
+    let now = app.clock.monotonic();
+    match admission::admit(&account, &app.requests, &caller.limits, allowance, now) {
         Ok(permit) => {
             exchange.standing = Some(permit.standing());
+            exchange.quota_left = permit.quota_left();
             Ok(permit)
         }
         Err((refusal, standing)) => {
             exchange.standing = standing;
+            exchange.quota_left = account.quota_left(allowance);
             Err(refusal)
         }
     }
@@ -122,6 +143,7 @@ async fn order<'a, C: Client>(
         return Err(refusal.param("model"));
     }
     let route = snapshot.catalog.choose(request.model.as_deref())?;
+    class::check_model(class, &caller.plan, &route.model, route.tier)?;
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
     let order = Order { caller, class, endpoint, route, request: &request, text_hash };
     let bill = Bill::open(app, exchange, order);
@@ -141,6 +163,7 @@ fn refunding<'a>(
             if let Some(standing) = &mut exchange.standing {
                 standing.remaining = standing.remaining.saturating_add(1).min(standing.limit);
             }
+            exchange.quota_returned();
             Err(refusal)
         }
     }

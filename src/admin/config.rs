@@ -89,6 +89,7 @@ fn view(config: &Config) -> Value {
             // Empty in the file is generated: there is a key either way.
             "key": key.key,
         })).collect::<Vec<_>>(),
+        "billing": { "timezone": config.timezone.iana_name() },
         "privacy": { "log_text_hash": config.log_text_hash },
         "shutdown": { "grace": span(config.shutdown_grace) },
         "log": {
@@ -153,6 +154,7 @@ fn class(class: &Class) -> Value {
         "price": class.price,
         "feature": class.feature,
         "cached": class.cached,
+        "models": class.models,
     })
 }
 
@@ -170,6 +172,7 @@ fn plan(plan: &Plan) -> Value {
         "requests_per_day": plan.requests_per_day,
         "concurrent": plan.concurrent,
         "features": plan.features,
+        "classes": plan.classes,
     })
 }
 

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 34] = [
+const NOT_IN_FORCE: [&str; 35] = [
     "listen.trusted_proxies",
     "store.redis",
     "store.postgres",
@@ -13,7 +13,6 @@ const NOT_IN_FORCE: [&str; 34] = [
     "classes[].samples",
     "classes[].coalesce",
     "classes[].cache",
-    "classes[].models",
     "classes[].max_input_tokens",
     "classes[].max_output_tokens",
     "classes[].template",
@@ -21,7 +20,6 @@ const NOT_IN_FORCE: [&str; 34] = [
     "classes[].price_cached",
     "classes[].tokens_price",
     "plans[].tokens_per_minute",
-    "plans[].classes",
     "plans[].budget",
     "plans[].overage",
     "plans[].retention",
@@ -31,7 +29,10 @@ const NOT_IN_FORCE: [&str; 34] = [
     "routing.auto",
     "routing.on_unsupported",
     "economics",
-    "billing",
+    "billing.currency",
+    "billing.tax",
+    "billing.stripe",
+    "billing.webhooks",
     "privacy.retention",
     "privacy.master_key",
     "privacy.retired_keys",

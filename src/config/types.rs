@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::base::money::Money;
 use crate::base::secret::Secret;
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub routing: Routing,
     /// Accounts and keys given in the file.
     pub keys: Vec<StaticKey>,
+    /// Where months begin and end (`billing.timezone`).
+    pub timezone: TimeZone,
     /// How long a shutdown waits for running requests.
     pub shutdown_grace: Duration,
     /// Logging.
@@ -234,6 +238,8 @@ pub struct Class {
     pub feature: Option<Arc<str>>,
     /// Whether the class has a `cache` section that is not null.
     pub cached: bool,
+    /// The public names of the models that it may run on; `None` is all.
+    pub models: Option<Vec<Arc<str>>>,
 }
 
 /// How a plan is billed.
@@ -264,8 +270,35 @@ pub struct Plan {
     pub requests_per_day: Option<u32>,
     /// Requests at once; `None` takes `limits.user`'s.
     pub concurrent: Option<u32>,
-    /// What the plan may do.
-    pub features: Vec<Arc<str>>,
+    /// What the plan may do; `None`, where the file says nothing of it, is
+    /// everything.
+    pub features: Option<Vec<Arc<str>>>,
+    /// The classes that it may use; `None` is all.
+    pub classes: Option<Vec<Arc<str>>>,
+}
+
+impl Plan {
+    /// Whether the plan has `feature`. One that names no features is not gated
+    /// by them.
+    pub fn has_feature(&self, feature: &str) -> bool {
+        self.features.as_ref().is_none_or(|own| own.iter().any(|name| &**name == feature))
+    }
+
+    /// A plan that may do nothing, in the place of one that is not there.
+    pub fn nothing(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            billing: Billing::Metered,
+            monthly_price: Money::ZERO,
+            requests_per_month: Some(0),
+            requests_per_minute: None,
+            requests_per_hour: None,
+            requests_per_day: None,
+            concurrent: None,
+            features: Some(Vec::new()),
+            classes: Some(Vec::new()),
+        }
+    }
 }
 
 /// Limits that hold whatever the plan.

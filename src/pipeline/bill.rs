@@ -3,8 +3,9 @@
 //!
 //! Invariants: each attempt at a provider is in the journal before the provider
 //! sees it; the settlement is in the journal before the last byte of the answer
-//! is sent. A bill that is dropped unsettled (a panic, a stopped task) settles
-//! itself.
+//! is sent. A bill that is dropped unsettled (a panic, a stopped task, a refusal
+//! after the order) settles itself if a provider may have been called, and gives
+//! everything back if not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub(super) struct Bill<'a> {
     /// The endpoint.
     pub(super) endpoint: Endpoint,
     billing: Billing,
+    /// What the account pays for a request of the class, where it pays.
+    unit_price: Money,
     started: Duration,
     waited: Duration,
     assumed: Tokens,
@@ -118,6 +121,7 @@ impl<'a> Bill<'a> {
             route,
             endpoint,
             billing: caller.plan.billing,
+            unit_price: caller.price(class),
             started: exchange.started,
             waited: exchange.waited,
             assumed: Tokens { input, output, ..Tokens::default() },
@@ -135,7 +139,7 @@ impl<'a> Bill<'a> {
 
     /// What the request will cost the customer if it is charged.
     pub(super) fn price(&self) -> Money {
-        price::charge(self.record.list_price, self.billing, Outcome::Ok).price
+        price::charge(self.unit_price, self.billing, Outcome::Ok).price
     }
 
     /// The provider of the last attempt.
@@ -175,7 +179,9 @@ impl<'a> Bill<'a> {
             unpriced: record.unpriced,
             bytes_in: record.bytes_in,
         };
-        self.app.ledger.begin(&attempt).map_err(|_| storage_unavailable())?;
+        self.app
+            .journal_took(self.app.ledger.begin(&attempt))
+            .map_err(|_| storage_unavailable())?;
         self.record.attempts += 1;
         self.calling = Some(self.app.metrics.enter(Scope::Provider));
         Ok(())
@@ -236,7 +242,7 @@ impl<'a> Bill<'a> {
             TokenSource::Assumed => (self.assumed, true),
             TokenSource::None => (Tokens::default(), false),
         };
-        let charge = price::charge(self.record.list_price, self.billing, outcome);
+        let charge = price::charge(self.unit_price, self.billing, outcome);
         let cost = self.cost(&self.record.tokens);
         let duration = self.elapsed();
         let record = &mut self.record;
@@ -247,9 +253,13 @@ impl<'a> Bill<'a> {
         record.price = charge.price;
         record.cost = cost;
         record.duration_ms = millis(duration);
-        let settled = self.app.ledger.settle(record).map_err(|_| storage_unavailable())?;
+        let written = self.app.ledger.settle(record);
+        let settled = self.app.journal_took(written).map_err(|_| storage_unavailable())?;
         self.settled = true;
         self.observe(duration);
+        if let Some((permit, _)) = self.occupied.as_mut().filter(|_| charge.quantity > 0) {
+            permit.charge();
+        }
         (self.occupied, self.calling) = (None, None);
         Ok(settled)
     }
@@ -286,12 +296,21 @@ impl<'a> Bill<'a> {
 
 impl Drop for Bill<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            let assumed = self.assumed;
-            // Nothing can be done about a store that fails here: the attempt is
-            // in the journal, and recovery will close it as lost.
-            let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
+        if self.settled {
+            return;
         }
+        if self.record.attempts == 0 {
+            // Nothing was done for the request: it is refused, and consumes
+            // nothing.
+            if let Some((permit, _)) = self.occupied.take() {
+                permit.refund();
+            }
+            return;
+        }
+        let assumed = self.assumed;
+        // Nothing can be done about a store that fails here: the attempt is in
+        // the journal, and recovery will close it as lost.
+        let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
     }
 }
 

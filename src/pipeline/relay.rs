@@ -114,6 +114,9 @@ impl<C: Client> Relay<'_, C> {
             }
         };
         let outcome = if status.is_success() { Outcome::Ok } else { Outcome::ProviderError };
+        if outcome != Outcome::Ok {
+            self.exchange.quota_returned();
+        }
         self.bill.waited(self.exchange.waited);
         self.bill.sent(answer.len());
         let (path, asked) = (self.bill.endpoint.path(), self.request.body());
@@ -151,6 +154,8 @@ impl<C: Client> Relay<'_, C> {
     /// Settles a request that ends in a refusal.
     async fn fail(&mut self, outcome: Outcome, refusal: Refusal) -> Result<Ending, Refusal> {
         self.bill.waited(self.exchange.waited);
+        // No outcome that ends in a refusal is charged.
+        self.exchange.quota_returned();
         let prompt = self.prompt();
         self.bill.settle(outcome, refusal.status.as_u16(), prompt).await?;
         Err(refusal)

@@ -38,7 +38,13 @@ pub enum LogError {
 /// [`LogError`] if the level is not understood or logging is set up already.
 pub fn init(log: &Log, colour: bool) -> Result<(), LogError> {
     let layer = layer(log, colour, std::io::stderr)?;
-    tracing_subscriber::registry().with(layer).try_init().map_err(|_| LogError::Twice)
+    tracing_subscriber::registry().with(layer).try_init().map_err(|_| LogError::Twice)?;
+    // A panic's payload may hold anything, a prompt too: where it was is enough.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a handler panicked");
+    }));
+    Ok(())
 }
 
 /// The layer that formats, filters and writes to `writer`.

@@ -95,6 +95,8 @@ struct Families {
     ledger_commit: Histogram,
     /// Whether a store takes writes (1) or not (0).
     store_up: IntGaugeVec,
+    /// Accounts by plan, suspended ones included.
+    accounts: IntGaugeVec,
 }
 
 impl Metrics {
@@ -202,6 +204,11 @@ impl Metrics {
         self.families.store_up.with_label_values(&labels).set(i64::from(up));
     }
 
+    /// Shows that `plan` has `count` accounts.
+    pub fn accounts(&self, plan: &str, count: i64) {
+        self.families.accounts.with_label_values(&[plan]).set(count);
+    }
+
     /// Everything in the Prometheus text format 0.0.4. It reads `/proc`, which
     /// blocks for a moment: call it off the asynchronous threads.
     ///
@@ -281,6 +288,11 @@ impl Families {
                 COMMIT,
             )?,
             store_up: register.gauges("store_up", "Whether the store takes writes.", &["store"])?,
+            accounts: register.gauges(
+                "accounts",
+                "Accounts by plan, suspended ones included.",
+                &["plan"],
+            )?,
         })
     }
 }

@@ -14,6 +14,8 @@ mod config;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
 mod drop_in;
 #[cfg(test)]
 mod failures;
@@ -24,6 +26,12 @@ mod ledger;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
+mod panics;
+#[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod retries;
@@ -31,5 +39,7 @@ mod retries;
 mod sdk;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod systemd;
 #[cfg(test)]
 mod tls;

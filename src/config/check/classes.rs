@@ -32,8 +32,10 @@ pub(super) fn check(
     report: &mut Report,
 ) -> Named<Class> {
     let (entries, complete) = entries(raw, "a class", report);
-    let sold: BTreeSet<&str> =
-        plans.values().flat_map(|plan| plan.features.iter().map(|feature| &**feature)).collect();
+    let sold: BTreeSet<&str> = plans
+        .values()
+        .flat_map(|plan| plan.features.iter().flatten().map(|name| &**name))
+        .collect();
     let mut classes = Named::new(complete);
     let mut prefixes: HashMap<&str, Mark> = HashMap::new();
     for (mark, entry) in entries {
@@ -55,6 +57,9 @@ pub(super) fn check(
             price: entry.price.value().map_or(Money::ZERO, |price| price.0),
             feature: feature.map(Into::into),
             cached: entry.cache.value().is_some(),
+            models: entry.models.value().map(|models| {
+                models.iter().filter_map(Field::value).map(|name| name.as_str().into()).collect()
+            }),
         };
         classes.add("a class", name, class, report);
     }
