@@ -22,6 +22,8 @@ mod drop_in;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod limits;
@@ -41,3 +43,5 @@ mod sdk;
 mod streaming;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod tls;

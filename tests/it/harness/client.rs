@@ -81,6 +81,24 @@ impl Request {
         head
     }
 
+    /// The body.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The head alone in HTTP/2 form.
+    pub(crate) fn head_for(&self, scheme: &str) -> http::Request<()> {
+        let uri = format!("{scheme}://tollgate.test{}", self.path);
+        let mut head = http::Request::builder().method(self.method.as_str()).uri(uri);
+        for (name, value) in &self.headers {
+            head = head.header(name, value);
+        }
+        if self.method != "GET" {
+            head = head.header("content-length", self.body.len());
+        }
+        head.body(()).unwrap()
+    }
+
     /// Sends it on a connection of its own and reads the whole answer.
     pub(crate) async fn send(&self, to: SocketAddr) -> Answer {
         self.open(to).await.answer().await
