@@ -4,6 +4,8 @@
 mod harness;
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod architecture;
@@ -23,6 +25,8 @@ mod ledger;
 mod limits;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod quota;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
