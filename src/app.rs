@@ -7,6 +7,7 @@ pub mod snapshot;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,7 +24,7 @@ use crate::exchange::Exchange;
 use crate::ledger::Ledger;
 use crate::sandbox::{self, ReplyBody};
 use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, labels};
 use crate::upstream::{self, Reply};
 use names::Names;
 
@@ -58,6 +59,7 @@ pub struct App {
     /// Texts that every record repeats.
     pub names: Names,
     ids: RecordIds,
+    journal_up: AtomicBool,
     text_hash_key: [u8; 32],
 }
 
@@ -96,6 +98,7 @@ impl App {
             metrics: parts.metrics,
             names: Names::default(),
             ids: RecordIds::default(),
+            journal_up: AtomicBool::new(true),
             text_hash_key: parts.text_hash_key,
         })
     }
@@ -132,6 +135,18 @@ impl App {
     pub fn text_hash(&self, body: &[u8]) -> Arc<str> {
         let hash = blake3::keyed_hash(&self.text_hash_key, body);
         hash.to_hex().get(..32).map(Arc::from).unwrap_or_default()
+    }
+
+    /// Keeps `store_up` in step with what a write to the journal came to.
+    pub fn journal_took<T, E>(&self, written: Result<T, E>) -> Result<T, E> {
+        let up = written.is_ok();
+        // A swap only where something changes: this is asked twice a request.
+        if self.journal_up.load(Ordering::Relaxed) != up
+            && self.journal_up.swap(up, Ordering::Relaxed) != up
+        {
+            self.metrics.store_up(labels::Store::Journal, up);
+        }
+        written
     }
 
     /// The sandbox's answer, after its configured latency.

@@ -179,7 +179,9 @@ impl<'a> Bill<'a> {
             unpriced: record.unpriced,
             bytes_in: record.bytes_in,
         };
-        self.app.ledger.begin(&attempt).map_err(|_| storage_unavailable())?;
+        self.app
+            .journal_took(self.app.ledger.begin(&attempt))
+            .map_err(|_| storage_unavailable())?;
         self.record.attempts += 1;
         self.calling = Some(self.app.metrics.enter(Scope::Provider));
         Ok(())
@@ -251,7 +253,8 @@ impl<'a> Bill<'a> {
         record.price = charge.price;
         record.cost = cost;
         record.duration_ms = millis(duration);
-        let settled = self.app.ledger.settle(record).map_err(|_| storage_unavailable())?;
+        let written = self.app.ledger.settle(record);
+        let settled = self.app.journal_took(written).map_err(|_| storage_unavailable())?;
         self.settled = true;
         self.observe(duration);
         if let Some((permit, _)) = self.occupied.as_mut().filter(|_| charge.quantity > 0) {

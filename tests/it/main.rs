@@ -16,6 +16,8 @@ mod config;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
 mod drop_in;
 #[cfg(test)]
 mod failures;
@@ -24,9 +26,13 @@ mod ledger;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
 mod panics;
 #[cfg(test)]
 mod quota;
+#[cfg(test)]
+mod readme;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
@@ -35,3 +41,5 @@ mod retries;
 mod sdk;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod systemd;
