@@ -4,6 +4,8 @@
 mod harness;
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod architecture;
@@ -31,6 +33,8 @@ mod limits;
 mod node;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod quota;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]
