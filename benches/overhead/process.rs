@@ -46,9 +46,14 @@ impl Process {
         Ok(line.trim_end().to_owned())
     }
 
-    /// Gives it an empty line.
-    pub(crate) fn go(&mut self) -> Result<(), Failure> {
-        Ok(self.input.as_mut().ok_or("no standard input")?.write_all(b"\n")?)
+    /// Gives it a line.
+    pub(crate) fn say(&mut self, line: &str) -> Result<(), Failure> {
+        Ok(writeln!(self.input.as_mut().ok_or("no standard input")?, "{line}")?)
+    }
+
+    /// Its id, as text.
+    pub(crate) fn id(&self) -> String {
+        self.child.id().to_string()
     }
 
     /// User and system time so far of all its threads and those of its
@@ -93,7 +98,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.input.take());
-        let id = self.child.id().to_string();
+        let id = self.id();
         // nginx ends its workers only if it is asked, not killed.
         let asked = Command::new("kill").args(["-TERM", &id]).status();
         let until = Instant::now() + END;
@@ -117,6 +122,27 @@ pub(crate) fn end_with_parent() {
         let _end = std::io::stdin().read_to_end(&mut rest);
         std::process::exit(0);
     });
+}
+
+/// What the watch is told when there is nothing left to end.
+pub(crate) const DONE: &str = "done";
+
+/// Reads the ids of processes that do not notice the end of the benchmark by
+/// themselves, and ends them if standard input ends without [`DONE`]: the
+/// benchmark was killed then.
+pub(crate) fn watch() -> Result<(), Failure> {
+    let mut ids = Vec::new();
+    for line in std::io::stdin().lines() {
+        let line = line?;
+        if line == DONE {
+            return Ok(());
+        }
+        ids.push(line);
+    }
+    for id in ids {
+        Command::new("kill").args(["-TERM", &id]).status()?;
+    }
+    Ok(())
 }
 
 /// Waits until `address` accepts connections.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::Failure;
-use crate::process::Process;
+use crate::process::{DONE, Process};
 use crate::proxies::{self, Proxy};
 use crate::table::{self, Cell, Memory, Row};
 use crate::work::Work;
@@ -47,9 +47,13 @@ impl Options {
 /// Measures everything and prints the tables.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let directory = tempfile::tempdir()?;
+    let mut watch = Process::role(&["watch"])?;
     let mut provider = Process::role(&["provider"])?;
     let upstream: SocketAddr = provider.line()?.parse()?;
     let proxies = proxies::start(upstream, directory.path())?;
+    for proxy in &proxies {
+        watch.say(&proxy.process.id())?;
+    }
 
     let mut memory = Vec::new();
     for proxy in &proxies {
@@ -64,6 +68,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     for (memory, proxy) in memory.iter_mut().zip(&proxies) {
         memory.end = proxy.process.resident()?;
     }
+
+    drop(proxies);
+    watch.say(DONE)?;
 
     let text = table::markdown(&rows, &memory, options.rounds);
     println!("{text}");
@@ -105,7 +112,7 @@ fn measure(work: Work, address: SocketAddr, proxy: Option<&Process>) -> Result<C
     let cpu = || proxy.map_or(Ok(0), Process::cpu);
     let mut load = loaded(work, address, connections, requests)?;
     let before = cpu()?;
-    load.go()?;
+    load.say("")?;
     let line = load.line()?;
     let after = cpu()?;
     let (p50, p99) = line.split_once(' ').ok_or("the load says nothing")?;

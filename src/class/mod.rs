@@ -56,7 +56,7 @@ pub fn check_feature(class: &Class, plan: &Plan) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::FeatureNotInPlan, message));
     }
     match &class.feature {
-        Some(feature) if !plan.features.contains(feature) => Err(Refusal::new(
+        Some(feature) if !plan.has_feature(feature) => Err(Refusal::new(
             Code::FeatureNotInPlan,
             format!(
                 "The class '{}' needs the feature '{feature}', which the plan '{}' does not have.",
@@ -70,7 +70,7 @@ pub fn check_feature(class: &Class, plan: &Plan) -> Result<(), Refusal> {
 /// Whether `plan` has models of `tier`: those above simple need the feature
 /// `advanced_suggestions`.
 pub fn has_tier(plan: &Plan, tier: Tier) -> bool {
-    tier == Tier::Simple || plan.features.iter().any(|feature| &**feature == ADVANCED)
+    tier == Tier::Simple || plan.has_feature(ADVANCED)
 }
 
 /// Checks that a request of `class` under `plan` may run on the model of this

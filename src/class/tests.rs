@@ -5,7 +5,7 @@ use crate::admin::fixture;
 
 fn plan(features: &[&str], classes: Option<&[&str]>) -> Plan {
     let arcs = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-    Plan { features: arcs(features), classes: classes.map(arcs), ..Plan::nothing("free") }
+    Plan { features: Some(arcs(features)), classes: classes.map(arcs), ..Plan::nothing("free") }
 }
 
 fn class(models: Option<&[&str]>) -> Class {

@@ -289,13 +289,20 @@ pub struct Plan {
     pub requests_per_day: Option<u32>,
     /// Requests at once; `None` takes `limits.user`'s.
     pub concurrent: Option<u32>,
-    /// What the plan may do.
-    pub features: Vec<Arc<str>>,
+    /// What the plan may do; `None`, where the file says nothing of it, is
+    /// everything.
+    pub features: Option<Vec<Arc<str>>>,
     /// The classes that it may use; `None` is all.
     pub classes: Option<Vec<Arc<str>>>,
 }
 
 impl Plan {
+    /// Whether the plan has `feature`. One that names no features is not gated
+    /// by them.
+    pub fn has_feature(&self, feature: &str) -> bool {
+        self.features.as_ref().is_none_or(|own| own.iter().any(|name| &**name == feature))
+    }
+
     /// A plan that may do nothing, in the place of one that is not there.
     pub fn nothing(name: &str) -> Self {
         Self {
@@ -307,7 +314,7 @@ impl Plan {
             requests_per_hour: None,
             requests_per_day: None,
             concurrent: None,
-            features: Vec::new(),
+            features: Some(Vec::new()),
             classes: Some(Vec::new()),
         }
     }

@@ -35,8 +35,10 @@ pub(super) fn check(
     report: &mut Report,
 ) -> Named<Class> {
     let (entries, complete) = entries(raw, "a class", report);
-    let sold: BTreeSet<&str> =
-        plans.values().flat_map(|plan| plan.features.iter().map(|feature| &**feature)).collect();
+    let sold: BTreeSet<&str> = plans
+        .values()
+        .flat_map(|plan| plan.features.iter().flatten().map(|name| &**name))
+        .collect();
     let mut classes = Named::new(complete);
     let mut prefixes: HashMap<&str, Mark> = HashMap::new();
     for (mark, entry) in entries {

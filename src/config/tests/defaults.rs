@@ -25,7 +25,13 @@ fn an_empty_file_means_the_contracts_figures() {
     let plan = |index: usize| {
         let plan = &config.plans[index];
         let fee = plan.monthly_price.to_string();
-        (&*plan.name, fee, plan.requests_per_month, plan.requests_per_minute, plan.features.len())
+        (
+            &*plan.name,
+            fee,
+            plan.requests_per_month,
+            plan.requests_per_minute,
+            plan.features.as_ref().map_or(0, Vec::len),
+        )
     };
     assert_eq!(plan(0), ("free", "0".into(), Some(1000), Some(5), 2));
     assert_eq!(plan(1), ("pro", "29".into(), Some(25000), Some(30), 5));
