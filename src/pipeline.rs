@@ -10,13 +10,13 @@
 mod bill;
 mod models;
 mod relay;
+mod slot;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-
-use crate::admission::{self, Permit};
+use crate::admission::queue::Who;
+use crate::admission::{self, Asking, Gates, Permit};
 use crate::app::{App, Snapshot};
 use crate::auth::key;
 use crate::auth::keyring::Identity;
@@ -46,12 +46,12 @@ pub async fn serve<C: Client>(
     let config = &snapshot.config;
     let lane = endpoint::lane(uri.path(), &config.classes)?;
     exchange.class = lane.class.cloned();
-    let caller = identify(&snapshot, &client.head().headers)?;
+    let caller = identify(app, &snapshot, client)?;
     exchange.plan = Some(caller.plan.name.clone());
     match endpoint::asked(&method, lane.path)? {
         Asked::Understood(endpoint) => {
             body::check_headers(&client.head().headers, &config.listen)?;
-            let permit = admit(app, exchange, &caller)?;
+            let permit = admit(app, &snapshot, client, exchange, &caller)?;
             let ordered =
                 order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
             let (request, bill) = refunding(permit, ordered, exchange)?;
@@ -61,41 +61,50 @@ pub async fn serve<C: Client>(
             relay.answer(uri.query()).await
         }
         Asked::Models => {
-            drop(admit(app, exchange, &caller)?);
+            drop(admit(app, &snapshot, client, exchange, &caller)?);
             models::list(app, &snapshot, client, exchange).await
         }
         Asked::Model(name) => {
-            drop(admit(app, exchange, &caller)?);
-            models::show(app, &snapshot, client, exchange, name).await
+            drop(admit(app, &snapshot, client, exchange, &caller)?);
+            let who = Who { account: &caller.account };
+            models::show(app, &snapshot, client, exchange, who, name).await
         }
     }
 }
 
 /// Who sends the request.
-fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
-    let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+fn identify<C: Client>(
+    app: &App,
+    snapshot: &Snapshot,
+    client: &C,
+) -> Result<Arc<Identity>, Refusal> {
+    let header = |name: &str| client.head().headers.get(name).map(http::HeaderValue::as_bytes);
     let presented = key::presented(header("authorization"), header("x-api-key"))
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
-    snapshot
-        .keyring
-        .identify(presented)
-        .cloned()
-        .ok_or_else(|| Refusal::new(Code::InvalidApiKey, "The API key is not valid here."))
+    if let Some(identity) = snapshot.keyring.identify(presented) {
+        return Ok(identity.clone());
+    }
+    let (limits, now) = (&snapshot.config.limits.ip, app.clock.monotonic());
+    admission::unknown_key(&app.addresses, client.address(), limits, now)?;
+    Err(Refusal::new(Code::InvalidApiKey, "The API key is not valid here."))
 }
 
 /// Takes what the request occupies, from its headers alone.
-fn admit(app: &App, exchange: &mut Exchange, caller: &Identity) -> Result<Permit, Refusal> {
-    let account = app.rates.account(&caller.account);
-    match admission::admit(&account, &app.requests, &caller.limits, app.clock.monotonic()) {
-        Ok(permit) => {
-            exchange.standing = Some(permit.standing());
-            Ok(permit)
-        }
-        Err((refusal, standing)) => {
-            exchange.standing = standing;
-            Err(refusal)
-        }
-    }
+fn admit<C: Client>(
+    app: &App,
+    snapshot: &Snapshot,
+    client: &C,
+    exchange: &mut Exchange,
+    caller: &Identity,
+) -> Result<Permit, Refusal> {
+    let asking = Asking {
+        account: &app.rates.account(&caller.account),
+        user: &caller.limits,
+        address: client.address(),
+        ip: &snapshot.config.limits.ip,
+    };
+    let gates = Gates { requests: &app.requests, addresses: &app.addresses, metrics: &app.metrics };
+    admission::admit(asking, gates, app.clock.monotonic(), &mut exchange.standing)
 }
 
 /// Reads the body and decides what is ordered: class, model, target, price.
@@ -138,11 +147,16 @@ fn refunding<'a>(
         Ok((request, bill)) => Ok((request, bill.holding(permit))),
         Err(refusal) => {
             permit.refund();
-            if let Some(standing) = &mut exchange.standing {
-                standing.remaining = standing.remaining.saturating_add(1).min(standing.limit);
-            }
+            count_back(exchange);
             Err(refusal)
         }
+    }
+}
+
+/// Shows a request that is refused after all as not taken.
+fn count_back(exchange: &mut Exchange) {
+    if let Some(standing) = &mut exchange.standing {
+        standing.remaining = standing.remaining.saturating_add(1).min(standing.limit);
     }
 }
 

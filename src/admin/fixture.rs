@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordIds;
+use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
     Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Provider,
@@ -36,6 +37,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             proxy: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             metrics: None,
+            trusted_proxies: Networks::default(),
             body_limit: 1 << 25,
             header_timeout: seconds(10),
             min_body_rate: 1024,
@@ -54,6 +56,7 @@ pub(crate) fn config(dir: &Path) -> Config {
                 concurrent: 100,
                 connections: 256,
                 failed_keys_per_minute: 60,
+                exempt: Networks::default(),
             },
             global: GlobalLimits {
                 connections: 10_000,

@@ -52,7 +52,9 @@ impl Reloader {
             .map_err(|shared| Errors::whole(&config.source, shared.to_string()))?;
         app.requests.set_cap(config.limits.global.requests);
         app.connections.set_cap(config.limits.global.connections);
+        app.calls.set_caps(config.limits.global.concurrent, config.limits.global.queue);
         let config = Arc::new(config);
+        app.peers.set(config.clone());
         app.snapshot.store(Arc::new(Snapshot::new(config, keyring, &app.metrics, &app.clock)));
         Ok(())
     }

@@ -179,8 +179,12 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     // The tokenizer's tables take a moment to build: not on a first request.
     control.spawn_blocking(estimate::warm);
     let data = runtime("proxy", workers())?;
-    let connections =
-        Connections::new(Gateway::new(app.clone()), app.connections.clone(), app.metrics.clone());
+    let connections = Connections::new(
+        Gateway::new(app.clone()),
+        app.connections.clone(),
+        app.peers.clone(),
+        app.metrics.clone(),
+    );
     data.spawn(server::accept(connections, proxy, stop));
 
     Ok(Running {
@@ -299,10 +303,12 @@ async fn serve_admin(socket: std::net::TcpListener, router: axum::Router) {
     }
 }
 
-/// Forgets idle accounts now and then.
+/// Forgets idle accounts and addresses now and then.
 async fn sweep(app: Arc<App>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        app.rates.sweep(app.clock.monotonic());
+        let now = app.clock.monotonic();
+        app.rates.sweep(now);
+        app.addresses.sweep(now);
     }
 }

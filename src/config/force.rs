@@ -3,8 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 35] = [
-    "listen.trusted_proxies",
+const NOT_IN_FORCE: [&str; 33] = [
     "listen.tls",
     "store.redis",
     "store.postgres",
@@ -26,7 +25,6 @@ const NOT_IN_FORCE: [&str; 35] = [
     "plans[].budget",
     "plans[].overage",
     "plans[].retention",
-    "limits.ip.exempt",
     "batching",
     "opaque",
     "routing.auto",

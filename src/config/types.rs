@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::money::Money;
+use crate::base::network::Networks;
 use crate::base::secret::Secret;
 
 /// A checked configuration. Names are unique, references resolve, figures are
@@ -70,6 +71,8 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// An address of its own for `/metrics`.
     pub metrics: Option<SocketAddr>,
+    /// Proxies whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Networks,
     /// Largest body of the understood lane, in bytes.
     pub body_limit: usize,
     /// Longest time from the first byte of a header to its end.
@@ -294,6 +297,8 @@ pub struct IpLimits {
     pub connections: u32,
     /// Unknown keys in any 60 s.
     pub failed_keys_per_minute: u32,
+    /// Addresses to which none of this applies.
+    pub exempt: Networks,
 }
 
 /// Limits of the process.

@@ -6,8 +6,11 @@
 //! are read here, so that the wait between requests and the time for a header
 //! are two different clocks.
 
+pub mod client_ip;
+pub mod limit;
 mod lingering;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use tokio::io::AsyncReadExt;
 use crate::base::slots::Slots;
 use crate::telemetry::metrics::Metrics;
 
+use limit::PeerLimit;
 pub(crate) use lingering::close_lingering;
 
 /// How long a connection may idle between two requests.
@@ -48,13 +52,15 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Connections<H> {
     handler: H,
     open: Arc<Slots>,
+    peers: Arc<PeerLimit>,
     metrics: Arc<Metrics>,
 }
 
 impl<H> Connections<H> {
-    /// Serves connections with `handler`, at most as many as `open` has slots.
-    pub fn new(handler: H, open: Arc<Slots>, metrics: Arc<Metrics>) -> Self {
-        Self { handler, open, metrics }
+    /// Serves connections with `handler`, at most as many as `open` has slots
+    /// and as `peers` lets an address have.
+    pub fn new(handler: H, open: Arc<Slots>, peers: Arc<PeerLimit>, metrics: Arc<Metrics>) -> Self {
+        Self { handler, open, peers, metrics }
     }
 }
 
@@ -69,6 +75,10 @@ impl<H: Handler> ServerApp for Connections<H> {
             self.metrics.refused("global", "connections");
             return None;
         };
+        let Some(_peer) = self.peers.enter(peer(&stream)) else {
+            self.metrics.refused("ip", "connections");
+            return None;
+        };
         let _counted = self.metrics.connection();
         let (mut stream, mut begun) = (stream, None);
         loop {
@@ -76,6 +86,12 @@ impl<H: Handler> ServerApp for Connections<H> {
             (stream, begun) = self.handler.handle(session, shutdown).await?.into_parts();
         }
     }
+}
+
+/// The address at the other end.
+fn peer(stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    digest.peer_addr()?.as_inet().map(|address| address.ip())
 }
 
 /// Waits for the first bytes of a request, unless the client has sent some

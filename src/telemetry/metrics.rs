@@ -45,6 +45,10 @@ const COMMIT: &[f64] = &[
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 ];
 
+/// Edges of waits for a slot in seconds: 1 ms to 60 s, with the default patience
+/// of 10 s among them.
+const QUEUE_WAIT: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
 /// Every metric, with its registry. One per process, shared behind an `Arc`.
 pub struct Metrics {
     registry: prometheus::Registry,
@@ -82,6 +86,13 @@ struct Families {
     /// Requests and connections refused, by layer (`user`, `ip`, `global`,
     /// `quota`, `feature`, `auth`, `body`) and, where there is one, window.
     refused: IntCounterVec,
+    /// Requests decided by an estimate of their address's rate, since more
+    /// addresses than there is room for were above half a limit.
+    address_estimates: IntCounter,
+    /// Requests that wait for a slot to call a provider.
+    queue_depth: IntGauge,
+    /// How long calls to providers waited for their slot; 0 where one was free.
+    queue_wait: Histogram,
     /// Open client connections.
     connections: IntGauge,
     /// Whether a provider is usable (1) or off (0).
@@ -186,6 +197,21 @@ impl Metrics {
         Running::new(&self.families.connections)
     }
 
+    /// Counts a request as waiting for a slot until the guard is dropped.
+    pub fn queued(&self) -> Running {
+        Running::new(&self.families.queue_depth)
+    }
+
+    /// A slot to call a provider was taken after `wait`.
+    pub fn slot_taken_after(&self, wait: Duration) {
+        self.families.queue_wait.observe(wait.as_secs_f64());
+    }
+
+    /// Counts one request that an estimate of its address's rate decided.
+    pub fn address_estimated(&self) {
+        self.families.address_estimates.inc();
+    }
+
     /// Counts one call made again after a failed attempt.
     pub fn retried(&self) {
         self.families.retries.inc();
@@ -262,6 +288,17 @@ impl Families {
                 "refused_total",
                 "Requests and connections refused, by layer and window.",
                 &["layer", "window"],
+            )?,
+            address_estimates: register.counter(
+                "address_estimates_total",
+                "Requests decided by an estimate of their address's rate, for want of room.",
+            )?,
+            queue_depth: register
+                .gauge("queue_depth", "Requests that wait for a slot to call a provider.")?,
+            queue_wait: register.histogram(
+                "queue_wait_seconds",
+                "How long calls to providers waited for their slot.",
+                QUEUE_WAIT,
             )?,
             connections: register.gauge("connections", "Open client connections.")?,
             provider_up: register.gauges(
