@@ -4,6 +4,8 @@
 mod harness;
 
 #[cfg(test)]
+mod address;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod architecture;
@@ -21,6 +23,8 @@ mod failures;
 mod ledger;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod queue;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]

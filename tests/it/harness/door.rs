@@ -85,6 +85,23 @@ impl Door {
         Request::get(path).bearer(ADMIN_TOKEN).send(self.admin).await
     }
 
+    /// The value of a metric, its labels included as they are shown; 0 where
+    /// there is none.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let text = self.admin("/metrics").await.ok().text();
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value).unwrap_or(0.0)
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn wait_for_metric(&self, series: &str, value: f64) {
+        eventually(&format!("{series} {value}"), async || {
+            let now = self.metric(series).await;
+            ((now - value).abs() < 1e-9).then_some(())
+        })
+        .await;
+    }
+
     /// Every usage record so far, the list followed to its end.
     pub(crate) async fn records(&self) -> Vec<Value> {
         let mut records = Vec::new();
