@@ -1,8 +1,10 @@
 //! Whether a request may run: the process's cap, the address's concurrency and
-//! windows, then the account's, taken together or not at all.
+//! windows, then the account's concurrency, quota and windows, taken together or
+//! not at all.
 
 pub mod address;
 pub mod queue;
+pub mod quota;
 pub mod rate;
 mod sketch;
 mod sliding;
@@ -20,6 +22,7 @@ use crate::exchange::RateStanding;
 use crate::refusal::{Code, Refusal};
 use crate::telemetry::metrics::Metrics;
 use address::{AddressAdmission, AddressDenied, Addresses};
+use quota::Allowance;
 use state::{AccountState, Admission, Denied};
 use windows::{Standing, WindowLimits};
 
@@ -42,6 +45,8 @@ pub struct Asking<'a> {
     pub account: &'a Arc<AccountState>,
     /// Its limits.
     pub user: &'a UserLimits,
+    /// Its quota.
+    pub allowance: &'a Allowance,
     /// The client's address, where it has one.
     pub address: Option<IpAddr>,
     /// The limits of an address.
@@ -65,7 +70,8 @@ pub struct Gates<'a> {
 ///
 /// # Errors
 /// 503 if the process is full, 429 if the address or the account is at its
-/// concurrency or a window of either is full; nothing is then taken.
+/// concurrency or a window of either is full, or if the account's quota is used
+/// up; nothing is then taken.
 pub fn admit(
     asking: Asking<'_>,
     gates: Gates<'_>,
@@ -90,7 +96,7 @@ pub fn admit(
             return Err(concurrency(limit, OF_ADDRESS).layer("ip"));
         }
     };
-    match asking.account.admit(now, &user, asking.user.concurrent) {
+    match asking.account.admit(now, &user, asking.user.concurrent, asking.allowance) {
         Ok(admission) => {
             *stands = Some(standing(admission.standing()));
             Ok(Permit { admission, address, _global: global })
@@ -145,6 +151,18 @@ pub fn unknown_key(
 }
 
 impl Permit {
+    /// Requests left in the account's month with this one taken; `None` where
+    /// the month has no limit.
+    pub const fn quota_left(&self) -> Option<u64> {
+        self.admission.quota_left()
+    }
+
+    /// Keeps the request's place in the quota: it is charged. A place that is
+    /// not charged is free again once the permit is dropped.
+    pub const fn charge(&mut self) {
+        self.admission.charge();
+    }
+
     /// Gives everything back: the request is refused at a later point.
     pub fn refund(self) {
         self.admission.refund();
@@ -158,6 +176,14 @@ fn refusal(denied: &Denied) -> Refusal {
     match denied {
         Denied::Rate(full) => rate(full, ""),
         Denied::Concurrency { limit, .. } => concurrency(*limit, ""),
+        Denied::Quota { limit, month, .. } => Refusal::new(
+            Code::InsufficientQuota,
+            format!(
+                "The quota of {limit} requests a month is used up. It is renewed at {}.",
+                month.ends,
+            ),
+        )
+        .window("month"),
     }
 }
 

@@ -3,17 +3,17 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 33] = [
+const NOT_IN_FORCE: [&str; 35] = [
     "listen.tls",
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
     "providers[].n_max",
     "providers[].probe",
-    "classes[].samples",
     "classes[].coalesce",
-    "classes[].cache",
-    "classes[].models",
+    "classes[].cache.stale_if_error",
+    "classes[].cache.stale_while_revalidate",
+    "classes[].cache.finish",
     "classes[].max_input_tokens",
     "classes[].max_output_tokens",
     "classes[].template",
@@ -21,7 +21,6 @@ const NOT_IN_FORCE: [&str; 33] = [
     "classes[].price_cached",
     "classes[].tokens_price",
     "plans[].tokens_per_minute",
-    "plans[].classes",
     "plans[].budget",
     "plans[].overage",
     "plans[].retention",
@@ -30,7 +29,10 @@ const NOT_IN_FORCE: [&str; 33] = [
     "routing.auto",
     "routing.on_unsupported",
     "economics",
-    "billing",
+    "billing.currency",
+    "billing.tax",
+    "billing.stripe",
+    "billing.webhooks",
     "privacy.retention",
     "privacy.master_key",
     "privacy.retired_keys",

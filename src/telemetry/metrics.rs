@@ -17,13 +17,19 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::base::money::Money;
 use crate::telemetry::copy_on_write::CopyOnWrite;
 use crate::telemetry::process;
 
+mod admission;
+mod cache;
 pub mod labels;
 mod register;
 mod series;
 
+use admission::AdmissionFamilies;
+use cache::CacheFamilies;
+pub use cache::{CacheSeries, Level};
 use labels::{Scope, Store};
 use register::Register;
 use series::OwnedLabels;
@@ -45,10 +51,6 @@ const COMMIT: &[f64] = &[
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 ];
 
-/// Edges of waits for a slot in seconds: 1 ms to 60 s, with the default patience
-/// of 10 s among them.
-const QUEUE_WAIT: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-
 /// Every metric, with its registry. One per process, shared behind an `Arc`.
 pub struct Metrics {
     registry: prometheus::Registry,
@@ -58,6 +60,8 @@ pub struct Metrics {
     refused: CopyOnWrite<[&'static str; 2], IntCounter>,
     requests_in_flight: IntGauge,
     provider_calls_in_flight: IntGauge,
+    cache: CacheFamilies,
+    admission: AdmissionFamilies,
     families: Families,
 }
 
@@ -86,13 +90,6 @@ struct Families {
     /// Requests and connections refused, by layer (`user`, `ip`, `global`,
     /// `quota`, `feature`, `auth`, `body`) and, where there is one, window.
     refused: IntCounterVec,
-    /// Requests decided by an estimate of their address's rate, since more
-    /// addresses than there is room for were above half a limit.
-    address_estimates: IntCounter,
-    /// Requests that wait for a slot to call a provider.
-    queue_depth: IntGauge,
-    /// How long calls to providers waited for their slot; 0 where one was free.
-    queue_wait: Histogram,
     /// Open client connections.
     connections: IntGauge,
     /// Whether a provider is usable (1) or off (0).
@@ -106,6 +103,8 @@ struct Families {
     ledger_commit: Histogram,
     /// Whether a store takes writes (1) or not (0).
     store_up: IntGaugeVec,
+    /// Accounts by plan, suspended ones included.
+    accounts: IntGaugeVec,
 }
 
 impl Metrics {
@@ -138,6 +137,8 @@ impl Metrics {
             refused: CopyOnWrite::new(),
             requests_in_flight: scope(Scope::Requests),
             provider_calls_in_flight: scope(Scope::Provider),
+            cache: CacheFamilies::register(&register)?,
+            admission: AdmissionFamilies::register(&register)?,
             families,
             registry,
         })
@@ -199,17 +200,17 @@ impl Metrics {
 
     /// Counts a request as waiting for a slot until the guard is dropped.
     pub fn queued(&self) -> Running {
-        Running::new(&self.families.queue_depth)
+        self.admission.queued()
     }
 
     /// A slot to call a provider was taken after `wait`.
     pub fn slot_taken_after(&self, wait: Duration) {
-        self.families.queue_wait.observe(wait.as_secs_f64());
+        self.admission.slot_taken_after(wait);
     }
 
     /// Counts one request that an estimate of its address's rate decided.
     pub fn address_estimated(&self) {
-        self.families.address_estimates.inc();
+        self.admission.address_estimated();
     }
 
     /// Counts one call made again after a failed attempt.
@@ -226,6 +227,32 @@ impl Metrics {
     pub fn store_up(&self, store: Store, up: bool) {
         let labels = [<&'static str>::from(store)];
         self.families.store_up.with_label_values(&labels).set(i64::from(up));
+    }
+
+    /// The cache's series of the class called `name`, which must be one of the
+    /// configuration.
+    pub fn cache(&self, name: &str) -> Arc<CacheSeries> {
+        self.cache.class(name)
+    }
+
+    /// The share of look-ups of a class that are to be hits; `None` sets none.
+    pub fn cache_target(&self, class: &str, target: Option<f64>) {
+        self.cache.set_target(class, target);
+    }
+
+    /// The bytes that the answers of a tier of the cache take.
+    pub fn cache_level(&self, tier: &'static str) -> Level {
+        self.cache.level(tier)
+    }
+
+    /// A call that would have cost `amount` was not made, thanks to the cache.
+    pub fn saved_by_cache(&self, amount: Money) {
+        self.cache.save(amount);
+    }
+
+    /// Shows that `plan` has `count` accounts.
+    pub fn accounts(&self, plan: &str, count: i64) {
+        self.families.accounts.with_label_values(&[plan]).set(count);
     }
 
     /// Everything in the Prometheus text format 0.0.4. It reads `/proc`, which
@@ -289,17 +316,6 @@ impl Families {
                 "Requests and connections refused, by layer and window.",
                 &["layer", "window"],
             )?,
-            address_estimates: register.counter(
-                "address_estimates_total",
-                "Requests decided by an estimate of their address's rate, for want of room.",
-            )?,
-            queue_depth: register
-                .gauge("queue_depth", "Requests that wait for a slot to call a provider.")?,
-            queue_wait: register.histogram(
-                "queue_wait_seconds",
-                "How long calls to providers waited for their slot.",
-                QUEUE_WAIT,
-            )?,
             connections: register.gauge("connections", "Open client connections.")?,
             provider_up: register.gauges(
                 "provider_up",
@@ -318,6 +334,11 @@ impl Families {
                 COMMIT,
             )?,
             store_up: register.gauges("store_up", "Whether the store takes writes.", &["store"])?,
+            accounts: register.gauges(
+                "accounts",
+                "Accounts by plan, suspended ones included.",
+                &["plan"],
+            )?,
         })
     }
 }

@@ -85,19 +85,18 @@ impl Door {
         Request::get(path).bearer(ADMIN_TOKEN).send(self.admin).await
     }
 
-    /// The value of a metric, its labels included as they are shown; 0 where
-    /// there is none.
-    pub(crate) async fn metric(&self, series: &str) -> f64 {
+    /// The value of a metric that counts, its labels included as they are shown;
+    /// 0 where there is none.
+    pub(crate) async fn metric(&self, series: &str) -> u64 {
         let text = self.admin("/metrics").await.ok().text();
         let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
-        text.lines().find_map(value).unwrap_or(0.0)
+        text.lines().find_map(value).unwrap_or(0)
     }
 
     /// Waits until a metric has this value.
-    pub(crate) async fn wait_for_metric(&self, series: &str, value: f64) {
+    pub(crate) async fn wait_for_metric(&self, series: &str, value: u64) {
         eventually(&format!("{series} {value}"), async || {
-            let now = self.metric(series).await;
-            ((now - value).abs() < 1e-9).then_some(())
+            (self.metric(series).await == value).then_some(())
         })
         .await;
     }
