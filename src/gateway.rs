@@ -16,6 +16,8 @@ use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
 
 use crate::app::App;
+use crate::base::network::Networks;
+use crate::connection::client_ip::client_address;
 use crate::connection::{Handler, Next, close_lingering};
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone, ReadError};
 use crate::refusal::{Code, Refusal};
@@ -80,6 +82,7 @@ impl Handler for Gateway {
 impl Gateway {
     /// Serves a request whose head has been read.
     async fn serve(&self, mut client: DownstreamClient, shutdown: &ShutdownWatch) -> Next {
+        client.learn_address(&self.app.snapshot.load().config.listen.trusted_proxies);
         let mut exchange = self.app.exchange(client.head().headers.get("x-request-id"));
         let served = AssertUnwindSafe(pipeline::serve(&self.app, &mut client, &mut exchange))
             .catch_unwind()
@@ -164,6 +167,7 @@ fn malformed_head(error: &pingora_core::Error) -> Refusal {
 /// A client on a Pingora session.
 struct DownstreamClient {
     session: ServerSession,
+    address: Option<IpAddr>,
     answered: bool,
     continued: bool,
     /// Whether the body's framing is lost, so that nothing that follows can be
@@ -173,7 +177,14 @@ struct DownstreamClient {
 
 impl DownstreamClient {
     fn new(session: ServerSession) -> Self {
-        Self { session, answered: false, continued: false, broken: false }
+        Self { session, address: None, answered: false, continued: false, broken: false }
+    }
+
+    /// Finds out whose request it is, behind proxies that are `trusted`.
+    fn learn_address(&mut self, trusted: &Networks) {
+        let peer = self.session.client_addr().and_then(|address| address.as_inet());
+        let headers = &self.session.req_header().headers;
+        self.address = peer.map(|peer| client_address(peer.ip(), headers, trusted));
     }
 
     /// Answers `expect: 100-continue` once, so that the client sends its body.
@@ -264,7 +275,7 @@ impl Client for DownstreamClient {
     }
 
     fn address(&self) -> Option<IpAddr> {
-        self.session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip())
+        self.address
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, ReadError> {

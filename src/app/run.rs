@@ -201,9 +201,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     // The tokenizer's tables take a moment to build: not on a first request.
     control.spawn_blocking(estimate::warm);
     let data = runtime("proxy", workers())?;
-    let connections =
-        Connections::new(Gateway::new(app.clone()), app.connections.clone(), app.metrics.clone());
-    data.spawn(server::accept(connections.over(tls), proxy, stop));
+    data.spawn(server::accept(connections(&app).over(tls), proxy, stop));
 
     Ok(Running {
         proxy: addresses.proxy,
@@ -346,6 +344,12 @@ fn configured(given: &StaticKey) -> ConfiguredKey {
     }
 }
 
+/// What serves clients' connections.
+fn connections(app: &Arc<App>) -> Connections<Gateway> {
+    let (open, peers) = (app.connections.clone(), app.peers.clone());
+    Connections::new(Gateway::new(app.clone()), open, peers, app.metrics.clone())
+}
+
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
@@ -369,12 +373,14 @@ async fn serve_admin(socket: std::net::TcpListener, router: axum::Router) {
     }
 }
 
-/// Forgets idle accounts and keys that have ended now and then.
+/// Forgets idle accounts and addresses, and keys that have ended, now and then.
 async fn sweep(app: Arc<App>, registry: Arc<Registry>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let month = app.snapshot.load().calendar.month(app.clock.wall()).number;
-        app.rates.sweep(app.clock.monotonic(), month);
+        let (now, month) =
+            (app.clock.monotonic(), app.snapshot.load().calendar.month(app.clock.wall()).number);
+        app.rates.sweep(now, month);
+        app.addresses.sweep(now);
         registry.sweep();
     }
 }

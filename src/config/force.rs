@@ -3,8 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 36] = [
-    "listen.trusted_proxies",
+const NOT_IN_FORCE: [&str; 34] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -24,7 +23,6 @@ const NOT_IN_FORCE: [&str; 36] = [
     "plans[].budget",
     "plans[].overage",
     "plans[].retention",
-    "limits.ip.exempt",
     "batching",
     "opaque",
     "routing.auto",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::base::money::Money;
+use crate::base::network::Networks;
 use crate::base::secret::Secret;
 
 /// A checked configuration. Names are unique, references resolve, figures are
@@ -76,6 +77,8 @@ pub struct Listen {
     pub metrics: Option<SocketAddr>,
     /// The certificate of clients' address; without one it is plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Proxies whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Networks,
     /// Largest body of the understood lane, in bytes.
     pub body_limit: usize,
     /// Longest time from the first byte of a header to its end.
@@ -370,6 +373,8 @@ pub struct IpLimits {
     pub connections: u32,
     /// Unknown keys in any 60 s.
     pub failed_keys_per_minute: u32,
+    /// Addresses to which none of this applies.
+    pub exempt: Networks,
 }
 
 /// Limits of the process.

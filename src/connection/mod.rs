@@ -6,11 +6,14 @@
 //! are read here, so that the wait between requests and the time for a header
 //! are two different clocks.
 
+pub mod client_ip;
 mod layered;
+pub mod limit;
 mod lingering;
 mod multiplexed;
 mod tls;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +29,7 @@ use crate::base::slots::Slots;
 use crate::telemetry::metrics::Metrics;
 
 use layered::Layered;
-
+use limit::PeerLimit;
 pub(crate) use lingering::close_lingering;
 pub use tls::{Certificate, CertificateError, Tls};
 
@@ -64,14 +67,16 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Connections<H> {
     handler: H,
     open: Arc<Slots>,
+    peers: Arc<PeerLimit>,
     metrics: Arc<Metrics>,
     tls: Option<Tls>,
 }
 
 impl<H> Connections<H> {
-    /// Serves connections with `handler`, at most as many as `open` has slots.
-    pub fn new(handler: H, open: Arc<Slots>, metrics: Arc<Metrics>) -> Self {
-        Self { handler, open, metrics, tls: None }
+    /// Serves connections with `handler`, at most as many as `open` has slots
+    /// and as `peers` lets an address have.
+    pub fn new(handler: H, open: Arc<Slots>, peers: Arc<PeerLimit>, metrics: Arc<Metrics>) -> Self {
+        Self { handler, open, peers, metrics, tls: None }
     }
 
     /// Serves them over `tls`, if there is any.
@@ -90,6 +95,10 @@ impl<H: Handler> ServerApp for Connections<H> {
     ) -> Option<Stream> {
         let Some(_open) = self.open.try_acquire() else {
             self.metrics.refused("global", "connections");
+            return None;
+        };
+        let Some(_peer) = self.peers.enter(peer(&stream)) else {
+            self.metrics.refused("ip", "connections");
             return None;
         };
         let _counted = self.metrics.connection();
@@ -129,6 +138,12 @@ impl<H: Handler> ServerApp for Connections<H> {
             }
         }
     }
+}
+
+/// The address at the other end.
+fn peer(stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    digest.peer_addr()?.as_inet().map(|address| address.ip())
 }
 
 /// Waits for the first bytes of a request. `None` if the client left, idled too

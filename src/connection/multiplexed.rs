@@ -139,6 +139,7 @@ mod tests {
 
     use super::*;
     use crate::base::slots::Slots;
+    use crate::connection::limit::PeerLimit;
     use crate::telemetry::metrics::Metrics;
 
     struct Nobody;
@@ -157,7 +158,9 @@ mod tests {
     fn connections() -> Arc<Connections<Nobody>> {
         let none: [Arc<str>; 0] = [];
         let metrics = Arc::new(Metrics::new(none.iter()).unwrap());
-        Arc::new(Connections::new(Nobody, Slots::new(1), metrics))
+        let none = crate::config::parse("", "t.yaml".as_ref(), &crate::config::ProcessEnvironment);
+        let peers = PeerLimit::new(Arc::new(none.unwrap()));
+        Arc::new(Connections::new(Nobody, Slots::new(1), peers, metrics))
     }
 
     #[tokio::test(start_paused = true)]

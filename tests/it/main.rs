@@ -6,6 +6,8 @@ mod harness;
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod address;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod architecture;
@@ -33,6 +35,8 @@ mod limits;
 mod node;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod queue;
 #[cfg(test)]
 mod quota;
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(super) use catalog::{
     RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawProvider,
     RawSamples, RawScope, RawTarget, RawTier,
 };
-pub(super) use leaf::{Count, Number, Price, Size, Time, Whole};
+pub(super) use leaf::{Count, Network, Number, Price, Size, Time, Whole};
 pub(super) use operations::{
     RawAutoscale, RawLog, RawLogFormat, RawPage, RawShutdown, RawSlo, RawThresholds,
 };

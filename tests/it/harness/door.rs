@@ -96,6 +96,22 @@ impl Door {
         self.tell("PATCH", path, body).await
     }
 
+    /// The value of a metric that counts, its labels included as they are shown;
+    /// 0 where there is none.
+    pub(crate) async fn metric(&self, series: &str) -> u64 {
+        let text = self.admin("/metrics").await.ok().text();
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value).unwrap_or(0)
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn wait_for_metric(&self, series: &str, value: u64) {
+        eventually(&format!("{series} {value}"), async || {
+            (self.metric(series).await == value).then_some(())
+        })
+        .await;
+    }
+
     /// Every usage record so far, the list followed to its end.
     pub(crate) async fn records(&self) -> Vec<Value> {
         let mut records = Vec::new();
