@@ -61,6 +61,7 @@ fn view(config: &Config) -> Value {
             "proxy": listen.proxy,
             "admin": listen.admin,
             "metrics": listen.metrics,
+            "tls": listen.tls.as_ref().map(|tls| json!({ "cert": tls.cert, "key": tls.key })),
             "body_limit": listen.body_limit,
             "header_timeout": span(listen.header_timeout),
             "min_body_rate": listen.min_body_rate,

@@ -43,6 +43,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             proxy: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             metrics: None,
+            tls: None,
             body_limit: 1 << 25,
             header_timeout: seconds(10),
             min_body_rate: 1024,

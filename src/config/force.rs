@@ -3,9 +3,8 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 37] = [
+const NOT_IN_FORCE: [&str; 36] = [
     "listen.trusted_proxies",
-    "listen.tls",
     "store.redis",
     "store.postgres",
     "store.on_store_loss",

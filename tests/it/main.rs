@@ -4,6 +4,8 @@
 mod harness;
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod architecture;
@@ -22,6 +24,8 @@ mod drop_in;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod limits;
@@ -29,6 +33,8 @@ mod limits;
 mod node;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod quota;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]
@@ -41,3 +47,5 @@ mod sdk;
 mod streaming;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod tls;

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::common::{count, time, whole};
+use super::common::{count, required, time, whole};
 use crate::config::field::Field;
 use crate::config::raw::{
     RawDurability, RawGlobalLimits, RawInvoices, RawIpLimits, RawLimits, RawListen, RawLog,
-    RawLogFormat, RawRouting, RawStore, RawUserLimits,
+    RawLogFormat, RawRouting, RawStore, RawTls, RawUserLimits,
 };
 use crate::config::read::suggestion;
 use crate::config::report::Report;
+use crate::config::tree::Mark;
 use crate::config::types::{
-    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Routing, Store, UserLimits,
+    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Routing, Store, TlsFiles,
+    UserLimits,
 };
 
 /// Largest body limit.
@@ -62,11 +64,25 @@ pub(super) fn listen(raw: &Field<RawListen>, report: &mut Report) -> Listen {
         proxy: raw.proxy.value().map_or(nowhere, |address| address.0),
         admin: raw.admin.value().map_or(nowhere, |address| address.0),
         metrics: raw.metrics.value().map(|address| address.0),
+        tls: raw.tls.placed().and_then(|(mark, raw)| tls(mark, raw, report)),
         body_limit: usize::try_from(size(&raw.body_limit, 1024, LARGEST_BODY, report))
             .unwrap_or(usize::MAX),
         header_timeout: time(&raw.header_timeout, TIMEOUT, report),
         min_body_rate: size(&raw.min_body_rate, 0, LARGEST_BODY, report),
     }
+}
+
+/// Checks `listen.tls`.
+fn tls(mark: Mark, raw: &RawTls, report: &mut Report) -> Option<TlsFiles> {
+    let mut path = |field, key| {
+        let (mark, path) = required::<String>(field, mark, key, report)?;
+        if path.is_empty() {
+            report.error(mark, "the file has a path");
+        }
+        Some(PathBuf::from(path))
+    };
+    let (cert, key) = (path(&raw.cert, "cert"), path(&raw.key, "key"));
+    Some(TlsFiles { cert: cert?, key: key? })
 }
 
 /// Checks `store`.

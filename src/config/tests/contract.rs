@@ -110,7 +110,6 @@ fn every_other_key_of_the_contract_is_accepted() {
         config.not_in_force,
         [
             "listen.trusted_proxies",
-            "listen.tls",
             "store.redis",
             "store.postgres",
             "store.on_store_loss",
