@@ -19,8 +19,9 @@ use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::id::RecordIds;
 use crate::base::slots::Slots;
+use crate::cache::Cache;
 use crate::config::{Config, Provider};
-use crate::exchange::Exchange;
+use crate::exchange::{CacheResult, Exchange};
 use crate::ledger::Ledger;
 use crate::sandbox::{self, ReplyBody};
 use crate::store::Store;
@@ -54,6 +55,8 @@ pub struct App {
     pub ledger: Arc<Ledger>,
     /// The embedded store.
     pub store: Store,
+    /// The response cache.
+    pub cache: Arc<Cache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Texts that every record repeats.
@@ -71,6 +74,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// The embedded store, open.
     pub store: Store,
+    /// The response cache.
+    pub cache: Arc<Cache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The keys in force.
@@ -95,6 +100,7 @@ impl App {
             upstream: upstream::Connections::default(),
             ledger: parts.ledger,
             store: parts.store,
+            cache: parts.cache,
             metrics: parts.metrics,
             names: Names::default(),
             ids: RecordIds::default(),
@@ -126,6 +132,8 @@ impl App {
             plan: None,
             billed: false,
             standing: None,
+            cache: CacheResult::Bypass,
+            age: None,
             quota_left: None,
         }
     }
@@ -181,4 +189,9 @@ pub struct Addresses {
 pub fn derive_keys(secret: &str) -> (KeyHasher, [u8; 32]) {
     let derive = |context| blake3::derive_key(context, secret.as_bytes());
     (KeyHasher::new(derive("tollgate 2026-11 api key hash")), derive("tollgate 2026-11 text hash"))
+}
+
+/// The key of the cache's keys, from the same secret as [`derive_keys`].
+pub fn derive_cache_key(secret: &str) -> [u8; 32] {
+    blake3::derive_key("tollgate 2026-11 cache key", secret.as_bytes())
 }

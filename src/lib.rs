@@ -21,6 +21,7 @@ pub mod telemetry;
 // The stages, in path order.
 pub mod admission;
 pub mod auth;
+pub mod cache;
 pub mod class;
 pub mod connection;
 pub mod intake;

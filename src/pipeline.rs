@@ -1,7 +1,7 @@
 //! The way of a request, on one screen.
 //!
 //! ```text
-//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ upstream ─ meter ─ settle ─ respond
+//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ cache ─ upstream ─ meter ─ settle ─ respond
 //! ```
 //!
 //! A stage never imports another; this module joins them. A refusal, at
@@ -9,6 +9,7 @@
 
 mod bill;
 mod models;
+mod recall;
 mod relay;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::intake::request::Request;
 use crate::refusal::{Code, Refusal};
 
 use bill::{Bill, Order};
+use recall::{Question, Recalled};
 use relay::Relay;
 
 /// Serves one request whose head has been read.
@@ -59,10 +61,13 @@ pub async fn serve<C: Client>(
             let permit = admit(app, exchange, &caller, &allowance(true))?;
             let ordered =
                 order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
-            let (request, bill) = refunding(permit, ordered, exchange)?;
+            let (request, bill, recalled) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
-            let mut relay =
-                Relay { app, snapshot: &snapshot, client, exchange, request: &request, bill };
+            if let Some(found) = recalled.found {
+                return recall::answer(app, client, exchange, bill, found).await;
+            }
+            let (keeping, snapshot, request) = (recalled.keeping, &snapshot, &request);
+            let mut relay = Relay { app, snapshot, client, exchange, request, bill, keeping };
             relay.answer(uri.query()).await
         }
         Asked::Models => {
@@ -119,6 +124,9 @@ fn admit(
     }
 }
 
+/// What is ordered, its bill, and what the cache has of it.
+type Ordered<'a> = (Request, Bill<'a>, Recalled);
+
 /// Reads the body and decides what is ordered: class, model, target, price.
 async fn order<'a, C: Client>(
     app: &'a App,
@@ -128,7 +136,7 @@ async fn order<'a, C: Client>(
     caller: &Arc<Identity>,
     endpoint: Endpoint,
     by_prefix: Option<&Arc<Class>>,
-) -> Result<(Request, Bill<'a>), Refusal> {
+) -> Result<Ordered<'a>, Refusal> {
     let from = app.clock.monotonic();
     let body = body::read(client, &snapshot.config.listen).await?;
     exchange.waited += app.clock.monotonic().saturating_sub(from);
@@ -144,20 +152,25 @@ async fn order<'a, C: Client>(
     }
     let route = snapshot.catalog.choose(request.model.as_deref())?;
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
+    let query = client.head().uri.query();
+    let question =
+        Question { caller, class, endpoint, route: &route, request: &request, headers, query };
+    let mut recalled = recall::look_up(app, exchange, &question)?;
+    let cache_key = recalled.key.take();
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
-    let order = Order { caller, class, endpoint, route, request: &request, text_hash };
+    let order = Order { caller, class, endpoint, route, request: &request, text_hash, cache_key };
     let bill = Bill::open(app, exchange, order);
-    Ok((request, bill))
+    Ok((request, bill, recalled))
 }
 
 /// Keeps the permit of what is ordered; of what is refused, gives it back.
 fn refunding<'a>(
     permit: Permit,
-    ordered: Result<(Request, Bill<'a>), Refusal>,
+    ordered: Result<Ordered<'a>, Refusal>,
     exchange: &mut Exchange,
-) -> Result<(Request, Bill<'a>), Refusal> {
+) -> Result<Ordered<'a>, Refusal> {
     match ordered {
-        Ok((request, bill)) => Ok((request, bill.holding(permit))),
+        Ok((request, bill, recalled)) => Ok((request, bill.holding(permit), recalled)),
         Err(refusal) => {
             permit.refund();
             if let Some(standing) = &mut exchange.standing {

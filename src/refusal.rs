@@ -58,6 +58,8 @@ pub enum Code {
     StorageUnavailable,
     /// The provider took too long.
     UpstreamTimeout,
+    /// The answer is not in the cache, and the request wants no other.
+    NotInCache,
 }
 
 impl Code {
@@ -87,6 +89,7 @@ impl Code {
             Self::Overloaded => "overloaded",
             Self::StorageUnavailable => "storage_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::NotInCache => "not_in_cache",
         }
     }
 
@@ -112,7 +115,7 @@ impl Code {
             Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UpstreamError => StatusCode::BAD_GATEWAY,
             Self::Overloaded | Self::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamTimeout | Self::NotInCache => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -130,7 +133,8 @@ impl Code {
             | Self::UpstreamError
             | Self::Overloaded
             | Self::StorageUnavailable
-            | Self::UpstreamTimeout => "server_error",
+            | Self::UpstreamTimeout
+            | Self::NotInCache => "server_error",
             _ => "invalid_request_error",
         }
     }
@@ -147,7 +151,8 @@ impl Code {
             Self::InternalError
             | Self::UpstreamError
             | Self::StorageUnavailable
-            | Self::UpstreamTimeout => None,
+            | Self::UpstreamTimeout
+            | Self::NotInCache => None,
             _ => Some("body"),
         }
     }

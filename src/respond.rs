@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{AGE, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 
@@ -48,7 +48,10 @@ pub fn returned(provider: &HeaderMap) -> HeaderMap {
 /// which is not overhead.
 pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
     put(headers, "x-request-id", &exchange.request_id);
-    headers.insert("x-tollgate-cache", HeaderValue::from_static("bypass"));
+    headers.insert("x-tollgate-cache", HeaderValue::from_static(exchange.cache.as_str()));
+    if let Some(age) = exchange.age {
+        headers.insert(AGE, HeaderValue::from(age));
+    }
     if let Some(class) = &exchange.class {
         put(headers, "x-tollgate-class", &class.name);
     }

@@ -13,7 +13,8 @@ use super::AdminState;
 use super::error::ApiError;
 use crate::base::secret::Secret;
 use crate::config::{
-    BaseUrl, Billing, Class, Config, Dialect, Durability, Limits, LogFormat, Model, Plan, Provider,
+    BaseUrl, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat, Model,
+    Plan, Provider, Samples,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -153,7 +154,18 @@ fn class(class: &Class) -> Value {
         "prefix": class.prefix,
         "price": class.price,
         "feature": class.feature,
-        "cached": class.cached,
+        "samples": match class.samples {
+            Samples::Shared => "shared",
+            Samples::Distinct => "distinct",
+        },
+        "cache": class.cache.map(|cache| json!({
+            "ttl": span(cache.ttl),
+            "hit_rate_target": cache.hit_rate_target,
+            "scope": match cache.scope {
+                CacheScope::Account => "account",
+                CacheScope::Shared => "shared",
+            },
+        })),
         "models": class.models,
     })
 }

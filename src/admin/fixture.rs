@@ -12,9 +12,10 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::id::RecordIds;
 use crate::base::money::Money;
 use crate::base::secret::Secret;
+use crate::cache::Cache;
 use crate::config::{
     Class, Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat,
-    Plan, Provider, Routing, Store, UserLimits,
+    Plan, Provider, Routing, Samples, Store, UserLimits,
 };
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
@@ -85,6 +86,11 @@ pub(crate) fn config(dir: &Path) -> Config {
         not_in_force: Vec::new(),
         warnings: Vec::new(),
     }
+}
+
+/// An empty cache, its level shown in metrics of its own.
+pub(crate) fn cache() -> Arc<Cache> {
+    Arc::new(Cache::new([0; 32], Metrics::new([]).unwrap().cache_level("memory")))
 }
 
 pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord {
@@ -162,7 +168,8 @@ pub(crate) fn class(name: &str) -> Arc<Class> {
         prefix: None,
         price: Money::ZERO,
         feature: None,
-        cached: false,
+        samples: Samples::Shared,
+        cache: None,
         models: None,
     })
 }

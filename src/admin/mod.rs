@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::accounts::Registry;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
+use crate::cache::Cache;
 use crate::config::{Config, Errors};
 use crate::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
@@ -27,6 +28,7 @@ use crate::telemetry::metrics::Metrics;
 mod accounts;
 mod auth;
 mod body;
+mod cache;
 mod config;
 mod error;
 mod health;
@@ -57,6 +59,8 @@ pub trait Control: Send + Sync {
 pub struct AdminState {
     /// The usage records.
     pub ledger: Arc<Ledger>,
+    /// The response cache.
+    pub cache: Arc<Cache>,
     /// What the API may do to the process.
     pub control: Arc<dyn Control>,
     /// The accounts and their keys.
@@ -74,6 +78,7 @@ pub fn router(state: AdminState) -> Router {
     let private = Router::new()
         .route("/usage", get(usage::list))
         .route("/providers", get(providers::list))
+        .route("/cache", delete(cache::purge))
         .route("/accounts", post(accounts::create).get(accounts::list))
         .route(
             "/accounts/{id}",

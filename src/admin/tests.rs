@@ -37,6 +37,7 @@ impl Admin {
         let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new([]).unwrap()));
         let state = AdminState {
             ledger: Arc::new(ledger),
+            cache: fixture::cache(),
             registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
             control: Arc::new(fixture::Still(config)),
             metrics,

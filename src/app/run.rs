@@ -14,13 +14,14 @@ use crate::admin::{self, AdminState, Control};
 use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
-use crate::app::{Addresses, App, Parts, Snapshot, derive_keys};
+use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys};
 use crate::auth::key::{self, KeyHasher};
 use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::keyfile;
 use crate::base::secret::Secret;
 use crate::base::slots::Slots;
+use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
 use crate::connection::{Certificate, CertificateError, Connections, Tls};
 use crate::gateway::Gateway;
@@ -170,7 +171,9 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let (keyring, registry) = accounts(&store, &config, hasher, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
-    let parts = Parts { clock, ledger, metrics, keyring, rates, store, text_hash_key };
+    let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
+    let cache = Arc::new(cache);
+    let parts = Parts { clock, ledger, cache, metrics, keyring, rates, store, text_hash_key };
     let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
@@ -178,6 +181,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let reloader = Arc::new(reloader);
     let state = AdminState {
         ledger: app.ledger.clone(),
+        cache: app.cache.clone(),
         control: reloader.clone(),
         registry: registry.clone(),
         metrics: app.metrics.clone(),

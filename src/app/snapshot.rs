@@ -59,6 +59,9 @@ impl Snapshot {
         for provider in &config.providers {
             metrics.provider(&provider.name).set_up(provider.off.is_none());
         }
+        for class in &config.classes {
+            metrics.cache_target(&class.name, class.cache.and_then(|cache| cache.hit_rate_target));
+        }
         Self {
             catalog: Catalog::new(&config),
             providers: config.providers.iter().filter(on).filter_map(reach).collect(),

@@ -3,16 +3,17 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 35] = [
+const NOT_IN_FORCE: [&str; 36] = [
     "listen.trusted_proxies",
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
     "providers[].n_max",
     "providers[].probe",
-    "classes[].samples",
     "classes[].coalesce",
-    "classes[].cache",
+    "classes[].cache.stale_if_error",
+    "classes[].cache.stale_while_revalidate",
+    "classes[].cache.finish",
     "classes[].max_input_tokens",
     "classes[].max_output_tokens",
     "classes[].template",

@@ -236,10 +236,41 @@ pub struct Class {
     pub price: Money,
     /// The feature that a plan must have.
     pub feature: Option<Arc<str>>,
-    /// Whether the class has a `cache` section that is not null.
-    pub cached: bool,
+    /// Whether its callers take one another's samples.
+    pub samples: Samples,
+    /// How its answers are cached; `None` caches only what a request asks for.
+    pub cache: Option<ClassCache>,
     /// The public names of the models that it may run on; `None` is all.
     pub models: Option<Vec<Arc<str>>>,
+}
+
+/// Whether a caller takes another's sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Samples {
+    /// One sample may answer several.
+    Shared,
+    /// Every caller gets a sample of its own.
+    Distinct,
+}
+
+/// How the answers of a class are cached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassCache {
+    /// How long an answer may be given.
+    pub ttl: Duration,
+    /// The share of requests that the cache should answer, where one is set.
+    pub hit_rate_target: Option<f64>,
+    /// Who may get an answer.
+    pub scope: CacheScope,
+}
+
+/// Who may get a cached answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheScope {
+    /// The account whose request made it.
+    Account,
+    /// Every account.
+    Shared,
 }
 
 /// How a plan is billed.

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
 use crate::config::{Billing, Class};
-use crate::exchange::Exchange;
+use crate::exchange::{CacheResult, Exchange};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
@@ -44,6 +44,8 @@ pub(super) struct Order<'o> {
     pub(super) request: &'o Request,
     /// The keyed hash of its text, where it may be kept.
     pub(super) text_hash: Option<Arc<str>>,
+    /// The key of its answer in the cache, where it has one.
+    pub(super) cache_key: Option<Arc<str>>,
 }
 
 /// One request's bill.
@@ -60,6 +62,10 @@ pub(super) struct Bill<'a> {
     started: Duration,
     waited: Duration,
     assumed: Tokens,
+    /// What the cache had to do with the answer.
+    cache: CacheResult,
+    /// Whether the answer came from there.
+    recalled: bool,
     settled: bool,
     /// What the request occupies: freed by the settlement, so that a client that
     /// has its answer can send its next request.
@@ -71,7 +77,7 @@ pub(super) struct Bill<'a> {
 impl<'a> Bill<'a> {
     /// The bill of what is ordered.
     pub(super) fn open(app: &'a App, exchange: &Exchange, order: Order<'_>) -> Self {
-        let Order { caller, class, endpoint, route, request, text_hash } = order;
+        let Order { caller, class, endpoint, route, request, text_hash, cache_key } = order;
         let names = &app.names;
         let record = UsageRecord {
             id: exchange.id,
@@ -89,7 +95,7 @@ impl<'a> Bill<'a> {
             tier: names.tier(route.tier),
             status: 0,
             outcome: Outcome::InternalError,
-            cache: names.bypass.clone(),
+            cache: names.cache(exchange.cache),
             similarity: None,
             stream: request.stream,
             attempts: 0,
@@ -106,7 +112,7 @@ impl<'a> Bill<'a> {
             duration_ms: 0,
             first_byte_ms: None,
             text_hash,
-            cache_key: None,
+            cache_key,
             complexity: None,
             metadata: request.metadata_text().map(Arc::from),
         };
@@ -125,6 +131,8 @@ impl<'a> Bill<'a> {
             started: exchange.started,
             waited: exchange.waited,
             assumed: Tokens { input, output, ..Tokens::default() },
+            cache: exchange.cache,
+            recalled: false,
             settled: false,
             occupied: None,
             calling: None,
@@ -230,6 +238,28 @@ impl<'a> Bill<'a> {
         Ok(())
     }
 
+    /// Settles an answer from the cache, whose making used `tokens`: it costs
+    /// nothing now, and is priced like any other.
+    ///
+    /// # Errors
+    /// As [`Self::settle`].
+    pub(super) async fn settle_recalled(
+        &mut self,
+        status: u16,
+        tokens: Tokens,
+        estimated: bool,
+    ) -> Result<(), Refusal> {
+        self.recalled = true;
+        self.settle(Outcome::Ok, status, || (tokens, estimated)).await?;
+        self.app.metrics.saved_by_cache(self.cost(&tokens));
+        Ok(())
+    }
+
+    /// The record as it stands.
+    pub(super) fn record(&self) -> &UsageRecord {
+        &self.record
+    }
+
     fn write(
         &mut self,
         outcome: Outcome,
@@ -237,13 +267,13 @@ impl<'a> Bill<'a> {
         tokens: impl FnOnce() -> (Tokens, bool),
     ) -> Result<Settled, Refusal> {
         (self.record.tokens, self.record.estimated) = match policy::terms(outcome).tokens {
-            _ if self.record.attempts == 0 => (Tokens::default(), false),
+            _ if self.record.attempts == 0 && !self.recalled => (Tokens::default(), false),
             TokenSource::Settled => tokens(),
             TokenSource::Assumed => (self.assumed, true),
             TokenSource::None => (Tokens::default(), false),
         };
         let charge = price::charge(self.unit_price, self.billing, outcome);
-        let cost = self.cost(&self.record.tokens);
+        let cost = if self.recalled { Money::ZERO } else { self.cost(&self.record.tokens) };
         let duration = self.elapsed();
         let record = &mut self.record;
         record.outcome = outcome;
@@ -252,6 +282,7 @@ impl<'a> Bill<'a> {
         record.unit_price = charge.unit_price;
         record.price = charge.price;
         record.cost = cost;
+        record.unpriced &= !self.recalled;
         record.duration_ms = millis(duration);
         let written = self.app.ledger.settle(record);
         let settled = self.app.journal_took(written).map_err(|_| storage_unavailable())?;
@@ -272,7 +303,7 @@ impl<'a> Bill<'a> {
             provider: &record.provider,
             plan: &record.plan,
             code: record.status,
-            cache: "bypass",
+            cache: self.cache.as_str(),
         };
         self.app.metrics.series(labels).observe(&RequestSample {
             duration,

@@ -4,9 +4,13 @@
 mod harness;
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod architecture;
+#[cfg(test)]
+mod cache;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
@@ -29,6 +33,8 @@ mod limits;
 mod node;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod quota;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]

@@ -26,6 +26,7 @@ async fn admin(records: u64) -> (String, tempfile::TempDir) {
     let metrics = Arc::new(Metrics::new([]).unwrap());
     let router = router(AdminState {
         ledger: Arc::new(ledger),
+        cache: fixture::cache(),
         registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
         control: Arc::new(fixture::Still(config)),
         metrics,

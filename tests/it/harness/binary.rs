@@ -89,6 +89,11 @@ impl Process {
         &self.banner
     }
 
+    /// Its configuration file.
+    pub(crate) fn file(&self) -> &std::path::Path {
+        &self.file
+    }
+
     /// What it wrote to its standard error so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("stderr")).unwrap()

@@ -45,7 +45,12 @@ impl Request {
 
     /// `POST path` with a JSON body whose bytes are given.
     pub(crate) fn post_text(path: &str, body: impl Into<Bytes>) -> Self {
-        let mut request = Self::new("POST", path).header("content-type", "application/json");
+        Self::with_text("POST", path, body)
+    }
+
+    /// `method path` with a JSON body whose bytes are given.
+    pub(crate) fn with_text(method: &str, path: &str, body: impl Into<Bytes>) -> Self {
+        let mut request = Self::new(method, path).header("content-type", "application/json");
         request.body = body.into();
         request
     }

@@ -1,0 +1,127 @@
+//! The key of an answer: a keyed BLAKE3 hash of everything that can change it.
+//!
+//! The body goes into it in a canonical form that is injective. Every value
+//! begins with a tag; texts and numbers then have their length, so no value can
+//! be read as another one, or as two.
+//!
+//! | value  | canonical form |
+//! |--------|----------------|
+//! | null, true, false | a tag |
+//! | number | tag, length, the spelling: 1, 1.0 and 1e0 are three values |
+//! | text   | tag, length, the decoded text, whatever escapes spelt it |
+//! | array  | tag, the elements in order, an end tag |
+//! | object | tag, the members ordered by name, an end tag |
+//!
+//! What is longer than 1 KB in this form stands there as a tag of its
+//! own and its BLAKE3 hash. That bounds the work: however deep a text nests and
+//! however its members are ordered, only short runs are copied about.
+//!
+//! White space and the order of members do not matter; unknown fields do. An
+//! object that repeats a name has no meaning that all parsers agree on, and a
+//! text with half a surrogate pair is none: such a body has no key.
+//!
+//! The hash is keyed with a secret of the data directory, because records name
+//! the key and must not let anybody test guesses of a prompt.
+
+mod form;
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+
+use form::Form;
+
+/// Fields of a body that cannot change the answer, and so are no part of the
+/// key. Source: OpenAI API reference, "Create chat completion".
+///
+/// - `stream`: how the answer is delivered; it is cached once and given in
+///   either form.
+/// - `user`, `safety_identifier`: whose request it is, for abuse detection.
+/// - `prompt_cache_key`, `prompt_cache_retention`: how the provider speeds up
+///   the reading of the prompt.
+/// - `metadata`: labels of a stored answer; a request that asks for storage is
+///   not answered from the cache.
+///
+/// `stream_options` is left out too where it says nothing but `include_usage`.
+/// Everything else stays, `service_tier` included: the answer names the tier.
+pub const WITHOUT_EFFECT: [&str; 6] = [
+    "stream",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "metadata",
+];
+
+/// Headers of a request that a provider sees and that can change its answer.
+const WITH_EFFECT: [HeaderName; 3] = [
+    HeaderName::from_static("openai-beta"),
+    HeaderName::from_static("anthropic-beta"),
+    HeaderName::from_static("anthropic-version"),
+];
+
+/// What identifies a cached answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// The first 16 bytes in hexadecimal, as records and operators write it.
+    pub fn to_hex(&self) -> Arc<str> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit =
+            |value: u8| DIGITS.get(usize::from(value)).map_or('0', |byte| char::from(*byte));
+        let bytes = self.0.iter().take(16);
+        let text: String = bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+        Arc::from(text)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_hex())
+    }
+}
+
+/// What besides the body decides about an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The path under the class prefix.
+    pub endpoint: &'a str,
+    /// The class's name.
+    pub class: &'a str,
+    /// The account whose answers these are; `None` for those that all share.
+    pub account: Option<&'a str>,
+    /// The model's public name.
+    pub model: &'a str,
+    /// The provider that is to answer.
+    pub provider: &'a str,
+    /// Its own name of the model; `None` if the body's stays.
+    pub provider_model: Option<&'a str>,
+    /// The request's headers; [`WITH_EFFECT`] of them count.
+    pub headers: &'a HeaderMap,
+    /// The request's query string.
+    pub query: Option<&'a str>,
+}
+
+/// Which fields of a body count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fields {
+    /// All but [`WITHOUT_EFFECT`].
+    WithEffect,
+    /// All: the answer repeats the others, or its form is no matter of delivery.
+    All,
+}
+
+/// The key of a request; `None` if its body has no one meaning (see the module).
+///
+/// `body` is taken to be JSON; of a malformed one nothing is promised but an end.
+pub fn key(secret: &[u8; 32], context: &Context<'_>, body: &[u8], fields: Fields) -> Option<Key> {
+    let mut form = Form::new(body, fields);
+    form.context(context);
+    form.body()?;
+    Some(Key(*blake3::keyed_hash(secret, &form.out).as_bytes()))
+}
+
+#[cfg(test)]
+mod tests;
