@@ -22,6 +22,7 @@ use crate::exchange::Exchange;
 use crate::ledger::Ledger;
 use crate::sandbox::{self, ReplyBody};
 use crate::store::Store;
+use crate::store::ownership::Owners;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{self, Reply};
 use names::Names;
@@ -50,6 +51,8 @@ pub struct App {
     pub ledger: Arc<Ledger>,
     /// The embedded store.
     pub store: Store,
+    /// Whose each thing is that a provider made.
+    pub owners: Arc<dyn Owners>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Texts that every record repeats.
@@ -66,6 +69,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// The embedded store, open.
     pub store: Store,
+    /// Whose each thing is that a provider made.
+    pub owners: Arc<dyn Owners>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The accounts' windows, rebuilt from the ledger.
@@ -87,6 +92,7 @@ impl App {
             upstream: upstream::Connections::default(),
             ledger: parts.ledger,
             store: parts.store,
+            owners: parts.owners,
             metrics: parts.metrics,
             names: Names::default(),
             ids: RecordIds::default(),

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordIds;
+use crate::base::money::Money;
 use crate::base::secret::Secret;
 use crate::config::{
-    Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Provider,
-    Routing, Store, UserLimits,
+    Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Opaque,
+    Ownership, Provider, Routing, Store, UserLimits,
 };
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 
@@ -62,6 +63,12 @@ pub(crate) fn config(dir: &Path) -> Config {
                 queue: 1000,
                 queue_timeout: seconds(10),
             },
+        },
+        opaque: Opaque {
+            provider: None,
+            ownership: Ownership::Enforce,
+            allow_unknown: false,
+            price: Money::ZERO,
         },
         routing: Routing {
             retries: 2,

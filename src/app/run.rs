@@ -26,6 +26,7 @@ use crate::ledger::record::UsageRecord;
 use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
+use crate::store::ownership::EmbeddedOwners;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
@@ -70,6 +71,9 @@ pub enum StartError {
     /// The embedded store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// A tree of the embedded store cannot be opened.
+    #[error(transparent)]
+    Trees(store::StoreError),
     /// A secret file of the data directory cannot be read or made.
     #[error("cannot read or make {}: {error}", path.display())]
     Secret {
@@ -132,6 +136,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let ledger = Arc::new(ledger);
     // After the ledger, whose opening takes the lock of the data directory.
     let store = Store::open(data_directory)?;
+    let owners = EmbeddedOwners::open(&store).map_err(StartError::Trees)?;
 
     let path = data_directory.join("hash.key");
     let secret = keyfile::load_or_create(&path, keyfile::random_hex)
@@ -156,7 +161,9 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
 
     let config = Arc::new(config);
     let snapshot = Snapshot::new(config.clone(), keyring, &metrics, &clock);
-    let app = App::new(snapshot, Parts { clock, ledger, metrics, rates, store, text_hash_key });
+    let owners = Arc::new(owners);
+    let parts = Parts { clock, ledger, metrics, rates, store, owners, text_hash_key };
+    let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
     let reloader = Arc::new(Reloader::new(app.clone(), hasher, generated));

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 35] = [
+const NOT_IN_FORCE: [&str; 34] = [
     "listen.trusted_proxies",
     "listen.tls",
     "store.redis",
@@ -28,7 +28,6 @@ const NOT_IN_FORCE: [&str; 35] = [
     "plans[].retention",
     "limits.ip.exempt",
     "batching",
-    "opaque",
     "routing.auto",
     "routing.on_unsupported",
     "economics",

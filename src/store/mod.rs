@@ -5,6 +5,8 @@
 //! rebuilt from. Each kind of thing has a trait, a file here, and a tree of its
 //! own; only this folder names sled.
 
+pub mod ownership;
+
 use std::path::{Path, PathBuf};
 
 /// The version of what the trees hold. A store of a newer version is refused.

@@ -81,11 +81,16 @@ impl Connections {
     }
 
     /// A fresh connection. Boxed: connecting is rare, and its future is large.
-    async fn connect(&self, peer: &Arc<HttpPeer>) -> Result<Stream, Failure> {
+    pub(super) async fn connect(&self, peer: &Arc<HttpPeer>) -> Result<Stream, Failure> {
         Box::pin(self.connector.new_stream(&**peer)).await.map_err(|error| connect_failure(&error))
     }
 
-    fn reply(&self, mut session: HttpSession, peer: Arc<HttpPeer>, chunk: Duration) -> Reply {
+    pub(super) fn reply(
+        &self,
+        mut session: HttpSession,
+        peer: Arc<HttpPeer>,
+        chunk: Duration,
+    ) -> Reply {
         session.read_timeout = Some(chunk);
         let (status, headers) = match session.resp_header() {
             Some(head) => (head.status, head.headers.clone()),
@@ -140,7 +145,7 @@ fn connect_failure(error: &pingora_core::Error) -> Failure {
     }
 }
 
-fn answer_failure(error: &pingora_core::Error) -> Failure {
+pub(super) fn answer_failure(error: &pingora_core::Error) -> Failure {
     match error.etype() {
         ErrorType::ReadTimedout => Failure::TimedOut,
         ErrorType::InvalidHTTPHeader => Failure::Garbage,

@@ -1,8 +1,8 @@
 //! The head of a request to a provider: what of the client's goes along.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName};
+use http::header::{ACCEPT, CONTENT_TYPE, RANGE, USER_AGENT};
+use http::{HeaderMap, HeaderName, Method};
 
 use crate::base::secret::Secret;
 use crate::config::BaseUrl;
@@ -11,9 +11,10 @@ use crate::upstream::{Call, Origin};
 /// Headers of the client that go to a provider, besides `x-stainless-*`.
 /// Credentials, cookies and `accept-encoding` are not among them: answers must
 /// come as plain bytes.
-const PASSED: [HeaderName; 7] = [
+const PASSED: [HeaderName; 8] = [
     CONTENT_TYPE,
     ACCEPT,
+    RANGE,
     USER_AGENT,
     HeaderName::from_static("openai-beta"),
     HeaderName::from_static("anthropic-beta"),
@@ -25,7 +26,7 @@ const PASSED: [HeaderName; 7] = [
 #[derive(Clone, Debug)]
 pub(super) struct Credentials {
     /// `host` and `authorization` lines; holds the provider's key.
-    lines: Secret,
+    pub(super) lines: Secret,
 }
 
 impl Credentials {
@@ -105,7 +106,9 @@ fn head(
         out.put_slice(value);
         out.put_slice(b"\r\n");
     }
-    if length > 0 {
+    // A method that takes a body says so where there is none (RFC 9110 §8.6).
+    let takes = matches!(call.method, Method::POST | Method::PUT | Method::PATCH);
+    if length > 0 || takes {
         out.put_slice(b"content-length: ");
         out.put_slice(itoa::Buffer::new().format(length).as_bytes());
         out.put_slice(b"\r\n");
@@ -115,7 +118,7 @@ fn head(
 }
 
 /// The client's headers that go along.
-fn passed(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &[u8])> {
+pub(super) fn passed(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &[u8])> {
     headers
         .iter()
         .filter(|(name, _)| PASSED.contains(name) || name.as_str().starts_with("x-stainless-"))
@@ -125,7 +128,6 @@ fn passed(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Method;
 
     fn base(host: &str, port: u16, tls: bool) -> BaseUrl {
         BaseUrl { tls, host: host.into(), port, path: "/v1".into() }

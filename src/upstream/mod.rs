@@ -7,9 +7,11 @@
 //! call.
 
 mod call;
+mod duplex;
 mod head;
 mod peer;
 mod reply;
+mod stream_body;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -18,6 +20,7 @@ pub use call::{Connections, Timeouts};
 pub use head::Prepared;
 pub use peer::Origin;
 pub use reply::{Body, BodyError, Reply};
+pub use stream_body::{Answering, Framing, Opening, Sending};
 
 /// One request to a provider.
 #[derive(Debug)]

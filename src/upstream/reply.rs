@@ -10,6 +10,8 @@ use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 
+use crate::upstream::duplex;
+
 /// How long an unused connection to a provider is kept.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long the end of an answer is waited for once its last event is there.
@@ -133,7 +135,7 @@ impl Connection {
     async fn release(&mut self) {
         let Some(mut session) = self.session.take() else { return };
         session.respect_keepalive();
-        if let Some(stream) = session.reuse().await {
+        if let Some(stream) = session.reuse().await.and_then(duplex::whole) {
             self.connector.release_stream(stream, self.peer.reuse_hash(), Some(IDLE));
         }
     }

@@ -24,7 +24,8 @@ pub(super) use operations::{
 };
 pub(super) use sections::{
     RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,
-    RawLimits, RawListen, RawOpaque, RawPrivacy, RawRouting, RawStore, RawUserLimits,
+    RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawStore, RawUnknown,
+    RawUserLimits,
 };
 
 /// Tollgate's configuration.

@@ -132,7 +132,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "plans[].overage",
             "plans[].retention",
             "limits.ip.exempt",
-            "opaque",
             "routing.auto",
             "economics",
             "billing",
