@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderValue, Version, request};
+use http::{HeaderValue, StatusCode, Version, request};
 use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
 use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
 
 use crate::app::App;
 use crate::connection::{Handler, close_lingering};
-use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone, ReadError};
+use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone, Raw, ReadError};
 use crate::refusal::{Code, Refusal};
 use crate::{pipeline, respond};
 
@@ -154,6 +154,13 @@ fn malformed_head(error: &pingora_core::Error) -> Refusal {
     Refusal::new(Code::BadRequest, "The request is not well-formed HTTP.")
 }
 
+/// Whether an answer with this status ends with its head (RFC 9110 §6.4.1).
+fn head_has_no_body(status: StatusCode) -> bool {
+    status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+}
+
 /// A client on a Pingora session.
 struct DownstreamClient {
     session: ServerSession,
@@ -228,10 +235,13 @@ impl DownstreamClient {
                 header.append_header(name.clone(), value).map_err(|_| Gone)?;
             }
         }
+        let bodiless = head_has_no_body(head.status);
         match length {
+            _ if bodiless => {}
             Some(length) => {
                 header.insert_header(CONTENT_LENGTH, HeaderValue::from(length)).map_err(|_| Gone)?
             }
+            None if header.headers.contains_key(CONTENT_LENGTH) => {}
             // An HTTP/1.0 client reads until the end of the connection.
             None if self.session.req_header().version == Version::HTTP_10 => {}
             None => header
@@ -283,6 +293,20 @@ impl Client for DownstreamClient {
 
     async fn finish(&mut self) -> Result<(), Gone> {
         self.session.write_response_body(Bytes::new(), true).await.map_err(|_| Gone)
+    }
+
+    async fn upgrade(&mut self, head: AnswerHead) -> Result<(Bytes, Box<dyn Raw>), Gone> {
+        self.session.set_pipelining_enabled(false);
+        self.write_head(head, None).await?;
+        // What came behind the request's head is no request: it belongs to the
+        // new protocol.
+        let begun = self.session.read_request_body().now_or_never();
+        let begun = begun.transpose().map_err(|_| Gone)?.flatten().unwrap_or_default();
+        let nothing = ServerSession::new_http1(Box::new(tokio::io::duplex(1).0));
+        match std::mem::replace(&mut self.session, nothing) {
+            ServerSession::H1(session) => Ok((begun, Box::new(session.into_inner()))),
+            _ => Err(Gone),
+        }
     }
 
     fn has_answered(&self) -> bool {

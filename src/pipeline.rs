@@ -9,6 +9,7 @@
 
 mod bill;
 mod models;
+mod opaque;
 mod relay;
 
 use std::sync::Arc;
@@ -68,6 +69,7 @@ pub async fn serve<C: Client>(
             drop(admit(app, exchange, &caller)?);
             models::show(app, &snapshot, client, exchange, name).await
         }
+        Asked::Opaque => opaque::serve(app, &snapshot, client, exchange, &caller, &lane).await,
     }
 }
 
@@ -137,12 +139,17 @@ fn refunding<'a>(
     match ordered {
         Ok((request, bill)) => Ok((request, bill.holding(permit))),
         Err(refusal) => {
-            permit.refund();
-            if let Some(standing) = &mut exchange.standing {
-                standing.remaining = standing.remaining.saturating_add(1).min(standing.limit);
-            }
+            give_back(permit, exchange);
             Err(refusal)
         }
+    }
+}
+
+/// Gives back what a refused request has taken.
+fn give_back(permit: Permit, exchange: &mut Exchange) {
+    permit.refund();
+    if let Some(standing) = &mut exchange.standing {
+        standing.remaining = standing.remaining.saturating_add(1).min(standing.limit);
     }
 }
 

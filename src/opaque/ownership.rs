@@ -59,16 +59,18 @@ impl<'t> Tenant<'t> {
     }
 
     /// Notes that what an answer made is the account's. `items` are those of a
-    /// list within a thing that is the account's.
+    /// list within a thing that is the account's. Whether anything was new.
     ///
     /// # Errors
     /// 503 `storage_unavailable`; the answer must then not be passed on.
     pub fn learn(&self, json: &[u8], items: bool) -> Result<bool, Refusal> {
-        let made = scan::made(json, items);
-        for id in &made {
-            self.owners.claim(id, self.account).map_err(unavailable)?;
+        let mut learnt = false;
+        for id in scan::made(json, items) {
+            if self.owners.owner(&id).map_err(unavailable)?.is_none() {
+                learnt |= self.owners.claim(&id, self.account).map_err(unavailable)?;
+            }
         }
-        Ok(!made.is_empty())
+        Ok(learnt)
     }
 
     /// Waits until what was learnt outlives the process.
@@ -133,7 +135,7 @@ mod tests {
         assert_eq!(path(&a, "/v1/files/file-1"), Err(Code::NotFound), "nobody's yet");
         assert!(a.learn(br#"{"id":"file-1"}"#, false).unwrap());
         assert!(a.learn(br#"{"id":"vs_1"}"#, false).unwrap());
-        assert!(!a.learn(br#"{"ok":true}"#, false).unwrap());
+        assert!(!a.learn(br#"{"id":"vs_1"}"#, false).unwrap(), "nothing new");
         assert_eq!(path(&a, "/v1/files/file-1"), Ok(()));
         assert_eq!(path(&b, "/v1/files/file-1"), Err(Code::NotFound));
         assert_eq!(path(&a, "/v1/vector_stores/vs_1/files/file-other"), Ok(()));

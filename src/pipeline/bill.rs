@@ -6,6 +6,8 @@
 //! is sent. A bill that is dropped unsettled (a panic, a stopped task) settles
 //! itself.
 
+pub(super) mod opaque;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -78,6 +78,16 @@ impl Body {
         }
     }
 
+    /// Lets the next piece take as long as it likes: what comes is no answer any
+    /// more, but another protocol.
+    pub fn wait_without_end(&mut self) {
+        if let Self::Connection(connection) = self
+            && let Some(session) = &mut connection.session
+        {
+            session.read_timeout = None;
+        }
+    }
+
     /// Reads on to the end, for a moment, so that the connection can be kept;
     /// what comes is thrown away.
     pub async fn finish(&mut self) {
