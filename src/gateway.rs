@@ -189,7 +189,10 @@ impl DownstreamClient {
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if expects {
+            // An interim answer is no reason to close the connection.
+            self.session.set_close_on_response_before_downstream_finish(false);
             self.session.write_continue_response().await.map_err(|_| ReadError::Broken)?;
+            self.session.set_close_on_response_before_downstream_finish(true);
         }
         Ok(())
     }

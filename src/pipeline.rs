@@ -22,11 +22,12 @@ use crate::app::{App, Snapshot};
 use crate::auth::key;
 use crate::auth::keyring::Identity;
 use crate::class;
-use crate::config::Class;
+use crate::config::{Class, Ownership};
 use crate::exchange::{Client, Ending, Exchange};
 use crate::intake::body;
 use crate::intake::endpoint::{self, Asked, Endpoint};
 use crate::intake::request::Request;
+use crate::opaque::Tenant;
 use crate::refusal::{Code, Refusal};
 
 use bill::{Bill, Order};
@@ -114,6 +115,9 @@ async fn order<'a, C: Client>(
     let body = body::read(client, &snapshot.config.listen).await?;
     exchange.waited += app.clock.monotonic().saturating_sub(from);
     let request = Request::parse(body)?;
+    if endpoint.names_things() && snapshot.config.opaque.ownership == Ownership::Enforce {
+        Tenant::new(&*app.owners, &caller.account).check_body(request.body())?;
+    }
     let headers = &client.head().headers;
     let class =
         class::choose(&snapshot.config.classes, by_prefix, headers, request.class.as_deref())?;

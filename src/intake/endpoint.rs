@@ -40,6 +40,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether a body may name what a provider made: files, earlier responses.
+    pub const fn names_things(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Responses)
+    }
+
     /// Whether a streamed answer reports its usage only if
     /// `stream_options.include_usage` asks for it.
     pub const fn usage_on_request(self) -> bool {

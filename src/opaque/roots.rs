@@ -127,14 +127,13 @@ impl Place {
     /// Recognises `path`, which begins with `/v1/`, for `method`.
     ///
     /// # Errors
-    /// 404 `not_found` if it could mean something else to a provider than it
-    /// means here: an empty or dotted segment, a slash in disguise. 404
-    /// `endpoint_not_enabled` if it is never passed on, or unknown while unknown
-    /// paths are denied.
+    /// 404 `endpoint_not_enabled` if it is never passed on, or unknown while
+    /// unknown paths are denied, or if it could mean something else to a provider
+    /// than it means here: an empty or dotted segment, a slash in disguise.
     pub fn of(method: &Method, path: &str, allow_unknown: bool) -> Result<Self, Refusal> {
         let under = path.strip_prefix("/v1/").ok_or_else(Refusal::not_found)?;
         let segments: Vec<String> =
-            under.split('/').map(segment).collect::<Option<_>>().ok_or_else(Refusal::not_found)?;
+            under.split('/').map(segment).collect::<Option<_>>().ok_or_else(not_enabled)?;
         let (root, rest) = known(method, &segments)
             .or_else(|| unknown(&segments).filter(|_| allow_unknown))
             .ok_or_else(not_enabled)?;
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_otherwise_is_not_found() {
+    fn what_could_be_read_otherwise_is_not_served() {
         for path in [
             "/v1/files/",
             "/v1//files",
@@ -292,7 +291,7 @@ mod tests {
             "/v1/chat/completions/",
             "/v1/responses/",
         ] {
-            assert_eq!(code(Method::GET, path, true), Code::NotFound, "{path}");
+            assert_eq!(code(Method::GET, path, true), Code::EndpointNotEnabled, "{path}");
         }
     }
 

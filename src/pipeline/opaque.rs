@@ -29,7 +29,7 @@ use crate::intake::endpoint::Lane;
 use crate::opaque::{self, LARGEST_JSON, Place, Tenant};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::bill::opaque::OpaqueOrder;
-use crate::pipeline::{admit, give_back};
+use crate::pipeline::{admit, give_back, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::upstream::Framing;
 
@@ -97,7 +97,8 @@ pub(super) async fn serve<C: Client>(
 
     let permit = admit(app, exchange, caller)?;
     let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.account));
-    let outgoing = prepare(client, &place, tenant.as_ref(), &snapshot.config.listen).await;
+    let outgoing =
+        prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
     let outgoing = match outgoing {
         Ok(outgoing) => outgoing,
         Err(refusal) => {
@@ -129,7 +130,9 @@ pub(super) async fn serve<C: Client>(
 
 /// Checks what the request names, and reads its body if that could name more.
 async fn prepare<C: Client>(
+    app: &App,
     client: &mut C,
+    exchange: &mut Exchange,
     place: &Place,
     tenant: Option<&Tenant<'_>>,
     limits: &Listen,
@@ -161,7 +164,7 @@ async fn prepare<C: Client>(
     };
     let declared = headers.get(CONTENT_TYPE).is_none_or(is_json);
     let limits = Listen { body_limit: LARGEST_JSON, ..limits.clone() };
-    let body = body::read(client, &limits).await?;
+    let body = waiting(app, &mut exchange.waited, body::read(client, &limits)).await?;
     if !body.is_empty() && !opaque::scan::is_json(&body) {
         return Err(match declared {
             true => Refusal::new(Code::InvalidJson, "The body could not be read as JSON."),

@@ -2,6 +2,7 @@
 //! settled and handed over.
 
 mod attempt;
+mod learn;
 mod stream;
 
 use std::time::Duration;
@@ -114,6 +115,9 @@ impl<C: Client> Relay<'_, C> {
             }
         };
         let outcome = if status.is_success() { Outcome::Ok } else { Outcome::ProviderError };
+        if status.is_success() && self.makes() {
+            self.learn(&answer)?;
+        }
         self.bill.waited(self.exchange.waited);
         self.bill.sent(answer.len());
         let (path, asked) = (self.bill.endpoint.path(), self.request.body());

@@ -22,6 +22,8 @@ mod ledger;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod opaque;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod retries;

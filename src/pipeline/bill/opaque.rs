@@ -98,6 +98,11 @@ impl<'a> Bill<'a> {
         }
     }
 
+    /// Who pays.
+    pub(in crate::pipeline) fn account(&self) -> &str {
+        &self.record.account
+    }
+
     /// Counts body bytes that came from the client.
     pub(in crate::pipeline) fn received(&mut self, bytes: u64) {
         self.record.bytes_in += bytes;

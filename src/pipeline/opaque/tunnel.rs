@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, StatusCode};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use crate::exchange::{AnswerHead, Client, Ending, Raw};
 use crate::ledger::record::Outcome;
@@ -18,10 +20,12 @@ use crate::upstream::{Body, Failure, Framing, Reply, Sending};
 
 /// Bytes that are read from a client at once.
 const READ: usize = 16 * 1024;
+/// How long both sides may be silent.
+const IDLE: Duration = Duration::from_secs(15 * 60);
 /// How long a client may take for one piece.
 const WRITE: Duration = Duration::from_secs(60);
 
-/// What passed, and who ended it.
+/// What passed.
 #[derive(Default)]
 struct Passed {
     up: u64,
@@ -86,12 +90,14 @@ async fn pass(
     mut body: Body,
 ) -> (Passed, Outcome) {
     let mut passed = Passed::default();
+    let heard = Mutex::new(Instant::now());
     let (up, down) = (&mut passed.up, &mut passed.down);
     let (mut from_client, mut to_client) = tokio::io::split(connection);
     let upward = async {
         let mut buffer = vec![0; READ];
         let mut piece: &[u8] = &begun;
         loop {
+            *heard.lock() = Instant::now();
             *up += piece.len() as u64;
             if sending.send(piece).await.is_err() {
                 return Outcome::Cut;
@@ -106,6 +112,7 @@ async fn pass(
     let downward = async {
         loop {
             let Ok(Some(piece)) = body.next().await else { return Outcome::Ok };
+            *heard.lock() = Instant::now();
             *down += piece.len() as u64;
             let written = tokio::time::timeout(WRITE, async {
                 to_client.write_all(&piece).await?;
@@ -116,10 +123,19 @@ async fn pass(
             }
         }
     };
+    let silence = async {
+        loop {
+            let until = *heard.lock() + IDLE;
+            if until <= Instant::now() {
+                return Outcome::Ok;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    };
     let outcome = tokio::select! {
-        biased;
         ended = downward => ended,
         ended = upward => ended,
+        ended = silence => ended,
     };
     // The provider's last words have been passed; a client that does not take
     // the end of the connection loses it with the drop.
