@@ -102,7 +102,8 @@ async fn send_large(to: SocketAddr, size: usize) -> String {
 
 async fn receive_large(to: SocketAddr, size: usize) -> String {
     let mut stream = TcpStream::connect(to).await.unwrap();
-    let speak = Request::post_text("/v1/audio/speech", "{}").bearer(&key_of("tester"));
+    // Without a body: the provider here reads none.
+    let speak = Request::new("POST", "/v1/audio/speech").bearer(&key_of("tester"));
     stream.write_all(&speak.bytes()).await.unwrap();
     let answer = head(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
