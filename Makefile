@@ -7,8 +7,11 @@ CARGO  ?= cargo
 CONFIG ?= conf/tollgate.yaml
 venv   := .venv
 pinned := tests/sdk/requirements.txt
+node   := tests/sdk/node_modules
+tools  := .cache/tools
+deny   := 0.20.2
 
-.PHONY: run test check bench demo setup setup-build setup-sdk setup-bench
+.PHONY: run test check bench demo setup setup-build setup-sdk setup-node setup-tools setup-deny setup-bench
 
 # Builds and starts Tollgate with the quick-start configuration.
 run: setup-build
@@ -21,11 +24,13 @@ test: setup
 	else echo '$(CARGO) test'; $(CARGO) test --locked --lib --bins --tests --no-fail-fast; fi
 	$(CARGO) test --locked --doc
 
-# What a reader must never find: bad layout, lints, broken documentation links.
-check: setup-build
+# What a reader must never find: bad layout, lints, broken documentation links,
+# a dependency that deny.toml does not let in.
+check: setup-build setup-deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	PATH="$$PATH:$(tools)/bin" $(CARGO) deny --locked check bans licenses sources
 
 # CPU per request and added latency, beside nginx in the same minutes.
 bench: setup-build setup-bench
@@ -36,7 +41,7 @@ demo: setup-build setup-sdk
 	$(CARGO) build --release --locked
 	$(venv)/bin/python -B tests/sdk/demo.py
 
-setup: setup-build setup-sdk
+setup: setup-build setup-sdk setup-node setup-tools
 
 # A C compiler and cmake: some of the crates build C code.
 setup-build:
@@ -56,6 +61,32 @@ $(venv)/.made: $(pinned)
 	$(PYTHON) -m venv --clear $(venv)
 	$(venv)/bin/python -m pip install --quiet --disable-pip-version-check -r $(pinned)
 	@touch $@
+
+# The same for Node.js: what package-lock.json names, and no script of a package.
+setup-node: $(node)/.made
+$(node)/.made: tests/sdk/package-lock.json
+	@need=(); \
+	command -v node >/dev/null || need+=(nodejs); \
+	command -v npm >/dev/null || need+=(npm); \
+	$(call install,$${need[@]})
+	npm ci --prefix tests/sdk --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+# What reads our dashboards, alert rules, units and README. Debian starts a Prometheus
+# of its own where it can; only the program is wanted.
+setup-tools:
+	@need=(); \
+	command -v curl >/dev/null || need+=(curl); \
+	command -v promtool >/dev/null || need+=(prometheus); \
+	command -v systemd-analyze >/dev/null || need+=(systemd); \
+	$(call install,$${need[@]}); \
+	if [[ " $${need[*]} " = *" prometheus "* && -d /run/systemd/system ]]; \
+	then systemctl --quiet disable --now prometheus; fi
+
+# Builds cargo-deny at its pinned version, once (three minutes on two cores).
+setup-deny: setup-build
+	@PATH="$$PATH:$(tools)/bin"; command -v cargo-deny >/dev/null || \
+	$(CARGO) install --quiet --locked --root $(tools) cargo-deny@$(deny)
 
 # The reference proxy; only `make bench` needs it.
 setup-bench:

@@ -11,14 +11,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate::admission::quota::{Allowance, Calendar};
 use tollgate::admission::rate::Rates;
 use tollgate::admission::windows::WindowLimits;
 use tollgate::auth::key::KeyHasher;
-use tollgate::auth::keyring::{Identity, Keyring};
-use tollgate::auth::plan::effective_limits;
-use tollgate::base::clock::{Clock, SystemClock};
-use tollgate::base::money::Money;
-use tollgate::config::{Billing, Plan, UserLimits};
+use tollgate::auth::keyring::{Identity, Keyring, Prepared};
+use tollgate::base::clock::{Clock, SystemClock, Timestamp};
+use tollgate::config::{Plan, UserLimits};
+use tollgate::store::accounts::{Account, Overrides, Status};
 
 const DEFAULTS: UserLimits =
     UserLimits { per_minute: 60, per_hour: 1_000, per_day: 10_000, concurrent: 50 };
@@ -54,6 +54,7 @@ fn account(number: usize) -> Arc<str> {
 fn admit(clock: &SystemClock, accounts: usize) -> u64 {
     let rates = Rates::new();
     let ids: Vec<_> = (0..accounts).map(account).collect();
+    let calendar = Calendar::new(jiff::tz::TimeZone::UTC);
     let limits = WindowLimits::from(&DEFAULTS);
     let gap = Duration::from_secs(1) / u32::try_from(accounts).unwrap_or(1);
     let mut now = Duration::from_secs(86_400);
@@ -61,7 +62,14 @@ fn admit(clock: &SystemClock, accounts: usize) -> u64 {
     let mut run = |steps: u64| {
         for id in turn.by_ref().zip(0..steps).map(|(id, _)| id) {
             now += gap;
-            drop(black_box(rates.account(id).admit(now, &limits, DEFAULTS.concurrent)));
+            let month = calendar.month(Timestamp(1_795_496_400_000_000));
+            let allowance = Allowance { month, limit: Some(u64::MAX), counts: true };
+            let account = rates.account(id);
+            if let Ok(mut admission) = account.admit(now, &limits, DEFAULTS.concurrent, &allowance)
+            {
+                admission.charge();
+                drop(black_box(admission));
+            }
         }
     };
     run(STEPS);
@@ -70,34 +78,30 @@ fn admit(clock: &SystemClock, accounts: usize) -> u64 {
 
 /// Nanoseconds of hashing a key and finding whose it is.
 fn identify(clock: &SystemClock, keys: usize) -> u64 {
-    let plan = Arc::new(Plan {
-        name: "pro".into(),
-        billing: Billing::Metered,
-        monthly_price: Money::ZERO,
-        requests_per_month: None,
-        requests_per_minute: Some(30),
-        requests_per_hour: None,
-        requests_per_day: None,
-        concurrent: None,
-        features: Vec::new(),
-    });
+    let plan = Arc::new(Plan { requests_per_minute: Some(30), ..Plan::nothing("pro") });
     let hasher = KeyHasher::new([7; 32]);
     let texts: Vec<String> = (0..keys).map(|number| format!("tg_live_{number:032}")).collect();
     let identities = texts.iter().enumerate().map(|(number, text)| {
         let hash = hasher.hash(text);
-        let identity = Identity {
-            account: account(number),
-            key_id: hash.key_id(),
-            plan: Arc::clone(&plan),
-            limits: effective_limits(&plan, &DEFAULTS),
+        let account = Account {
+            id: account(number).to_string(),
+            name: String::new(),
+            plan: "pro".to_owned(),
+            status: Status::Active,
+            external_id: None,
+            overrides: Overrides::default(),
+            created_at: Timestamp(0),
         };
+        let identity = Identity::new(&account, Some(&plan), &DEFAULTS, hash.key_id());
         (hash, identity)
     });
-    let Ok(ring) = Keyring::new(hasher.clone(), identities) else { return u64::MAX };
+    let Ok(prepared) = Prepared::new(identities) else { return u64::MAX };
+    let ring = Keyring::new(hasher);
+    ring.replace(prepared);
     let mut turn = texts.iter().cycle();
     let mut run = |steps: u64| {
         for key in turn.by_ref().zip(0..steps).map(|(key, _)| key) {
-            black_box(ring.identify(key));
+            drop(black_box(ring.identify(key, Timestamp(0))));
         }
     };
     run(STEPS / 10);
@@ -125,12 +129,12 @@ fn bytes_per_account() -> u64 {
         // full minute.
         for step in 0..6_000 {
             let now = Duration::from_secs(86_400) + Duration::from_secs(20) * step;
-            drop(black_box(state.admit(now, &limits, DEFAULTS.concurrent)));
+            drop(black_box(state.admit(now, &limits, DEFAULTS.concurrent, &Allowance::NONE)));
         }
         let last = Duration::from_secs(86_400 + 20 * 6_000);
         for step in 0..300 {
             let now = last + Duration::from_secs(1) * step;
-            drop(black_box(state.admit(now, &limits, DEFAULTS.concurrent)));
+            drop(black_box(state.admit(now, &limits, DEFAULTS.concurrent, &Allowance::NONE)));
         }
     }
     let grown = resident_bytes().saturating_sub(before);

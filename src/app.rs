@@ -7,6 +7,7 @@ pub mod snapshot;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,16 +15,18 @@ use http::HeaderValue;
 
 use crate::admission::rate::Rates;
 use crate::auth::key::KeyHasher;
+use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::id::RecordIds;
 use crate::base::slots::Slots;
+use crate::cache::Cache;
 use crate::config::{Config, Provider};
-use crate::exchange::Exchange;
+use crate::exchange::{CacheResult, Exchange};
 use crate::ledger::Ledger;
 use crate::sandbox::{self, ReplyBody};
 use crate::store::Store;
 use crate::store::ownership::Owners;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, labels};
 use crate::upstream::{self, Reply};
 use names::Names;
 
@@ -39,7 +42,9 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// What the configuration in force makes; replaced whole by a reload.
     pub snapshot: ArcSwap<Snapshot>,
-    /// The windows and concurrency of every active account.
+    /// The keys in force; they change while requests run.
+    pub keyring: Arc<Keyring>,
+    /// The windows, quota and concurrency of every active account.
     pub rates: Rates,
     /// Requests at once, of all accounts together.
     pub requests: Arc<Slots>,
@@ -53,11 +58,14 @@ pub struct App {
     pub store: Store,
     /// Whose each thing is that a provider made.
     pub owners: Arc<dyn Owners>,
+    /// The response cache.
+    pub cache: Arc<Cache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Texts that every record repeats.
     pub names: Names,
     ids: RecordIds,
+    journal_up: AtomicBool,
     text_hash_key: [u8; 32],
 }
 
@@ -71,9 +79,13 @@ pub struct Parts {
     pub store: Store,
     /// Whose each thing is that a provider made.
     pub owners: Arc<dyn Owners>,
+    /// The response cache.
+    pub cache: Arc<Cache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The accounts' windows, rebuilt from the ledger.
+    /// The keys in force.
+    pub keyring: Arc<Keyring>,
+    /// The accounts' windows and quotas, rebuilt from the ledger.
     pub rates: Rates,
     /// The key of hashes of texts.
     pub text_hash_key: [u8; 32],
@@ -86,6 +98,7 @@ impl App {
         Arc::new(Self {
             clock: parts.clock,
             snapshot: ArcSwap::from_pointee(snapshot),
+            keyring: parts.keyring,
             rates: parts.rates,
             requests: Slots::new(global.requests),
             connections: Slots::new(global.connections),
@@ -93,9 +106,11 @@ impl App {
             ledger: parts.ledger,
             store: parts.store,
             owners: parts.owners,
+            cache: parts.cache,
             metrics: parts.metrics,
             names: Names::default(),
             ids: RecordIds::default(),
+            journal_up: AtomicBool::new(true),
             text_hash_key: parts.text_hash_key,
         })
     }
@@ -109,7 +124,9 @@ impl App {
     pub fn exchange(&self, given: Option<&HeaderValue>) -> Exchange {
         let received = self.clock.wall();
         let id = self.ids.next(received);
-        let sane = |text: &&str| (1..=REQUEST_ID).contains(&text.len()) && !text.contains(' ');
+        let sane = |text: &&str| {
+            (1..=REQUEST_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
         let given = given.and_then(|value| value.to_str().ok()).filter(sane);
         Exchange {
             id,
@@ -121,6 +138,9 @@ impl App {
             plan: None,
             billed: false,
             standing: None,
+            cache: CacheResult::Bypass,
+            age: None,
+            quota_left: None,
         }
     }
 
@@ -129,6 +149,18 @@ impl App {
     pub fn text_hash(&self, body: &[u8]) -> Arc<str> {
         let hash = blake3::keyed_hash(&self.text_hash_key, body);
         hash.to_hex().get(..32).map(Arc::from).unwrap_or_default()
+    }
+
+    /// Keeps `store_up` in step with what a write to the journal came to.
+    pub fn journal_took<T, E>(&self, written: Result<T, E>) -> Result<T, E> {
+        let up = written.is_ok();
+        // A swap only where something changes: this is asked twice a request.
+        if self.journal_up.load(Ordering::Relaxed) != up
+            && self.journal_up.swap(up, Ordering::Relaxed) != up
+        {
+            self.metrics.store_up(labels::Store::Journal, up);
+        }
+        written
     }
 
     /// The sandbox's answer, after its configured latency.
@@ -163,4 +195,9 @@ pub struct Addresses {
 pub fn derive_keys(secret: &str) -> (KeyHasher, [u8; 32]) {
     let derive = |context| blake3::derive_key(context, secret.as_bytes());
     (KeyHasher::new(derive("tollgate 2026-11 api key hash")), derive("tollgate 2026-11 text hash"))
+}
+
+/// The key of the cache's keys, from the same secret as [`derive_keys`].
+pub fn derive_cache_key(secret: &str) -> [u8; 32] {
+    blake3::derive_key("tollgate 2026-11 cache key", secret.as_bytes())
 }

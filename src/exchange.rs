@@ -119,6 +119,46 @@ pub struct Exchange {
     pub billed: bool,
     /// The window with the fewest requests remaining, once admitted.
     pub standing: Option<RateStanding>,
+    /// What the cache had to do with the answer.
+    pub cache: CacheResult,
+    /// How old the answer is, in seconds, if it came from the cache.
+    pub age: Option<u64>,
+    /// Requests left in the account's month, once known; `None` where the month
+    /// has no limit.
+    pub quota_left: Option<u64>,
+}
+
+impl Exchange {
+    /// Notes that the request's place in the month's quota is free again.
+    pub fn quota_returned(&mut self) {
+        self.quota_left = self.quota_left.map(|left| left.saturating_add(1));
+    }
+}
+
+/// What the cache had to do with an answer: the value of `x-tollgate-cache`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheResult {
+    /// Nothing: the answer was not looked up.
+    #[default]
+    Bypass,
+    /// It was looked up and not there.
+    Miss,
+    /// It came from there.
+    Hit,
+}
+
+impl CacheResult {
+    /// Every result, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Bypass, Self::Miss, Self::Hit];
+
+    /// The name in headers, records and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Miss => "miss",
+            Self::Hit => "hit",
+        }
+    }
 }
 
 /// Where a caller stands in one window, for `x-ratelimit-*`.

@@ -21,6 +21,7 @@ pub mod telemetry;
 // The stages, in path order.
 pub mod admission;
 pub mod auth;
+pub mod cache;
 pub mod class;
 pub mod connection;
 pub mod intake;
@@ -33,6 +34,7 @@ pub mod sandbox;
 pub mod upstream;
 
 // The control plane.
+pub mod accounts;
 pub mod admin;
 pub mod banner;
 pub mod cli;

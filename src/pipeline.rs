@@ -1,7 +1,7 @@
 //! The way of a request, on one screen.
 //!
 //! ```text
-//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ upstream ─ meter ─ settle ─ respond
+//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ cache ─ upstream ─ meter ─ settle ─ respond
 //! ```
 //!
 //! A stage never imports another; this module joins them. A refusal, at
@@ -10,6 +10,7 @@
 mod bill;
 mod models;
 mod opaque;
+mod recall;
 mod relay;
 
 use std::sync::Arc;
@@ -17,10 +18,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::admission::quota::Allowance;
 use crate::admission::{self, Permit};
 use crate::app::{App, Snapshot};
 use crate::auth::key;
-use crate::auth::keyring::Identity;
+use crate::auth::keyring::{Access, Identity};
 use crate::class;
 use crate::config::{Class, Ownership};
 use crate::exchange::{Client, Ending, Exchange};
@@ -31,6 +33,7 @@ use crate::opaque::Tenant;
 use crate::refusal::{Code, Refusal};
 
 use bill::{Bill, Order};
+use recall::{Question, Recalled};
 use relay::Relay;
 
 /// Serves one request whose head has been read.
@@ -48,58 +51,84 @@ pub async fn serve<C: Client>(
     let config = &snapshot.config;
     let lane = endpoint::lane(uri.path(), &config.classes)?;
     exchange.class = lane.class.cloned();
-    let caller = identify(&snapshot, &client.head().headers)?;
+    let caller = identify(app, exchange, &client.head().headers)?;
     exchange.plan = Some(caller.plan.name.clone());
+    check_access(&caller)?;
+    let month = snapshot.calendar.month(exchange.received);
+    let limit = caller.requests_per_month;
+    let allowance = |counts| Allowance { month, limit, counts };
     match endpoint::asked(&method, lane.path)? {
         Asked::Understood(endpoint) => {
             body::check_headers(&client.head().headers, &config.listen)?;
-            let permit = admit(app, exchange, &caller)?;
+            let permit = admit(app, exchange, &caller, &allowance(true))?;
             let ordered =
                 order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
-            let (request, bill) = refunding(permit, ordered, exchange)?;
+            let (request, bill, recalled) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
-            let mut relay =
-                Relay { app, snapshot: &snapshot, client, exchange, request: &request, bill };
+            if let Some(found) = recalled.found {
+                return recall::answer(app, client, exchange, bill, found).await;
+            }
+            let (keeping, snapshot, request) = (recalled.keeping, &snapshot, &request);
+            let mut relay = Relay { app, snapshot, client, exchange, request, bill, keeping };
             relay.answer(uri.query()).await
         }
         Asked::Models => {
-            drop(admit(app, exchange, &caller)?);
-            models::list(app, &snapshot, client, exchange).await
+            drop(admit(app, exchange, &caller, &allowance(false))?);
+            models::list(app, &snapshot, client, exchange, &caller).await
         }
         Asked::Model(name) => {
-            drop(admit(app, exchange, &caller)?);
-            models::show(app, &snapshot, client, exchange, name).await
+            drop(admit(app, exchange, &caller, &allowance(false))?);
+            models::show(app, &snapshot, client, exchange, &caller, name).await
         }
         Asked::Opaque => opaque::serve(app, &snapshot, client, exchange, &caller, &lane).await,
     }
 }
 
 /// Who sends the request.
-fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
+fn identify(app: &App, exchange: &Exchange, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
     let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
     let presented = key::presented(header("authorization"), header("x-api-key"))
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
-    snapshot
-        .keyring
-        .identify(presented)
-        .cloned()
+    app.keyring
+        .identify(presented, exchange.received)
         .ok_or_else(|| Refusal::new(Code::InvalidApiKey, "The API key is not valid here."))
 }
 
+/// Whether the caller's account is served at all.
+fn check_access(caller: &Identity) -> Result<(), Refusal> {
+    let message = match caller.access {
+        Access::Open => return Ok(()),
+        Access::Suspended => "The account is suspended.",
+        Access::NoPlan => "The account's plan is not offered any more.",
+    };
+    Err(Refusal::new(Code::AccountSuspended, message))
+}
+
 /// Takes what the request occupies, from its headers alone.
-fn admit(app: &App, exchange: &mut Exchange, caller: &Identity) -> Result<Permit, Refusal> {
+fn admit(
+    app: &App,
+    exchange: &mut Exchange,
+    caller: &Identity,
+    allowance: &Allowance,
+) -> Result<Permit, Refusal> {
     let account = app.rates.account(&caller.account);
-    match admission::admit(&account, &app.requests, &caller.limits, app.clock.monotonic()) {
+    let now = app.clock.monotonic();
+    match admission::admit(&account, &app.requests, &caller.limits, allowance, now) {
         Ok(permit) => {
             exchange.standing = Some(permit.standing());
+            exchange.quota_left = permit.quota_left();
             Ok(permit)
         }
         Err((refusal, standing)) => {
             exchange.standing = standing;
+            exchange.quota_left = account.quota_left(allowance);
             Err(refusal)
         }
     }
 }
+
+/// What is ordered, its bill, and what the cache has of it.
+type Ordered<'a> = (Request, Bill<'a>, Recalled);
 
 /// Reads the body and decides what is ordered: class, model, target, price.
 async fn order<'a, C: Client>(
@@ -110,7 +139,7 @@ async fn order<'a, C: Client>(
     caller: &Arc<Identity>,
     endpoint: Endpoint,
     by_prefix: Option<&Arc<Class>>,
-) -> Result<(Request, Bill<'a>), Refusal> {
+) -> Result<Ordered<'a>, Refusal> {
     let from = app.clock.monotonic();
     let body = body::read(client, &snapshot.config.listen).await?;
     exchange.waited += app.clock.monotonic().saturating_sub(from);
@@ -128,20 +157,26 @@ async fn order<'a, C: Client>(
         return Err(refusal.param("model"));
     }
     let route = snapshot.catalog.choose(request.model.as_deref())?;
+    class::check_model(class, &caller.plan, &route.model, route.tier)?;
+    let query = client.head().uri.query();
+    let question =
+        Question { caller, class, endpoint, route: &route, request: &request, headers, query };
+    let mut recalled = recall::look_up(app, exchange, &question)?;
+    let cache_key = recalled.key.take();
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
-    let order = Order { caller, class, endpoint, route, request: &request, text_hash };
+    let order = Order { caller, class, endpoint, route, request: &request, text_hash, cache_key };
     let bill = Bill::open(app, exchange, order);
-    Ok((request, bill))
+    Ok((request, bill, recalled))
 }
 
 /// Keeps the permit of what is ordered; of what is refused, gives it back.
 fn refunding<'a>(
     permit: Permit,
-    ordered: Result<(Request, Bill<'a>), Refusal>,
+    ordered: Result<Ordered<'a>, Refusal>,
     exchange: &mut Exchange,
-) -> Result<(Request, Bill<'a>), Refusal> {
+) -> Result<Ordered<'a>, Refusal> {
     match ordered {
-        Ok((request, bill)) => Ok((request, bill.holding(permit))),
+        Ok((request, bill, recalled)) => Ok((request, bill.holding(permit), recalled)),
         Err(refusal) => {
             give_back(permit, exchange);
             Err(refusal)
@@ -155,6 +190,7 @@ fn give_back(permit: Permit, exchange: &mut Exchange) {
     if let Some(standing) = &mut exchange.standing {
         standing.remaining = standing.remaining.saturating_add(1).min(standing.limit);
     }
+    exchange.quota_returned();
 }
 
 /// Runs `work` unless the client leaves first: `None` then.

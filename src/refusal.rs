@@ -22,6 +22,10 @@ pub enum Code {
     InvalidApiKey,
     /// The plan lacks the class's feature.
     FeatureNotInPlan,
+    /// The plan may not use the model, or the class does not run on it.
+    ModelNotInPlan,
+    /// The account is suspended, or its plan is not there any more.
+    AccountSuspended,
     /// No model of that name for this account, or all its targets are off.
     ModelNotFound,
     /// The endpoint exists in the API but is not served here.
@@ -42,6 +46,8 @@ pub enum Code {
     RateLimitExceeded,
     /// Too many requests at once.
     ConcurrencyLimitExceeded,
+    /// The month's quota is used up.
+    InsufficientQuota,
     /// A fault of Tollgate's own.
     InternalError,
     /// The provider could not be reached, answered wrongly, or with a 5xx.
@@ -52,6 +58,8 @@ pub enum Code {
     StorageUnavailable,
     /// The provider took too long.
     UpstreamTimeout,
+    /// The answer is not in the cache, and the request wants no other.
+    NotInCache,
 }
 
 impl Code {
@@ -63,6 +71,8 @@ impl Code {
             Self::BadRequest => "invalid_request",
             Self::InvalidApiKey => "invalid_api_key",
             Self::FeatureNotInPlan => "feature_not_in_plan",
+            Self::ModelNotInPlan => "model_not_in_plan",
+            Self::AccountSuspended => "account_suspended",
             Self::ModelNotFound => "model_not_found",
             Self::EndpointNotEnabled => "endpoint_not_enabled",
             Self::NotFound => "not_found",
@@ -73,11 +83,13 @@ impl Code {
             Self::HeadersTooLarge => "headers_too_large",
             Self::RateLimitExceeded => "rate_limit_exceeded",
             Self::ConcurrencyLimitExceeded => "concurrency_limit_exceeded",
+            Self::InsufficientQuota => "insufficient_quota",
             Self::InternalError => "internal_error",
             Self::UpstreamError => "upstream_error",
             Self::Overloaded => "overloaded",
             Self::StorageUnavailable => "storage_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::NotInCache => "not_in_cache",
         }
     }
 
@@ -86,7 +98,9 @@ impl Code {
         match self {
             Self::InvalidJson | Self::InvalidValue | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
-            Self::FeatureNotInPlan => StatusCode::FORBIDDEN,
+            Self::FeatureNotInPlan | Self::ModelNotInPlan | Self::AccountSuspended => {
+                StatusCode::FORBIDDEN
+            }
             Self::ModelNotFound | Self::EndpointNotEnabled | Self::NotFound => {
                 StatusCode::NOT_FOUND
             }
@@ -95,13 +109,13 @@ impl Code {
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::RateLimitExceeded | Self::ConcurrencyLimitExceeded => {
+            Self::RateLimitExceeded | Self::ConcurrencyLimitExceeded | Self::InsufficientQuota => {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UpstreamError => StatusCode::BAD_GATEWAY,
             Self::Overloaded | Self::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamTimeout | Self::NotInCache => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -109,13 +123,18 @@ impl Code {
     pub const fn kind(self) -> &'static str {
         match self {
             Self::InvalidApiKey => "authentication_error",
-            Self::FeatureNotInPlan => "permission_error",
-            Self::RateLimitExceeded | Self::ConcurrencyLimitExceeded => "rate_limit_error",
+            Self::FeatureNotInPlan | Self::ModelNotInPlan | Self::AccountSuspended => {
+                "permission_error"
+            }
+            Self::RateLimitExceeded | Self::ConcurrencyLimitExceeded | Self::InsufficientQuota => {
+                "rate_limit_error"
+            }
             Self::InternalError
             | Self::UpstreamError
             | Self::Overloaded
             | Self::StorageUnavailable
-            | Self::UpstreamTimeout => "server_error",
+            | Self::UpstreamTimeout
+            | Self::NotInCache => "server_error",
             _ => "invalid_request_error",
         }
     }
@@ -124,14 +143,16 @@ impl Code {
     /// of policy; faults of providers and of Tollgate have none.
     pub const fn layer(self) -> Option<&'static str> {
         match self {
-            Self::InvalidApiKey => Some("auth"),
-            Self::FeatureNotInPlan => Some("feature"),
+            Self::InvalidApiKey | Self::AccountSuspended => Some("auth"),
+            Self::FeatureNotInPlan | Self::ModelNotInPlan => Some("feature"),
+            Self::InsufficientQuota => Some("quota"),
             Self::RateLimitExceeded | Self::ConcurrencyLimitExceeded => Some("user"),
             Self::Overloaded => Some("global"),
             Self::InternalError
             | Self::UpstreamError
             | Self::StorageUnavailable
-            | Self::UpstreamTimeout => None,
+            | Self::UpstreamTimeout
+            | Self::NotInCache => None,
             _ => Some("body"),
         }
     }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{AGE, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 
 use crate::app::App;
 use crate::exchange::{AnswerHead, Client, Exchange, Gone, RateStanding};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 
 /// Headers of a provider's answer that stay here: framing is made anew, and the
 /// seller's account with the provider is no customer's business.
@@ -48,12 +48,18 @@ pub fn returned(provider: &HeaderMap) -> HeaderMap {
 /// which is not overhead.
 pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
     put(headers, "x-request-id", &exchange.request_id);
-    headers.insert("x-tollgate-cache", HeaderValue::from_static("bypass"));
+    headers.insert("x-tollgate-cache", HeaderValue::from_static(exchange.cache.as_str()));
+    if let Some(age) = exchange.age {
+        headers.insert(AGE, HeaderValue::from(age));
+    }
     if let Some(class) = &exchange.class {
         put(headers, "x-tollgate-class", &class.name);
     }
     if let Some(standing) = &exchange.standing {
         stamp_standing(headers, standing);
+    }
+    if let Some(left) = exchange.quota_left {
+        headers.insert("x-tollgate-quota-remaining", HeaderValue::from(left));
     }
     let own = now.saturating_sub(exchange.started).saturating_sub(exchange.waited);
     put(headers, "x-tollgate-overhead-ms", &millis(own));
@@ -89,6 +95,10 @@ pub async fn refuse<C: Client>(
         let exact = ceil_div(wait.as_nanos(), 1_000_000);
         put(&mut headers, "retry-after-ms", &exact.to_string());
         put(&mut headers, "retry-after", &ceil_div(exact, 1_000).to_string());
+    }
+    if refusal.code == Code::InsufficientQuota {
+        // Another try within the month is in vain: the official SDKs heed this.
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
     if let Some(methods) = refusal.allow {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
@@ -156,7 +166,6 @@ fn ceil_div(value: u128, by: u128) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::Code;
 
     #[test]
     fn durations_are_written_as_openai_writes_them() {

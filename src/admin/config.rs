@@ -13,7 +13,8 @@ use super::AdminState;
 use super::error::ApiError;
 use crate::base::secret::Secret;
 use crate::config::{
-    BaseUrl, Billing, Class, Config, Dialect, Durability, Limits, LogFormat, Model, Plan, Provider,
+    BaseUrl, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat, Model,
+    Plan, Provider, Samples,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -88,6 +89,7 @@ fn view(config: &Config) -> Value {
             // Empty in the file is generated: there is a key either way.
             "key": key.key,
         })).collect::<Vec<_>>(),
+        "billing": { "timezone": config.timezone.iana_name() },
         "privacy": { "log_text_hash": config.log_text_hash },
         "shutdown": { "grace": span(config.shutdown_grace) },
         "log": {
@@ -151,7 +153,19 @@ fn class(class: &Class) -> Value {
         "prefix": class.prefix,
         "price": class.price,
         "feature": class.feature,
-        "cached": class.cached,
+        "samples": match class.samples {
+            Samples::Shared => "shared",
+            Samples::Distinct => "distinct",
+        },
+        "cache": class.cache.map(|cache| json!({
+            "ttl": span(cache.ttl),
+            "hit_rate_target": cache.hit_rate_target,
+            "scope": match cache.scope {
+                CacheScope::Account => "account",
+                CacheScope::Shared => "shared",
+            },
+        })),
+        "models": class.models,
     })
 }
 
@@ -169,6 +183,7 @@ fn plan(plan: &Plan) -> Value {
         "requests_per_day": plan.requests_per_day,
         "concurrent": plan.concurrent,
         "features": plan.features,
+        "classes": plan.classes,
     })
 }
 

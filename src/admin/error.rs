@@ -9,6 +9,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::accounts::Refused;
+
 /// Why a request to the admin API is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ApiError {
@@ -32,6 +34,20 @@ pub(super) enum ApiError {
         /// What it should be.
         message: &'static str,
     },
+    /// The body is not JSON.
+    #[error("the body is not a JSON object: {0}")]
+    BadJson(String),
+    /// The body is too large.
+    #[error("the body is larger than 64 KB")]
+    TooLarge,
+    /// A change of accounts or keys is refused.
+    #[error("{error}")]
+    Refused {
+        /// Why.
+        error: Refused,
+        /// The parameter at fault.
+        param: Option<Cow<'static, str>>,
+    },
     /// The ledger cannot be read.
     #[error("the ledger cannot be read at the moment")]
     Storage,
@@ -51,7 +67,17 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BadParameter { .. } => StatusCode::BAD_REQUEST,
+            Self::BadParameter { .. } | Self::BadJson(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Refused { error, .. } => match error {
+                Refused::NoAccount | Refused::NoKey => StatusCode::NOT_FOUND,
+                Refused::NoPlan(_) | Refused::NoClass(_) => StatusCode::BAD_REQUEST,
+                Refused::Taken
+                | Refused::ConfiguredAccount
+                | Refused::ConfiguredKey
+                | Refused::KeyEnded => StatusCode::CONFLICT,
+                Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::Storage => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -63,9 +89,37 @@ impl ApiError {
             Self::NotFound => ("invalid_request_error", "not_found"),
             Self::MethodNotAllowed => ("invalid_request_error", "method_not_allowed"),
             Self::BadParameter { .. } => ("invalid_request_error", "invalid_value"),
+            Self::BadJson(_) => ("invalid_request_error", "invalid_json"),
+            Self::TooLarge => ("invalid_request_error", "request_too_large"),
+            Self::Refused { error, .. } => match error {
+                Refused::NoAccount | Refused::NoKey => ("invalid_request_error", "not_found"),
+                Refused::NoPlan(_) | Refused::NoClass(_) => {
+                    ("invalid_request_error", "invalid_value")
+                }
+                Refused::Taken => ("invalid_request_error", "already_exists"),
+                Refused::ConfiguredAccount | Refused::ConfiguredKey | Refused::KeyEnded => {
+                    ("invalid_request_error", "conflict")
+                }
+                Refused::Store(_) => ("server_error", "storage_unavailable"),
+            },
             Self::Storage => ("server_error", "storage_unavailable"),
             Self::Internal => ("server_error", "internal_error"),
         }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(error: Refused) -> Self {
+        let param = match &error {
+            Refused::NoPlan(_) => Some(Cow::Borrowed("plan")),
+            Refused::NoClass(class) => Some(format!("overrides.prices.{class}").into()),
+            Refused::Taken => Some(Cow::Borrowed("id")),
+            _ => None,
+        };
+        if let Refused::Store(error) = &error {
+            tracing::error!(%error, "accounts and keys cannot be read or changed");
+        }
+        Self::Refused { error, param }
     }
 }
 
@@ -122,6 +176,7 @@ fn body(error: &ApiError, request_id: &str) -> serde_json::Value {
     let (kind, code) = error.kind_and_code();
     let param = match error {
         ApiError::BadParameter { param, .. } => Some(&**param),
+        ApiError::Refused { param, .. } => param.as_deref(),
         _ => None,
     };
     json!({ "error": {

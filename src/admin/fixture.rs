@@ -5,15 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::clock::Timestamp;
+use crate::accounts::{Occasion, Parts, Registry};
+use crate::auth::key::KeyHasher;
+use crate::auth::keyring::Keyring;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::id::RecordIds;
 use crate::base::money::Money;
 use crate::base::secret::Secret;
+use crate::cache::Cache;
 use crate::config::{
-    Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Opaque,
-    Ownership, Provider, Routing, Store, UserLimits,
+    Class, Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat,
+    Opaque, Ownership, Plan, Provider, Routing, Samples, Store, UserLimits,
 };
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+use crate::store::accounts::Directory;
+use crate::telemetry::metrics::Metrics;
 
 pub(crate) const TOKEN: &str = "an-admin-token";
 
@@ -46,7 +52,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         providers: vec![provider("openai", None), provider("spare", Some("no api_key"))],
         models: Vec::new(),
         classes: Vec::new(),
-        plans: Vec::new(),
+        plans: vec![plan("free"), plan("pro")],
         limits: Limits {
             user: UserLimits { per_minute: 60, per_hour: 1000, per_day: 10_000, concurrent: 50 },
             ip: IpLimits {
@@ -78,12 +84,18 @@ pub(crate) fn config(dir: &Path) -> Config {
             chunk_timeout: seconds(30),
         },
         keys: Vec::new(),
+        timezone: jiff::tz::TimeZone::UTC,
         shutdown_grace: seconds(60),
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
         log_text_hash: true,
         not_in_force: Vec::new(),
         warnings: Vec::new(),
     }
+}
+
+/// An empty cache, its level shown in metrics of its own.
+pub(crate) fn cache() -> Arc<Cache> {
+    Arc::new(Cache::new([0; 32], Metrics::new([]).unwrap().cache_level("memory")))
 }
 
 pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord {
@@ -125,6 +137,46 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         complexity: None,
         metadata: None,
     }
+}
+
+/// The accounts and keys in the data directory `dir`, under `config`.
+pub(crate) fn registry(
+    dir: &Path,
+    config: &Arc<Config>,
+    clock: Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Arc<Registry> {
+    let directory = Arc::new(Directory::new(&crate::store::Store::open(dir).unwrap()).unwrap());
+    let hasher = KeyHasher::new([1; 32]);
+    let parts = Parts {
+        accounts: directory.clone(),
+        keys: directory,
+        keyring: Arc::new(Keyring::new(hasher.clone())),
+        hasher,
+        clock,
+        metrics: metrics.clone(),
+    };
+    let registry = Registry::new(config.clone(), parts);
+    registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();
+    Arc::new(registry)
+}
+
+/// A plan with nothing but a name.
+pub(crate) fn plan(name: &str) -> Arc<Plan> {
+    Arc::new(Plan { requests_per_month: None, classes: None, ..Plan::nothing(name) })
+}
+
+/// A class with nothing but a name.
+pub(crate) fn class(name: &str) -> Arc<Class> {
+    Arc::new(Class {
+        name: name.into(),
+        prefix: None,
+        price: Money::ZERO,
+        feature: None,
+        samples: Samples::Shared,
+        cache: None,
+        models: None,
+    })
 }
 
 /// A process whose configuration stands still; its file has an error.

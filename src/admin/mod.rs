@@ -14,21 +14,29 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde::Serialize;
 
+use crate::accounts::Registry;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
+use crate::cache::Cache;
 use crate::config::{Config, Errors};
 use crate::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
 
+mod accounts;
 mod auth;
+mod body;
+mod cache;
 mod config;
 mod error;
 mod health;
+mod keys;
+mod openapi;
 mod period;
 mod providers;
+mod query;
 pub mod token;
 mod usage;
 
@@ -51,8 +59,12 @@ pub trait Control: Send + Sync {
 pub struct AdminState {
     /// The usage records.
     pub ledger: Arc<Ledger>,
+    /// The response cache.
+    pub cache: Arc<Cache>,
     /// What the API may do to the process.
     pub control: Arc<dyn Control>,
+    /// The accounts and their keys.
+    pub registry: Arc<Registry>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -66,6 +78,16 @@ pub fn router(state: AdminState) -> Router {
     let private = Router::new()
         .route("/usage", get(usage::list))
         .route("/providers", get(providers::list))
+        .route("/cache", delete(cache::purge))
+        .route("/accounts", post(accounts::create).get(accounts::list))
+        .route(
+            "/accounts/{id}",
+            get(accounts::show).patch(accounts::change).delete(accounts::delete),
+        )
+        .route("/keys", post(keys::create).get(keys::list))
+        .route("/keys/{id}", delete(keys::revoke))
+        .route("/keys/{id}/rotate", post(keys::rotate))
+        .route("/openapi.json", get(openapi::show))
         .route("/config", get(config::show))
         .route("/config/reload", post(config::reload))
         .fallback(not_found)
@@ -104,6 +126,15 @@ impl<T> List<T> {
     /// A list that fits on one page.
     const fn whole(data: Vec<T>) -> Self {
         Self { data, next: None }
+    }
+
+    /// A page of `limit` items, of which one more was looked for; `id` is where
+    /// the next page goes on.
+    fn page(mut data: Vec<T>, limit: usize, id: impl Fn(&T) -> &String) -> Self {
+        let more = data.len() > limit;
+        data.truncate(limit);
+        let next = data.last().filter(|_| more).map(|last| id(last).clone());
+        Self { data, next }
     }
 }
 

@@ -1,3 +1,5 @@
+mod accounts;
+
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
@@ -32,10 +34,13 @@ impl Admin {
         let clock: Arc<dyn Clock> = Arc::new(TestClock::at(NOW));
         let ledger =
             Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), &mut |_| {}).unwrap();
+        let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new([]).unwrap()));
         let state = AdminState {
             ledger: Arc::new(ledger),
-            control: Arc::new(fixture::Still(Arc::new(config))),
-            metrics: Arc::new(Metrics::new([]).unwrap()),
+            cache: fixture::cache(),
+            registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
+            control: Arc::new(fixture::Still(config)),
+            metrics,
             clock,
             token: Secret::new(TOKEN),
         };

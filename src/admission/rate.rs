@@ -14,7 +14,7 @@ const SHARDS: usize = 64;
 type Shard = Mutex<HashMap<Arc<str>, Arc<AccountState>, ahash::RandomState>>;
 
 /// The account states, by account id. Memory follows the accounts that have
-/// asked within a day or run a request; `sweep` forgets the others.
+/// asked within a day, were charged within the month, or run a request; `sweep` forgets the others.
 #[derive(Debug)]
 pub struct Rates {
     hasher: ahash::RandomState,
@@ -43,16 +43,17 @@ impl Rates {
         state
     }
 
-    /// Forgets the accounts whose windows are empty at `now` and whose state
-    /// nobody holds. Returns how many. Locks one shard at a time.
-    pub fn sweep(&self, now: Duration) -> usize {
+    /// Forgets the accounts whose windows are empty at `now`, which have nothing
+    /// counted in `month`, and whose state nobody holds. Returns how many. Locks
+    /// one shard at a time.
+    pub fn sweep(&self, now: Duration, month: u32) -> usize {
         let mut forgotten = 0;
         for shard in &self.shards {
             let mut accounts = shard.lock();
             let before = accounts.len();
             // A count of one is the map's own, and no other can arise while the
             // shard is locked: nobody can be about to use what is dropped here.
-            accounts.retain(|_, state| Arc::strong_count(state) > 1 || !state.is_idle(now));
+            accounts.retain(|_, state| Arc::strong_count(state) > 1 || !state.is_idle(now, month));
             forgotten += before - accounts.len();
             if accounts.capacity() > accounts.len() * 4 {
                 accounts.shrink_to_fit();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Tier;
+use crate::exchange::CacheResult;
 use crate::intake::endpoint::Endpoint;
 use crate::route::catalog::Route;
 
@@ -11,8 +12,7 @@ use crate::route::catalog::Route;
 pub struct Names {
     /// `ai_api`.
     pub service: Arc<str>,
-    /// `bypass`.
-    pub bypass: Arc<str>,
+    caches: [Arc<str>; CacheResult::ALL.len()],
     paths: [Arc<str>; Endpoint::ALL.len()],
     tiers: [Arc<str>; 3],
 }
@@ -21,7 +21,7 @@ impl Default for Names {
     fn default() -> Self {
         Self {
             service: Arc::from("ai_api"),
-            bypass: Arc::from("bypass"),
+            caches: CacheResult::ALL.map(|result| Arc::from(result.as_str())),
             paths: Endpoint::ALL.map(|endpoint| Arc::from(endpoint.path())),
             tiers: [Tier::Simple, Tier::Complex, Tier::Expert].map(|tier| Arc::from(tier.as_str())),
         }
@@ -32,6 +32,11 @@ impl Names {
     /// The path of `endpoint`.
     pub fn path(&self, endpoint: Endpoint) -> Arc<str> {
         self.paths.get(endpoint.index()).cloned().unwrap_or_default()
+    }
+
+    /// The name of a result of the cache.
+    pub fn cache(&self, result: CacheResult) -> Arc<str> {
+        self.caches.get(result as usize).cloned().unwrap_or_default()
     }
 
     /// The name of `tier`.

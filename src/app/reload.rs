@@ -5,10 +5,9 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use parking_lot::Mutex;
 
+use crate::accounts::{Occasion, Registry};
 use crate::admin::Control;
 use crate::app::{App, Snapshot};
-use crate::auth::key::KeyHasher;
-use crate::auth::keyring::Keyring;
 use crate::base::secret::Secret;
 use crate::config::{self, Config, Errors, StaticKey};
 
@@ -16,7 +15,7 @@ use crate::config::{self, Config, Errors, StaticKey};
 /// the configuration that it began with; a bad file changes nothing.
 pub struct Reloader {
     app: Arc<App>,
-    hasher: KeyHasher,
+    registry: Arc<Registry>,
     /// The keys that were made at start, by account: a reload keeps them.
     made: AHashMap<Arc<str>, Secret>,
     /// One reload at a time, so that the last one to begin is the one in force.
@@ -24,9 +23,9 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// A reloader of `app`, whose keys are hashed by `hasher`.
-    pub fn new(app: Arc<App>, hasher: KeyHasher, made: AHashMap<Arc<str>, Secret>) -> Self {
-        Self { app, hasher, made, turn: Mutex::new(()) }
+    /// A reloader of `app`, whose accounts and keys are those of `registry`.
+    pub fn new(app: Arc<App>, registry: Arc<Registry>, made: AHashMap<Arc<str>, Secret>) -> Self {
+        Self { app, registry, made, turn: Mutex::new(()) }
     }
 
     fn apply(&self, config: Config) -> Result<(), Errors> {
@@ -47,13 +46,13 @@ impl Reloader {
             StaticKey { key: made.unwrap_or(&given.key).clone(), ..given.clone() }
         };
         let keys: Vec<StaticKey> = config.keys.iter().map(with_made).collect();
-        let user = &config.limits.user;
-        let keyring = Keyring::of_configuration(self.hasher.clone(), &keys, user)
-            .map_err(|shared| Errors::whole(&config.source, shared.to_string()))?;
+        let config = Arc::new(config);
+        self.registry
+            .apply(config.clone(), &keys, Occasion::Reload)
+            .map_err(|error| Errors::whole(&config.source, error.to_string()))?;
         app.requests.set_cap(config.limits.global.requests);
         app.connections.set_cap(config.limits.global.connections);
-        let config = Arc::new(config);
-        app.snapshot.store(Arc::new(Snapshot::new(config, keyring, &app.metrics, &app.clock)));
+        app.snapshot.store(Arc::new(Snapshot::new(config, &app.metrics, &app.clock)));
         Ok(())
     }
 }

@@ -9,16 +9,19 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+use crate::accounts::{self, ApplyError, Occasion, Registry};
 use crate::admin::{self, AdminState, Control};
+use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
-use crate::app::{Addresses, App, Parts, Snapshot, derive_keys};
-use crate::auth::key;
-use crate::auth::keyring::{Keyring, SharedKey};
+use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys};
+use crate::auth::key::{self, KeyHasher};
+use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::keyfile;
 use crate::base::secret::Secret;
 use crate::base::slots::Slots;
+use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
 use crate::connection::Connections;
 use crate::gateway::Gateway;
@@ -26,6 +29,7 @@ use crate::ledger::record::UsageRecord;
 use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
+use crate::store::accounts::Directory;
 use crate::store::ownership::EmbeddedOwners;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
@@ -82,9 +86,9 @@ pub enum StartError {
         /// The system's error.
         error: io::Error,
     },
-    /// Two accounts have one key.
+    /// The accounts and keys cannot be put in force.
     #[error(transparent)]
-    Keys(#[from] SharedKey),
+    Accounts(#[from] ApplyError),
     /// The runtime or the metrics cannot be made.
     #[error("cannot start: {0}")]
     Runtime(String),
@@ -130,7 +134,12 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
 
     let data_directory = &config.store.path;
     let rates = Rates::new();
-    let mut replay = |record: &UsageRecord| restore(&rates, &*clock, record);
+    let calendar = Calendar::new(config.timezone.clone());
+    let month = calendar.month(clock.wall()).number;
+    let mut replay = |record: &UsageRecord| {
+        restore(&rates, &*clock, record);
+        restore_quota(&rates, &calendar, month, record);
+    };
     let durability = config.store.durability;
     let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
     let ledger = Arc::new(ledger);
@@ -142,34 +151,34 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let secret = keyfile::load_or_create(&path, keyfile::random_hex)
         .map_err(|error| StartError::Secret { path, error })?;
     let (hasher, text_hash_key) = derive_keys(secret.expose());
-    let admin_token = if config.admin_token.is_empty() {
-        let path = admin::token::path(data_directory);
-        admin::token::load_or_create(data_directory)
-            .map_err(|error| StartError::Secret { path, error })?
-    } else {
-        config.admin_token.clone()
-    };
+    let admin_token = admin_token(&config)?;
     let keys: Vec<ConfiguredKey> = config.keys.iter().map(configured).collect();
     let given: Vec<StaticKey> = std::iter::zip(&config.keys, &keys)
         .map(|(given, made)| StaticKey { key: made.key.clone(), ..given.clone() })
         .collect();
-    let keyring = Keyring::of_configuration(hasher.clone(), &given, &config.limits.user)?;
     let metrics = Metrics::new(config.models.iter().map(|model| &model.name))
         .map_err(|error| StartError::Runtime(error.to_string()))?;
     let metrics = Arc::new(metrics);
     metrics.store_up(labels::Store::Journal, true);
 
     let config = Arc::new(config);
-    let snapshot = Snapshot::new(config.clone(), keyring, &metrics, &clock);
+    let (keyring, registry) = accounts(&store, &config, hasher, &clock, &metrics)?;
+    registry.apply(config.clone(), &given, Occasion::Start)?;
+    let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
+    let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
+    let cache = Arc::new(cache);
     let owners = Arc::new(owners);
-    let parts = Parts { clock, ledger, metrics, rates, store, owners, text_hash_key };
+    let parts =
+        Parts { clock, ledger, cache, metrics, keyring, rates, store, owners, text_hash_key };
     let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
-    let reloader = Arc::new(Reloader::new(app.clone(), hasher, generated));
+    let reloader = Arc::new(Reloader::new(app.clone(), registry.clone(), generated));
     let state = AdminState {
         ledger: app.ledger.clone(),
+        cache: app.cache.clone(),
         control: reloader.clone(),
+        registry: registry.clone(),
         metrics: app.metrics.clone(),
         clock: app.clock.clone(),
         token: admin_token.clone(),
@@ -182,7 +191,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     if let Some(bound) = metrics_alone {
         control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
     }
-    control.spawn(sweep(app.clone()));
+    control.spawn(sweep(app.clone(), registry));
     // The tokenizer's tables take a moment to build: not on a first request.
     control.spawn_blocking(estimate::warm);
     let data = runtime("proxy", workers())?;
@@ -273,6 +282,45 @@ fn restore(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
     }
 }
 
+/// Counts a charged request of before the start in its account's quota, where
+/// `month`, the present one, is its month.
+fn restore_quota(rates: &Rates, calendar: &Calendar, month: u32, record: &UsageRecord) {
+    if record.quantity > 0 && calendar.month(record.time).number == month {
+        rates.account(&record.account).restore_quota(month, u64::from(record.quantity));
+    }
+}
+
+/// The admin token: the configuration's, or else the one that is kept.
+fn admin_token(config: &Config) -> Result<Secret, StartError> {
+    if !config.admin_token.is_empty() {
+        return Ok(config.admin_token.clone());
+    }
+    let directory = &config.store.path;
+    let path = admin::token::path(directory);
+    admin::token::load_or_create(directory).map_err(|error| StartError::Secret { path, error })
+}
+
+/// The keyring, still empty, and what changes it.
+fn accounts(
+    store: &Store,
+    config: &Arc<Config>,
+    hasher: KeyHasher,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Keyring>, Arc<Registry>), ApplyError> {
+    let keyring = Arc::new(Keyring::new(hasher.clone()));
+    let directory = Arc::new(Directory::new(store)?);
+    let parts = accounts::Parts {
+        accounts: directory.clone(),
+        keys: directory,
+        keyring: keyring.clone(),
+        hasher,
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    };
+    Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
+}
+
 fn configured(given: &StaticKey) -> ConfiguredKey {
     let generated = given.key.is_empty();
     ConfiguredKey {
@@ -306,10 +354,12 @@ async fn serve_admin(socket: std::net::TcpListener, router: axum::Router) {
     }
 }
 
-/// Forgets idle accounts now and then.
-async fn sweep(app: Arc<App>) {
+/// Forgets idle accounts and keys that have ended now and then.
+async fn sweep(app: Arc<App>, registry: Arc<Registry>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        app.rates.sweep(app.clock.monotonic());
+        let month = app.snapshot.load().calendar.month(app.clock.wall()).number;
+        app.rates.sweep(app.clock.monotonic(), month);
+        registry.sweep();
     }
 }

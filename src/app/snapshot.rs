@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use ahash::AHashMap;
 
-use crate::auth::keyring::Keyring;
+use crate::admission::quota::Calendar;
 use crate::base::clock::Clock;
 use crate::config::{Config, Dialect, Provider};
 use crate::route::catalog::Catalog;
@@ -21,8 +21,8 @@ pub struct Snapshot {
     pub catalog: Catalog,
     /// Each provider that is on and has an address.
     pub providers: AHashMap<Arc<str>, Arc<Reach>>,
-    /// The keys in force.
-    pub keyring: Keyring,
+    /// The months that quotas count in.
+    pub calendar: Calendar,
 }
 
 /// A provider that can be called.
@@ -38,12 +38,7 @@ pub struct Reach {
 
 impl Snapshot {
     /// What `config` makes.
-    pub fn new(
-        config: Arc<Config>,
-        keyring: Keyring,
-        metrics: &Metrics,
-        clock: &Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(config: Arc<Config>, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Self {
         let timeouts = Timeouts {
             connect: config.routing.connect_timeout,
             first_byte: config.routing.first_byte_timeout,
@@ -64,10 +59,13 @@ impl Snapshot {
         for provider in &config.providers {
             metrics.provider(&provider.name).set_up(provider.off.is_none());
         }
+        for class in &config.classes {
+            metrics.cache_target(&class.name, class.cache.and_then(|cache| cache.hit_rate_target));
+        }
         Self {
             catalog: Catalog::new(&config),
             providers: config.providers.iter().filter(on).filter_map(reach).collect(),
-            keyring,
+            calendar: Calendar::new(config.timezone.clone()),
             config,
         }
     }

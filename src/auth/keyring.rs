@@ -1,13 +1,38 @@
 //! Which account a key belongs to: one hash and one map lookup.
+//!
+//! The ring is changed while requests run: a key that is revoked, or whose
+//! account is suspended, has stopped by the next request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock};
+
 use super::key::{KeyHash, KeyHasher};
 use super::plan::effective_limits;
-use crate::config::{Plan, StaticKey, UserLimits};
+use crate::base::clock::Timestamp;
+use crate::base::money::Money;
+use crate::config::{Class, Plan, UserLimits};
+use crate::store::accounts::{Account, Status};
 
-/// Who a key stands for and what that account may do.
+/// Parts with a lock of their own.
+const SHARDS: usize = 64;
+
+type Identities = HashMap<KeyHash, Arc<Identity>, ahash::RandomState>;
+type Owners = HashMap<Arc<str>, Vec<KeyHash>, ahash::RandomState>;
+
+/// Whether an account's requests are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// They are.
+    Open,
+    /// The account is suspended.
+    Suspended,
+    /// The configuration has no plan of the name of the account's.
+    NoPlan,
+}
+
+/// Who a key stands for and what that account may do: all that a request needs.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The account's id.
@@ -16,15 +41,80 @@ pub struct Identity {
     pub key_id: Arc<str>,
     /// The account's plan.
     pub plan: Arc<Plan>,
-    /// The account's limits: the plan's figures over the defaults.
+    /// The account's limits: its own figures over the plan's over the defaults.
     pub limits: UserLimits,
+    /// Requests in a calendar month; `None` is unlimited.
+    pub requests_per_month: Option<u64>,
+    /// The account's own prices of a request, by class.
+    pub prices: Arc<[(Arc<str>, Money)]>,
+    /// Whether its requests are served.
+    pub access: Access,
+    /// From when on the key is not in force any more.
+    pub expires_at: Option<Timestamp>,
 }
 
-/// Every key in force: an immutable snapshot, replaced whole when a key changes.
+impl Identity {
+    /// What `account` may do under `plan`, by a key called `key_id`; `defaults`
+    /// is `limits.user` of the configuration. Without a plan it may do nothing.
+    pub fn new(
+        account: &Account,
+        plan: Option<&Arc<Plan>>,
+        defaults: &UserLimits,
+        key_id: Arc<str>,
+    ) -> Self {
+        let access = match (account.status, plan) {
+            (Status::Suspended, _) => Access::Suspended,
+            (Status::Active, None) => Access::NoPlan,
+            (Status::Active, Some(_)) => Access::Open,
+        };
+        let plan = plan.map_or_else(|| Arc::new(Plan::nothing(&account.plan)), Arc::clone);
+        let own = &account.overrides;
+        let quota = own.requests_per_month.or(plan.requests_per_month);
+        let prices = own.prices.iter().map(|(class, price)| (Arc::from(&**class), *price));
+        Self {
+            account: Arc::from(&*account.id),
+            key_id,
+            limits: effective_limits(&plan, own, defaults),
+            requests_per_month: quota.filter(|limit| *limit < u64::MAX),
+            prices: prices.collect(),
+            plan,
+            access,
+            expires_at: None,
+        }
+    }
+
+    /// The same, until `expires_at`.
+    #[must_use]
+    pub fn until(mut self, expires_at: Option<Timestamp>) -> Self {
+        self.expires_at = expires_at;
+        self
+    }
+
+    /// What a request of `class` costs the account where requests are charged.
+    pub fn price(&self, class: &Class) -> Money {
+        let own = self.prices.iter().find(|(name, _)| *name == class.name);
+        own.map_or(class.price, |(_, price)| *price)
+    }
+
+    fn in_force(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// Every key in force. Reading takes the lock of one of 64 parts, for reading.
 #[derive(Debug)]
 pub struct Keyring {
     hasher: KeyHasher,
-    identities: HashMap<KeyHash, Arc<Identity>, ahash::RandomState>,
+    shards: [RwLock<Identities>; SHARDS],
+    /// The keys of each account; taken by whoever changes something, so that
+    /// changes come one after the other.
+    owners: Mutex<Owners>,
+}
+
+/// Identities that may replace those of a ring: no key stands for two accounts.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    identities: Identities,
 }
 
 /// One key was given to two accounts.
@@ -37,21 +127,20 @@ pub struct SharedKey {
     pub second: Arc<str>,
 }
 
-impl Keyring {
-    /// A ring of `identities` whose keys were hashed by `hasher`.
+impl Prepared {
+    /// Checks `identities`. A key given twice to one account keeps its first
+    /// identity.
     ///
     /// # Errors
-    /// [`SharedKey`] where one key stands for two accounts. A key given twice to
-    /// one account keeps its first identity.
+    /// [`SharedKey`] where one key stands for two accounts.
     pub fn new(
-        hasher: KeyHasher,
         identities: impl IntoIterator<Item = (KeyHash, Identity)>,
     ) -> Result<Self, SharedKey> {
-        let mut map: HashMap<KeyHash, Arc<Identity>, _> = HashMap::default();
+        let mut prepared = Self::default();
         for (hash, identity) in identities {
-            match map.get(&hash) {
+            match prepared.identities.get(&hash) {
                 None => {
-                    map.insert(hash, Arc::new(identity));
+                    prepared.identities.insert(hash, Arc::new(identity));
                 }
                 Some(held) if held.account == identity.account => {}
                 Some(held) => {
@@ -60,48 +149,122 @@ impl Keyring {
                 }
             }
         }
-        Ok(Self { hasher, identities: map })
+        Ok(prepared)
+    }
+}
+
+impl Keyring {
+    /// An empty ring of keys hashed by `hasher`.
+    pub fn new(hasher: KeyHasher) -> Self {
+        let shards = std::array::from_fn(|_| RwLock::default());
+        Self { hasher, shards, owners: Mutex::default() }
     }
 
-    /// A ring of the configuration's keys, `defaults` being its `limits.user`. A
-    /// key left empty is skipped: whoever starts the process fills it in first.
-    ///
-    /// # Errors
-    /// [`SharedKey`] where one key stands for two accounts.
-    pub fn of_configuration(
-        hasher: KeyHasher,
-        keys: &[StaticKey],
-        defaults: &UserLimits,
-    ) -> Result<Self, SharedKey> {
-        let given = keys.iter().filter(|given| !given.key.is_empty());
-        let identities: Vec<_> = given
-            .map(|given| {
-                let hash = hasher.hash(given.key.expose());
-                let identity = Identity {
-                    account: Arc::clone(&given.account),
-                    key_id: hash.key_id(),
-                    plan: Arc::clone(&given.plan),
-                    limits: effective_limits(&given.plan, defaults),
-                };
-                (hash, identity)
-            })
-            .collect();
-        Self::new(hasher, identities)
+    /// Puts `prepared` in the place of everything. A request that comes
+    /// meanwhile finds its key as it was or as it is now.
+    pub fn replace(&self, prepared: Prepared) {
+        let mut owners = self.owners.lock();
+        let mut parts: [Identities; SHARDS] = std::array::from_fn(|_| Identities::default());
+        owners.clear();
+        for (hash, identity) in prepared.identities {
+            owners.entry(Arc::clone(&identity.account)).or_default().push(hash);
+            if let Some(part) = parts.get_mut(place(&hash)) {
+                part.insert(hash, identity);
+            }
+        }
+        for (shard, part) in self.shards.iter().zip(parts) {
+            let before = std::mem::replace(&mut *shard.write(), part);
+            drop(before);
+        }
     }
 
-    /// Who `key` stands for; `None` for a key that is not in force.
-    pub fn identify(&self, key: &str) -> Option<&Arc<Identity>> {
-        self.identities.get(&self.hasher.hash(key))
+    /// Puts a key in force; one with this hash is replaced.
+    pub fn insert(&self, hash: KeyHash, identity: Identity) {
+        let mut owners = self.owners.lock();
+        let account = Arc::clone(&identity.account);
+        if let Some(shard) = self.shards.get(place(&hash)) {
+            let before = shard.write().insert(hash, Arc::new(identity));
+            if let Some(before) = before {
+                disown(&mut owners, &before.account, &hash);
+            }
+            owners.entry(account).or_default().push(hash);
+        }
     }
 
-    /// Keys in force.
+    /// Takes a key out of force.
+    pub fn remove(&self, hash: &KeyHash) {
+        let mut owners = self.owners.lock();
+        let removed = self.shards.get(place(hash)).and_then(|shard| shard.write().remove(hash));
+        if let Some(identity) = removed {
+            disown(&mut owners, &identity.account, hash);
+        }
+    }
+
+    /// Takes every key of an account out of force.
+    pub fn remove_account(&self, account: &str) {
+        let mut owners = self.owners.lock();
+        for hash in owners.remove(account).unwrap_or_default() {
+            if let Some(shard) = self.shards.get(place(&hash)) {
+                shard.write().remove(&hash);
+            }
+        }
+    }
+
+    /// Makes the identity of every key of an account anew.
+    pub fn update_account(&self, account: &str, anew: impl Fn(&Identity) -> Identity) {
+        let owners = self.owners.lock();
+        for hash in owners.get(account).into_iter().flatten() {
+            let Some(shard) = self.shards.get(place(hash)) else { continue };
+            if let Some(identity) = shard.write().get_mut(hash) {
+                *identity = Arc::new(anew(identity));
+            }
+        }
+    }
+
+    /// Forgets the keys that are not in force any more at `now`.
+    pub fn sweep(&self, now: Timestamp) {
+        let mut owners = self.owners.lock();
+        for shard in &self.shards {
+            shard.write().retain(|hash, identity| {
+                let keep = identity.in_force(now);
+                if !keep {
+                    disown(&mut owners, &identity.account, hash);
+                }
+                keep
+            });
+        }
+    }
+
+    /// Who `key` stands for at `now`; `None` for a key that is not in force.
+    pub fn identify(&self, key: &str, now: Timestamp) -> Option<Arc<Identity>> {
+        let hash = self.hasher.hash(key);
+        let identity = self.shards.get(place(&hash))?.read().get(&hash).cloned()?;
+        identity.in_force(now).then_some(identity)
+    }
+
+    /// Keys that are held.
     pub fn len(&self) -> usize {
-        self.identities.len()
+        self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
-    /// Whether no key is in force.
+    /// Whether no key is held.
     pub fn is_empty(&self) -> bool {
-        self.identities.is_empty()
+        self.len() == 0
+    }
+}
+
+/// The part that a key is in; its hash map looks at other bytes.
+fn place(hash: &KeyHash) -> usize {
+    let [.., last] = *hash.as_bytes();
+    usize::from(last) % SHARDS
+}
+
+fn disown(owners: &mut Owners, account: &str, hash: &KeyHash) {
+    if let Some(hashes) = owners.get_mut(account) {
+        hashes.retain(|held| held != hash);
+        if hashes.is_empty() {
+            owners.remove(account);
+        }
     }
 }
 

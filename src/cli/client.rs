@@ -3,8 +3,11 @@
 use std::error::Error;
 use std::time::Duration;
 
+pub(super) use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::out::Failure;
@@ -87,16 +90,42 @@ impl AdminClient {
         if !query.is_empty() {
             url.query_pairs_mut().clear().extend_pairs(query);
         }
-        let sent = self.http.get(url).bearer_auth(self.token.expose()).send().await;
+        let body = self.ask(self.http.get(url)).await?;
+        serde_json::from_slice(&body).map_err(|_| {
+            Failure::Failed(format!("{} answered with something else than a list", self.shown))
+        })
+    }
+
+    /// Asks for what is at `path`, or changes it; the answer as the text that it
+    /// is.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Box<RawValue>, Failure> {
+        // Not `set_path`, which would escape what is escaped already.
+        let url = Url::parse(&format!("{}{path}", self.shown))
+            .map_err(|error| Failure::Usage(format!("{path:?}: {error}")))?;
+        let mut request = self.http.request(method, url);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        let body = self.ask(request).await?;
+        serde_json::from_slice(&body).map_err(|_| {
+            Failure::Failed(format!("{} answered with something else than JSON", self.shown))
+        })
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<bytes::Bytes, Failure> {
+        let sent = request.bearer_auth(self.token.expose()).send().await;
         let answer = sent.map_err(|error| self.unreachable(error))?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(|error| self.unreachable(error))?;
         if !status.is_success() {
             return Err(self.refused(status, &body));
         }
-        serde_json::from_slice(&body).map_err(|_| {
-            Failure::Failed(format!("{} answered with something else than a list", self.shown))
-        })
+        Ok(body)
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Failure {

@@ -27,6 +27,10 @@ pub(super) enum Columns {
     Records,
     /// Sums of them.
     Sums,
+    /// Accounts.
+    Accounts,
+    /// Keys.
+    Keys,
 }
 
 /// Every field of a usage record, as `table` shows the flagged ones.
@@ -98,6 +102,11 @@ const SUM: &[&str] = &[
     "cost",
     "margin",
 ];
+/// The fields of an account.
+const ACCOUNT: &[&str] =
+    &["id", "name", "plan", "status", "external_id", "overrides", "created_at"];
+/// The fields of a key.
+const KEY: &[&str] = &["id", "account", "name", "prefix", "created_at", "revoked_at", "expires_at"];
 
 /// Prints a list page by page.
 pub(super) struct Printer<'a> {
@@ -144,7 +153,11 @@ impl<'a> Printer<'a> {
         match self.format {
             Format::Json if self.printed == 0 => self.out.line("]"),
             Format::Json => self.out.line("\n]"),
-            Format::Table if self.printed == 0 => self.out.line("no usage in this period"),
+            Format::Table if self.printed == 0 => self.out.line(match self.columns {
+                Columns::Records | Columns::Sums => "no usage in this period",
+                Columns::Accounts => "no accounts",
+                Columns::Keys => "no keys",
+            }),
             Format::Table | Format::Csv => Ok(()),
         }
     }
@@ -167,7 +180,7 @@ impl<'a> Printer<'a> {
         }
         let names = match self.columns {
             Columns::Records => RECORD_SHORT,
-            Columns::Sums => SUM,
+            _ => self.all(),
         };
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
@@ -197,6 +210,8 @@ impl<'a> Printer<'a> {
         match self.columns {
             Columns::Records => RECORD,
             Columns::Sums => SUM,
+            Columns::Accounts => ACCOUNT,
+            Columns::Keys => KEY,
         }
     }
 }
@@ -237,7 +252,7 @@ fn is_figure(name: &str) -> bool {
 
 /// The field called `name`, a dot leading into an object: a string as its text,
 /// anything else as its JSON, so that no figure changes; absent or null is empty.
-fn field(item: &RawValue, name: &str) -> String {
+pub(super) fn field(item: &RawValue, name: &str) -> String {
     let object: BTreeMap<String, Box<RawValue>> =
         serde_json::from_str(item.get()).unwrap_or_default();
     let (name, inner) = match name.split_once('.') {
@@ -256,7 +271,7 @@ fn field(item: &RawValue, name: &str) -> String {
 
 /// A text that a terminal shows and does not obey: clients choose some of the
 /// texts in a record.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

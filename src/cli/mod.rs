@@ -10,9 +10,12 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config};
 
+mod accounts;
 mod check;
 mod client;
 mod format;
+mod keys;
+mod object;
 mod out;
 mod serve;
 mod usage;
@@ -42,6 +45,10 @@ enum Command {
     Check(ConfigFile),
     /// Print the JSON Schema of the configuration
     Schema,
+    /// Make, show and change the accounts of a running instance
+    Accounts(accounts::Accounts),
+    /// Make, list, rotate and revoke the API keys of a running instance
+    Keys(keys::Keys),
     /// Show usage records or their sums, from a running instance
     Usage(usage::Usage),
 }
@@ -102,6 +109,8 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Serve(serve)) => serve.run(out),
         Some(Command::Check(file)) => check::run(file, out),
         Some(Command::Schema) => check::schema(out),
+        Some(Command::Accounts(accounts)) => accounts.run(out),
+        Some(Command::Keys(keys)) => keys.run(out),
         Some(Command::Usage(usage)) => usage.run(out),
         None => Err(Failure::Usage("no command; see tollgate --help".to_owned())),
     }
@@ -132,6 +141,17 @@ mod tests {
             "tollgate schema",
             "tollgate usage --account a --from 2026-11-01 --to 2026-12-01 --by request --format json",
             "tollgate usage -c a.yaml --by day --format csv",
+            "tollgate accounts create --name Shop --plan pro --override concurrent=5",
+            "tollgate accounts list --format json",
+            "tollgate accounts show a -c a.yaml --format json",
+            "tollgate accounts set-plan a free",
+            "tollgate accounts suspend a",
+            "tollgate accounts resume a",
+            "tollgate accounts delete a",
+            "tollgate keys create --account a --name ci",
+            "tollgate keys list --account a --format csv",
+            "tollgate keys rotate key_1 --grace 1h",
+            "tollgate keys revoke key_1",
             "tollgate --version",
             "tollgate --version --json",
         ] {
@@ -144,6 +164,12 @@ mod tests {
             "tollgate usage --format xml",
             "tollgate --json",
             "tollgate check a.yaml",
+            "tollgate accounts",
+            "tollgate accounts create --name Shop",
+            "tollgate accounts show",
+            "tollgate accounts set-plan a",
+            "tollgate keys create",
+            "tollgate keys revoke",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert!(error.use_stderr(), "{line}");

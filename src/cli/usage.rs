@@ -6,7 +6,8 @@ use clap::ValueEnum;
 
 use super::ConfigFile;
 use super::client::AdminClient;
-use super::format::{self, Columns, Printer};
+use super::format::{self, Columns};
+use super::object::{follow, run};
 use super::out::{Failure, Out};
 
 /// Options of `tollgate usage`.
@@ -64,35 +65,18 @@ impl Usage {
     /// Prints the list to its end.
     pub(super) fn run(&self, out: &mut Out) -> Result<(), Failure> {
         let client = AdminClient::find(&self.file)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
-        runtime.block_on(self.print(&client, out))
+        run(self.print(&client, out))
     }
 
-    /// Follows the pages one by one: memory holds one page, however long the
-    /// list is.
     async fn print(&self, client: &AdminClient, out: &mut Out) -> Result<(), Failure> {
         let columns = match self.by {
             By::Request => Columns::Records,
             _ => Columns::Sums,
         };
-        let mut printer = Printer::new(self.format, columns, out);
-        let mut after: Option<String> = None;
-        loop {
-            let mut query = vec![("by", self.by.as_str())];
-            let given = [("account", &self.account), ("from", &self.from), ("to", &self.to)];
-            let given = given.into_iter().chain([("after", &after)]);
-            query.extend(given.filter_map(|(name, value)| Some((name, value.as_deref()?))));
-            let page = client.page("/admin/usage", &query).await?;
-            printer.page(&page.data)?;
-            match page.next {
-                // A cursor that does not move would go on for ever.
-                Some(next) if after.as_ref() != Some(&next) => after = Some(next),
-                _ => return printer.end(),
-            }
-        }
+        let mut query = vec![("by", self.by.as_str())];
+        let given = [("account", &self.account), ("from", &self.from), ("to", &self.to)];
+        query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))));
+        follow(client, "/admin/usage", &query, self.format, columns, out).await
     }
 }
 

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 34] = [
+const NOT_IN_FORCE: [&str; 36] = [
     "listen.trusted_proxies",
     "listen.tls",
     "store.redis",
@@ -11,10 +11,10 @@ const NOT_IN_FORCE: [&str; 34] = [
     "store.on_store_loss",
     "providers[].n_max",
     "providers[].probe",
-    "classes[].samples",
     "classes[].coalesce",
-    "classes[].cache",
-    "classes[].models",
+    "classes[].cache.stale_if_error",
+    "classes[].cache.stale_while_revalidate",
+    "classes[].cache.finish",
     "classes[].max_input_tokens",
     "classes[].max_output_tokens",
     "classes[].template",
@@ -22,7 +22,6 @@ const NOT_IN_FORCE: [&str; 34] = [
     "classes[].price_cached",
     "classes[].tokens_price",
     "plans[].tokens_per_minute",
-    "plans[].classes",
     "plans[].budget",
     "plans[].overage",
     "plans[].retention",
@@ -31,7 +30,10 @@ const NOT_IN_FORCE: [&str; 34] = [
     "routing.auto",
     "routing.on_unsupported",
     "economics",
-    "billing",
+    "billing.currency",
+    "billing.tax",
+    "billing.stripe",
+    "billing.webhooks",
     "privacy.retention",
     "privacy.master_key",
     "privacy.retired_keys",

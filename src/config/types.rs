@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::base::money::Money;
 use crate::base::secret::Secret;
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub routing: Routing,
     /// Accounts and keys given in the file.
     pub keys: Vec<StaticKey>,
+    /// Where months begin and end (`billing.timezone`).
+    pub timezone: TimeZone,
     /// How long a shutdown waits for running requests.
     pub shutdown_grace: Duration,
     /// Logging.
@@ -222,8 +226,41 @@ pub struct Class {
     pub price: Money,
     /// The feature that a plan must have.
     pub feature: Option<Arc<str>>,
-    /// Whether the class has a `cache` section that is not null.
-    pub cached: bool,
+    /// Whether its callers take one another's samples.
+    pub samples: Samples,
+    /// How its answers are cached; `None` caches only what a request asks for.
+    pub cache: Option<ClassCache>,
+    /// The public names of the models that it may run on; `None` is all.
+    pub models: Option<Vec<Arc<str>>>,
+}
+
+/// Whether a caller takes another's sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Samples {
+    /// One sample may answer several.
+    Shared,
+    /// Every caller gets a sample of its own.
+    Distinct,
+}
+
+/// How the answers of a class are cached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassCache {
+    /// How long an answer may be given.
+    pub ttl: Duration,
+    /// The share of requests that the cache should answer, where one is set.
+    pub hit_rate_target: Option<f64>,
+    /// Who may get an answer.
+    pub scope: CacheScope,
+}
+
+/// Who may get a cached answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheScope {
+    /// The account whose request made it.
+    Account,
+    /// Every account.
+    Shared,
 }
 
 /// How a plan is billed.
@@ -254,8 +291,35 @@ pub struct Plan {
     pub requests_per_day: Option<u32>,
     /// Requests at once; `None` takes `limits.user`'s.
     pub concurrent: Option<u32>,
-    /// What the plan may do.
-    pub features: Vec<Arc<str>>,
+    /// What the plan may do; `None`, where the file says nothing of it, is
+    /// everything.
+    pub features: Option<Vec<Arc<str>>>,
+    /// The classes that it may use; `None` is all.
+    pub classes: Option<Vec<Arc<str>>>,
+}
+
+impl Plan {
+    /// Whether the plan has `feature`. One that names no features is not gated
+    /// by them.
+    pub fn has_feature(&self, feature: &str) -> bool {
+        self.features.as_ref().is_none_or(|own| own.iter().any(|name| &**name == feature))
+    }
+
+    /// A plan that may do nothing, in the place of one that is not there.
+    pub fn nothing(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            billing: Billing::Metered,
+            monthly_price: Money::ZERO,
+            requests_per_month: Some(0),
+            requests_per_minute: None,
+            requests_per_hour: None,
+            requests_per_day: None,
+            concurrent: None,
+            features: Some(Vec::new()),
+            classes: Some(Vec::new()),
+        }
+    }
 }
 
 /// Limits that hold whatever the plan.

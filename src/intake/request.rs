@@ -32,6 +32,11 @@ pub struct Request {
     pub max_output: Option<u64>,
     /// How many answers are asked for.
     pub choices: u64,
+    /// `store`: whether the provider is to keep the answer, where it is said.
+    pub store: Option<bool>,
+    /// Whether the request does more at the provider than make an answer: it
+    /// runs in the background, or goes on with a conversation.
+    pub stateful: bool,
 }
 
 /// What the body says of `stream_options`.
@@ -93,6 +98,9 @@ impl Request {
             class,
             max_output,
             choices,
+            store: fields.store.and_then(|raw| raw.get().parse().ok()),
+            stateful: fields.background.is_some_and(|raw| raw.get() == "true")
+                || fields.conversation.is_some_and(|raw| raw.get() != "null"),
             body,
         })
     }
@@ -196,6 +204,9 @@ struct Fields<'a> {
     max_tokens: Option<&'a RawValue>,
     max_completion_tokens: Option<&'a RawValue>,
     max_output_tokens: Option<&'a RawValue>,
+    store: Option<&'a RawValue>,
+    background: Option<&'a RawValue>,
+    conversation: Option<&'a RawValue>,
 }
 
 struct FieldsVisitor;
@@ -222,6 +233,9 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                     ("max_completion_tokens", &mut fields.max_completion_tokens)
                 }
                 "max_output_tokens" => ("max_output_tokens", &mut fields.max_output_tokens),
+                "store" => ("store", &mut fields.store),
+                "background" => ("background", &mut fields.background),
+                "conversation" => ("conversation", &mut fields.conversation),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;

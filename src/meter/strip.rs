@@ -20,7 +20,12 @@ const KEY: &[u8] = b"\"usage\"";
 /// The event stays as it is, and is not copied, if the object has no such
 /// member, has several called `usage`, or lies on several `data` lines.
 pub fn strip_null_usage(event: &Bytes) -> Bytes {
-    match find(event) {
+    without(event, null_usage(event))
+}
+
+/// `event` without the bytes of `cut`; not copied if there is none.
+pub fn without(event: &Bytes, cut: Option<Range<usize>>) -> Bytes {
+    match cut {
         Some(cut) => {
             let (Some(head), Some(tail)) = (event.get(..cut.start), event.get(cut.end..)) else {
                 return event.clone();
@@ -34,8 +39,8 @@ pub fn strip_null_usage(event: &Bytes) -> Bytes {
     }
 }
 
-/// Where in `event` the bytes to take out are.
-fn find(event: &[u8]) -> Option<Range<usize>> {
+/// Where in `event` the bytes are that [`strip_null_usage`] takes out.
+pub fn null_usage(event: &[u8]) -> Option<Range<usize>> {
     memmem::find(event, KEY)?;
     let mut values = sse::fields(event).filter(|(name, _)| *name == b"data");
     let (_, data) = values.next()?;

@@ -3,8 +3,9 @@
 //!
 //! Invariants: each attempt at a provider is in the journal before the provider
 //! sees it; the settlement is in the journal before the last byte of the answer
-//! is sent. A bill that is dropped unsettled (a panic, a stopped task) settles
-//! itself.
+//! is sent. A bill that is dropped unsettled (a panic, a stopped task, a refusal
+//! after the order) settles itself if a provider may have been called, and gives
+//! everything back if not.
 
 pub(super) mod opaque;
 
@@ -16,7 +17,7 @@ use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
 use crate::config::{Billing, Class};
-use crate::exchange::Exchange;
+use crate::exchange::{CacheResult, Exchange};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
@@ -45,6 +46,8 @@ pub(super) struct Order<'o> {
     pub(super) request: &'o Request,
     /// The keyed hash of its text, where it may be kept.
     pub(super) text_hash: Option<Arc<str>>,
+    /// The key of its answer in the cache, where it has one.
+    pub(super) cache_key: Option<Arc<str>>,
 }
 
 /// One request's bill.
@@ -56,9 +59,15 @@ pub(super) struct Bill<'a> {
     /// The endpoint.
     pub(super) endpoint: Endpoint,
     billing: Billing,
+    /// What the account pays for a request of the class, where it pays.
+    unit_price: Money,
     started: Duration,
     waited: Duration,
     assumed: Tokens,
+    /// What the cache had to do with the answer.
+    cache: CacheResult,
+    /// Whether the answer came from there.
+    recalled: bool,
     settled: bool,
     /// What the request occupies: freed by the settlement, so that a client that
     /// has its answer can send its next request.
@@ -70,7 +79,7 @@ pub(super) struct Bill<'a> {
 impl<'a> Bill<'a> {
     /// The bill of what is ordered.
     pub(super) fn open(app: &'a App, exchange: &Exchange, order: Order<'_>) -> Self {
-        let Order { caller, class, endpoint, route, request, text_hash } = order;
+        let Order { caller, class, endpoint, route, request, text_hash, cache_key } = order;
         let names = &app.names;
         let record = UsageRecord {
             id: exchange.id,
@@ -88,7 +97,7 @@ impl<'a> Bill<'a> {
             tier: names.tier(route.tier),
             status: 0,
             outcome: Outcome::InternalError,
-            cache: names.bypass.clone(),
+            cache: names.cache(exchange.cache),
             similarity: None,
             stream: request.stream,
             attempts: 0,
@@ -105,7 +114,7 @@ impl<'a> Bill<'a> {
             duration_ms: 0,
             first_byte_ms: None,
             text_hash,
-            cache_key: None,
+            cache_key,
             complexity: None,
             metadata: request.metadata_text().map(Arc::from),
         };
@@ -120,9 +129,12 @@ impl<'a> Bill<'a> {
             route,
             endpoint,
             billing: caller.plan.billing,
+            unit_price: caller.price(class),
             started: exchange.started,
             waited: exchange.waited,
             assumed: Tokens { input, output, ..Tokens::default() },
+            cache: exchange.cache,
+            recalled: false,
             settled: false,
             occupied: None,
             calling: None,
@@ -137,7 +149,7 @@ impl<'a> Bill<'a> {
 
     /// What the request will cost the customer if it is charged.
     pub(super) fn price(&self) -> Money {
-        price::charge(self.record.list_price, self.billing, Outcome::Ok).price
+        price::charge(self.unit_price, self.billing, Outcome::Ok).price
     }
 
     /// The provider of the last attempt.
@@ -177,7 +189,9 @@ impl<'a> Bill<'a> {
             unpriced: record.unpriced,
             bytes_in: record.bytes_in,
         };
-        self.app.ledger.begin(&attempt).map_err(|_| storage_unavailable())?;
+        self.app
+            .journal_took(self.app.ledger.begin(&attempt))
+            .map_err(|_| storage_unavailable())?;
         self.record.attempts += 1;
         self.calling = Some(self.app.metrics.enter(Scope::Provider));
         Ok(())
@@ -226,6 +240,28 @@ impl<'a> Bill<'a> {
         Ok(())
     }
 
+    /// Settles an answer from the cache, whose making used `tokens`: it costs
+    /// nothing now, and is priced like any other.
+    ///
+    /// # Errors
+    /// As [`Self::settle`].
+    pub(super) async fn settle_recalled(
+        &mut self,
+        status: u16,
+        tokens: Tokens,
+        estimated: bool,
+    ) -> Result<(), Refusal> {
+        self.recalled = true;
+        self.settle(Outcome::Ok, status, || (tokens, estimated)).await?;
+        self.app.metrics.saved_by_cache(self.cost(&tokens));
+        Ok(())
+    }
+
+    /// The record as it stands.
+    pub(super) fn record(&self) -> &UsageRecord {
+        &self.record
+    }
+
     fn write(
         &mut self,
         outcome: Outcome,
@@ -233,13 +269,13 @@ impl<'a> Bill<'a> {
         tokens: impl FnOnce() -> (Tokens, bool),
     ) -> Result<Settled, Refusal> {
         (self.record.tokens, self.record.estimated) = match policy::terms(outcome).tokens {
-            _ if self.record.attempts == 0 => (Tokens::default(), false),
+            _ if self.record.attempts == 0 && !self.recalled => (Tokens::default(), false),
             TokenSource::Settled => tokens(),
             TokenSource::Assumed => (self.assumed, true),
             TokenSource::None => (Tokens::default(), false),
         };
-        let charge = price::charge(self.record.list_price, self.billing, outcome);
-        let cost = self.cost(&self.record.tokens);
+        let charge = price::charge(self.unit_price, self.billing, outcome);
+        let cost = if self.recalled { Money::ZERO } else { self.cost(&self.record.tokens) };
         let duration = self.elapsed();
         let record = &mut self.record;
         record.outcome = outcome;
@@ -248,10 +284,15 @@ impl<'a> Bill<'a> {
         record.unit_price = charge.unit_price;
         record.price = charge.price;
         record.cost = cost;
+        record.unpriced &= !self.recalled;
         record.duration_ms = millis(duration);
-        let settled = self.app.ledger.settle(record).map_err(|_| storage_unavailable())?;
+        let written = self.app.ledger.settle(record);
+        let settled = self.app.journal_took(written).map_err(|_| storage_unavailable())?;
         self.settled = true;
         self.observe(duration);
+        if let Some((permit, _)) = self.occupied.as_mut().filter(|_| charge.quantity > 0) {
+            permit.charge();
+        }
         (self.occupied, self.calling) = (None, None);
         Ok(settled)
     }
@@ -264,7 +305,7 @@ impl<'a> Bill<'a> {
             provider: &record.provider,
             plan: &record.plan,
             code: record.status,
-            cache: "bypass",
+            cache: self.cache.as_str(),
         };
         self.app.metrics.series(labels).observe(&RequestSample {
             duration,
@@ -288,12 +329,21 @@ impl<'a> Bill<'a> {
 
 impl Drop for Bill<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            let assumed = self.assumed;
-            // Nothing can be done about a store that fails here: the attempt is
-            // in the journal, and recovery will close it as lost.
-            let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
+        if self.settled {
+            return;
         }
+        if self.record.attempts == 0 {
+            // Nothing was done for the request: it is refused, and consumes
+            // nothing.
+            if let Some((permit, _)) = self.occupied.take() {
+                permit.refund();
+            }
+            return;
+        }
+        let assumed = self.assumed;
+        // Nothing can be done about a store that fails here: the attempt is in
+        // the journal, and recovery will close it as lost.
+        let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
     }
 }
 

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
 
 use crate::app::{App, Snapshot};
+use crate::auth::keyring::Identity;
+use crate::class;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
 use crate::pipeline::relay::{failed, read_whole};
 use crate::pipeline::unless_gone;
@@ -13,14 +15,17 @@ use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::upstream::{Call, Failure, Prepared};
 
-/// Lists what can be used now.
+/// Lists what the caller's plan can use now.
 pub(super) async fn list<C: Client>(
     app: &App,
     snapshot: &Snapshot,
     client: &mut C,
     exchange: &Exchange,
+    caller: &Identity,
 ) -> Result<Ending, Refusal> {
-    let data: Vec<_> = snapshot.catalog.usable().map(|name| object(name)).collect();
+    let usable = snapshot.catalog.usable();
+    let had = usable.filter(|(_, tier)| class::has_tier(&caller.plan, *tier));
+    let data: Vec<_> = had.map(|(name, _)| object(name)).collect();
     let body = json!({ "object": "list", "data": data });
     send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body.to_string().into()).await
 }
@@ -31,13 +36,18 @@ pub(super) async fn show<C: Client>(
     snapshot: &Snapshot,
     client: &mut C,
     exchange: &Exchange,
+    caller: &Identity,
     name: &str,
 ) -> Result<Ending, Refusal> {
+    let route = snapshot.catalog.choose(Some(name))?;
+    if !class::has_tier(&caller.plan, route.tier) {
+        let message = "The plan does not have the model. GET /v1/models lists those that it has.";
+        return Err(Refusal::new(Code::ModelNotInPlan, message).param("model"));
+    }
     if snapshot.catalog.has(name) {
         let body = object(name).to_string().into();
         return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
     }
-    let route = snapshot.catalog.choose(Some(name))?;
     let target = route.target(0);
     let Some(reach) = target.and_then(|target| snapshot.providers.get(&target.provider.name))
     else {

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 
+use crate::admission::quota::Allowance;
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
@@ -95,7 +96,11 @@ pub(super) async fn serve<C: Client>(
     exchange.class = Some(class.clone());
     class::check_feature(&class, &caller.plan)?;
 
-    let permit = admit(app, exchange, caller)?;
+    // A read counts in windows, not in the quota, and makes no record.
+    let upgrades = place.upgrades(&method, headers);
+    let reads = matches!(method, Method::GET | Method::HEAD) && !upgrades;
+    let (month, limit) = (snapshot.calendar.month(exchange.received), caller.requests_per_month);
+    let permit = admit(app, exchange, caller, &Allowance { month, limit, counts: !reads })?;
     let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.account));
     let outgoing =
         prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
@@ -106,8 +111,7 @@ pub(super) async fn serve<C: Client>(
             return Err(refusal);
         }
     };
-    let reads = matches!(method, Method::GET | Method::HEAD);
-    let tab = if reads && !matches!(outgoing, Outgoing::Upgrade) {
+    let tab = if reads {
         let labels = [&class.name, &caller.plan.name, &provider.name];
         Tab::free(app, permit, labels, exchange.started)
     } else {

@@ -13,11 +13,13 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use crate::app::{App, Snapshot};
+use crate::cache::entry::{self, Answer};
 use crate::exchange::{AnswerHead, Client, Ending, Exchange};
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::{estimate, usage};
 use crate::pipeline::bill::Bill;
+use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::attempt::Called;
 use crate::pipeline::{unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
@@ -38,6 +40,8 @@ pub(super) struct Relay<'a, C> {
     pub(super) exchange: &'a mut Exchange,
     pub(super) request: &'a Request,
     pub(super) bill: Bill<'a>,
+    /// How to keep the answer in the cache, if it may be kept.
+    pub(super) keeping: Option<Keeping>,
 }
 
 impl<C: Client> Relay<'_, C> {
@@ -60,6 +64,7 @@ impl<C: Client> Relay<'_, C> {
                     return self.fail(Outcome::ProviderError, failed(failure)).await;
                 }
                 Called::Reply(reply) if !(more && self.is_worth_another(number, &reply)) => {
+                    self.keep_only_from_the_first(number);
                     return self.hand_over(reply, deadline).await;
                 }
                 // The answer is thrown away: its connection is closed.
@@ -118,6 +123,9 @@ impl<C: Client> Relay<'_, C> {
         if status.is_success() && self.makes() {
             self.learn(&answer)?;
         }
+        if outcome != Outcome::Ok {
+            self.exchange.quota_returned();
+        }
         self.bill.waited(self.exchange.waited);
         self.bill.sent(answer.len());
         let (path, asked) = (self.bill.endpoint.path(), self.request.body());
@@ -131,6 +139,10 @@ impl<C: Client> Relay<'_, C> {
                 }
             })
             .await?;
+        if status == StatusCode::OK && self.keeping.is_some() && entry::is_whole(&answer) {
+            // A copy: the answer may be a slice of a larger buffer.
+            self.keep(&headers, Answer::Whole(Bytes::copy_from_slice(&answer)));
+        }
         let head = AnswerHead { status, headers: self.headers(&headers, status.is_success()) };
         match self.client.send_whole(head, answer).await {
             Ok(()) => Ok(Ending::Complete),
@@ -140,21 +152,33 @@ impl<C: Client> Relay<'_, C> {
 
     /// The headers of an answer that came from a provider.
     fn headers(&self, provider: &HeaderMap, charged: bool) -> HeaderMap {
-        let mut headers = respond::returned(provider);
-        respond::stamp(&mut headers, self.exchange, self.app.clock.monotonic());
-        let route = &self.bill.route;
-        let (tier, provider) = (route.tier.as_str(), self.bill.provider());
-        let way = format!("{tier};{};{provider};{}", route.model, route.reason);
-        respond::put(&mut headers, "x-tollgate-route", &way);
-        if charged {
-            respond::put(&mut headers, "x-tollgate-price-usd", &self.bill.price().to_string());
+        let returned = respond::returned(provider);
+        let bill = &self.bill;
+        headers(self.app, self.exchange, bill, returned, bill.provider(), charged)
+    }
+
+    /// Keeps an answer that has been settled, before its end is sent.
+    fn keep(&mut self, provider: &HeaderMap, answer: Answer) {
+        if let Some(keeping) = self.keeping.take() {
+            keeping.keep(self.app, &self.bill, provider, answer);
         }
-        headers
+    }
+
+    /// The cache's key names the first target: what another one answers to
+    /// attempt `number` is not kept.
+    fn keep_only_from_the_first(&mut self, number: u32) {
+        let turn =
+            usize::try_from(number).ok().map(|number| number % self.bill.route.width().max(1));
+        if turn != Some(0) {
+            self.keeping = None;
+        }
     }
 
     /// Settles a request that ends in a refusal.
     async fn fail(&mut self, outcome: Outcome, refusal: Refusal) -> Result<Ending, Refusal> {
         self.bill.waited(self.exchange.waited);
+        // No outcome that ends in a refusal is charged.
+        self.exchange.quota_returned();
         let prompt = self.prompt();
         self.bill.settle(outcome, refusal.status.as_u16(), prompt).await?;
         Err(refusal)
@@ -176,6 +200,27 @@ impl<C: Client> Relay<'_, C> {
             (Tokens { input, ..Tokens::default() }, true)
         }
     }
+}
+
+/// The headers of an answer: those of the `provider` that made it, and
+/// Tollgate's own.
+pub(super) fn headers(
+    app: &App,
+    exchange: &Exchange,
+    bill: &Bill<'_>,
+    returned: HeaderMap,
+    provider: &str,
+    charged: bool,
+) -> HeaderMap {
+    let mut headers = returned;
+    respond::stamp(&mut headers, exchange, app.clock.monotonic());
+    let (route, tier) = (&bill.route, bill.route.tier.as_str());
+    let way = format!("{tier};{};{provider};{}", route.model, route.reason);
+    respond::put(&mut headers, "x-tollgate-route", &way);
+    if charged {
+        respond::put(&mut headers, "x-tollgate-price-usd", &bill.price().to_string());
+    }
+    headers
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {

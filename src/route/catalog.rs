@@ -103,9 +103,11 @@ impl Catalog {
         Ok(Route { model, tier, targets, prices, listed, reason })
     }
 
-    /// The public names that can be used now, in the order of the file.
-    pub fn usable(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.names.iter().filter(|name| self.has(name))
+    /// The public names that can be used now with their tiers, in the order of
+    /// the file.
+    pub fn usable(&self) -> impl Iterator<Item = (&Arc<str>, Tier)> {
+        let named = |name| self.by_name.get(name).map(|model| (name, model.tier));
+        self.names.iter().filter(|name| self.has(name)).filter_map(named)
     }
 
     /// Whether `name` is listed and can be used now.

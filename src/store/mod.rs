@@ -5,6 +5,7 @@
 //! rebuilt from. Each kind of thing has a trait, a file here, and a tree of its
 //! own; only this folder names sled.
 
+pub mod accounts;
 pub mod ownership;
 
 use std::path::{Path, PathBuf};

@@ -38,7 +38,13 @@ pub enum LogError {
 /// [`LogError`] if the level is not understood or logging is set up already.
 pub fn init(log: &Log, colour: bool) -> Result<(), LogError> {
     let layer = layer(log, colour, std::io::stderr)?;
-    tracing_subscriber::registry().with(layer).try_init().map_err(|_| LogError::Twice)
+    tracing_subscriber::registry().with(layer).try_init().map_err(|_| LogError::Twice)?;
+    // A panic's payload may hold anything, a prompt too: where it was is enough.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a handler panicked");
+    }));
+    Ok(())
 }
 
 /// The layer that formats, filters and writes to `writer`.
@@ -55,11 +61,13 @@ where
     if words.any(|word| word.is_empty() || word.parse::<LevelFilter>().is_err()) {
         return Err(LogError::Level(log.level.clone()));
     }
+    // The hint says that the second filter asks for nothing more than the first:
+    // without it every line of every library would be put together first.
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::OFF.into())
         .parse(&log.level)
         .map_err(|_| LogError::Level(log.level.clone()))?
-        .and(filter_fn(may_be_written));
+        .and(filter_fn(may_be_written).with_max_level_hint(LevelFilter::TRACE));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
     Ok(match log.format {
         LogFormat::Pretty => lines.with_filter(filter).boxed(),

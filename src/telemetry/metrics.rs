@@ -17,13 +17,17 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::base::money::Money;
 use crate::telemetry::copy_on_write::CopyOnWrite;
 use crate::telemetry::process;
 
+mod cache;
 pub mod labels;
 mod register;
 mod series;
 
+use cache::CacheFamilies;
+pub use cache::{CacheSeries, Level};
 use labels::{Scope, Store};
 use register::Register;
 use series::OwnedLabels;
@@ -54,6 +58,7 @@ pub struct Metrics {
     refused: CopyOnWrite<[&'static str; 2], IntCounter>,
     requests_in_flight: IntGauge,
     provider_calls_in_flight: IntGauge,
+    cache: CacheFamilies,
     families: Families,
 }
 
@@ -95,6 +100,8 @@ struct Families {
     ledger_commit: Histogram,
     /// Whether a store takes writes (1) or not (0).
     store_up: IntGaugeVec,
+    /// Accounts by plan, suspended ones included.
+    accounts: IntGaugeVec,
 }
 
 impl Metrics {
@@ -127,6 +134,7 @@ impl Metrics {
             refused: CopyOnWrite::new(),
             requests_in_flight: scope(Scope::Requests),
             provider_calls_in_flight: scope(Scope::Provider),
+            cache: CacheFamilies::register(&register)?,
             families,
             registry,
         })
@@ -200,6 +208,32 @@ impl Metrics {
     pub fn store_up(&self, store: Store, up: bool) {
         let labels = [<&'static str>::from(store)];
         self.families.store_up.with_label_values(&labels).set(i64::from(up));
+    }
+
+    /// The cache's series of the class called `name`, which must be one of the
+    /// configuration.
+    pub fn cache(&self, name: &str) -> Arc<CacheSeries> {
+        self.cache.class(name)
+    }
+
+    /// The share of look-ups of a class that are to be hits; `None` sets none.
+    pub fn cache_target(&self, class: &str, target: Option<f64>) {
+        self.cache.set_target(class, target);
+    }
+
+    /// The bytes that the answers of a tier of the cache take.
+    pub fn cache_level(&self, tier: &'static str) -> Level {
+        self.cache.level(tier)
+    }
+
+    /// A call that would have cost `amount` was not made, thanks to the cache.
+    pub fn saved_by_cache(&self, amount: Money) {
+        self.cache.save(amount);
+    }
+
+    /// Shows that `plan` has `count` accounts.
+    pub fn accounts(&self, plan: &str, count: i64) {
+        self.families.accounts.with_label_values(&[plan]).set(count);
     }
 
     /// Everything in the Prometheus text format 0.0.4. It reads `/proc`, which
@@ -281,6 +315,11 @@ impl Families {
                 COMMIT,
             )?,
             store_up: register.gauges("store_up", "Whether the store takes writes.", &["store"])?,
+            accounts: register.gauges(
+                "accounts",
+                "Accounts by plan, suspended ones included.",
+                &["plan"],
+            )?,
         })
     }
 }

@@ -149,3 +149,52 @@ impl std::fmt::Debug for Origin {
         f.debug_struct("Origin").field("host", &self.base.host).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::{TestClock, Timestamp};
+
+    fn origin(host: &str, clock: &Arc<TestClock>) -> Arc<Origin> {
+        let base = BaseUrl { tls: false, host: host.into(), port: 80, path: "/v1".into() };
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { connect: second, first_byte: second, chunk: second };
+        Origin::new(base, &Secret::default(), timeouts, clock.clone())
+    }
+
+    fn clock() -> Arc<TestClock> {
+        Arc::new(TestClock::at(Timestamp(0)))
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved_when_needed_and_addresses_at_once() {
+        let clock = clock();
+        assert!(origin("127.0.0.1", &clock).peers.load().is_some());
+        let named = origin("localhost", &clock);
+        assert!(named.peers.load().is_none());
+        assert!(named.peer(0).await.is_ok());
+        assert!(named.peers.load().is_some());
+    }
+
+    #[tokio::test]
+    async fn stale_addresses_are_used_while_they_are_looked_up_again() {
+        let clock = clock();
+        let named = origin("localhost", &clock);
+        named.peer(0).await.unwrap();
+        let before = named.peers.load_full().unwrap();
+        clock.advance(FRESH - Duration::from_millis(1));
+        named.peer(0).await.unwrap();
+        assert!(!named.refreshing.load(Ordering::Relaxed), "not yet");
+        clock.advance(Duration::from_millis(1));
+        assert!(Arc::ptr_eq(&named.peer(0).await.unwrap(), &before[0]), "nobody waits");
+        while Arc::ptr_eq(&named.peers.load_full().unwrap(), &before) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_fails() {
+        let failed = origin("no-such-host.invalid", &clock()).peer(0).await;
+        assert!(matches!(failed, Err(Failure::Unreachable | Failure::TimedOut)));
+    }
+}

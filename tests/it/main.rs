@@ -8,11 +8,15 @@ mod admin;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod cache;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod dashboards;
 #[cfg(test)]
 mod drop_in;
 #[cfg(test)]
@@ -22,7 +26,13 @@ mod ledger;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
 mod opaque;
+#[cfg(test)]
+mod panics;
+#[cfg(test)]
+mod readme;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
@@ -31,3 +41,5 @@ mod retries;
 mod sdk;
 #[cfg(test)]
 mod streaming;
+#[cfg(test)]
+mod systemd;

@@ -195,7 +195,21 @@ async fn a_plan_without_the_feature_is_refused() {
     let request = Request::post("/dear/v1/chat/completions", &chat_body()).bearer(&key_of("poor"));
     gate.send(&request).await.refused(403, "feature_not_in_plan");
     assert!(provider.calls().is_empty());
-    gate.send(&gate.chat_as("poor")).await.ok();
+    gate.send(&gate.chat_as("poor")).await.refused(403, "model_not_in_plan");
+    assert!(provider.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_plan_that_names_no_features_is_not_gated_by_them() {
+    let provider = Provider::start().await;
+    let gate = small(&provider)
+        .plan("plain", |plan| plan.set("features", json!(null)))
+        .class("dear", "0.05", &json!({"feature": "advanced_suggestions"}))
+        .start()
+        .await;
+    let request = Request::post("/dear/v1/chat/completions", &chat_body()).bearer(&key_of("plain"));
+    gate.send(&request).await.ok();
+    gate.send(&gate.chat_as("plain")).await.ok();
 }
 
 #[tokio::test]

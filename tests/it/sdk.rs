@@ -21,6 +21,21 @@ async fn every_call_works_before_a_provider() {
     }
 }
 
+/// Covers D2: one entry serves every form that an application may ask for.
+#[tokio::test]
+async fn answers_from_the_cache_are_like_those_of_a_provider() {
+    let provider = Provider::start().await;
+    let cache = json!({"cache": {"ttl": "1h"}});
+    let setup = Tollgate::before(&provider).class("first", "0", &cache).class("then", "0", &cache);
+    let gate = setup.start().await;
+    let url = |class: &str| format!("http://{}/{class}/v1", gate.proxy);
+    for order in ["whole first", "stream first"] {
+        let class = if order == "whole first" { "first" } else { "then" };
+        let url = url(class);
+        sdk::run("cached.py", &gate, &[("OPENAI_BASE_URL", url.as_str()), ("ORDER", order)]).await;
+    }
+}
+
 #[tokio::test]
 async fn every_call_works_with_the_built_in_provider() {
     let gate = Tollgate::sandbox().start().await;

@@ -35,7 +35,7 @@ fn of_64_000_simultaneous_requests_exactly_five_pass() {
     for round in 0..50 {
         let (account, passed) = (account(), AtomicU32::new(0));
         stampede(|| {
-            if account.admit(NOW, &per_minute(5), u32::MAX).is_ok() {
+            if account.admit(NOW, &per_minute(5), u32::MAX, &Allowance::NONE).is_ok() {
                 passed.fetch_add(1, Ordering::SeqCst);
             }
         });
@@ -48,7 +48,7 @@ fn of_64_000_simultaneous_requests_exactly_five_pass() {
 fn never_more_run_at_once_than_allowed() {
     let (account, held, most) = (account(), AtomicU32::new(0), AtomicU32::new(0));
     stampede(|| {
-        if let Ok(admission) = account.admit(NOW, &WindowLimits::UNLIMITED, 3) {
+        if let Ok(admission) = account.admit(NOW, &WindowLimits::UNLIMITED, 3, &Allowance::NONE) {
             let now = held.fetch_add(1, Ordering::SeqCst) + 1;
             most.fetch_max(now, Ordering::SeqCst);
             thread::yield_now();
@@ -63,7 +63,7 @@ fn never_more_run_at_once_than_allowed() {
 fn refunds_under_contention_leave_exactly_what_was_kept() {
     let (account, kept) = (account(), AtomicU32::new(0));
     stampede(|| {
-        if let Ok(admission) = account.admit(NOW, &per_minute(500), u32::MAX) {
+        if let Ok(admission) = account.admit(NOW, &per_minute(500), u32::MAX, &Allowance::NONE) {
             if kept.load(Ordering::SeqCst) < 100 {
                 kept.fetch_add(1, Ordering::SeqCst);
             } else {
@@ -81,12 +81,13 @@ fn refunds_under_contention_leave_exactly_what_was_kept() {
 fn slots_come_back_in_any_order() {
     let account = account();
     let mut held: Vec<_> =
-        std::iter::from_fn(|| account.admit(NOW, &per_minute(90), 4).ok()).collect();
+        std::iter::from_fn(|| account.admit(NOW, &per_minute(90), 4, &Allowance::NONE).ok())
+            .collect();
     assert_eq!((held.len(), account.running()), (4, 4));
     drop(held.swap_remove(1));
     drop(held.swap_remove(0));
     assert_eq!(account.running(), 2);
-    assert!(account.admit(NOW, &per_minute(90), 4).is_ok());
+    assert!(account.admit(NOW, &per_minute(90), 4, &Allowance::NONE).is_ok());
     held.clear();
     assert_eq!(account.running(), 0);
 }
@@ -95,9 +96,9 @@ fn slots_come_back_in_any_order() {
 fn a_request_refused_for_concurrency_takes_nothing_from_the_windows() {
     let account = account();
     let limits = per_minute(9);
-    let running = account.admit(NOW, &limits, 1).unwrap();
+    let running = account.admit(NOW, &limits, 1, &Allowance::NONE).unwrap();
     assert_eq!(running.standing().remaining, 8);
-    let denied = account.admit(NOW, &limits, 1).unwrap_err();
+    let denied = account.admit(NOW, &limits, 1, &Allowance::NONE).unwrap_err();
     assert!(matches!(denied, Denied::Concurrency { limit: 1, .. }));
     assert_eq!(denied.standing().remaining, 8);
     drop(running);
@@ -107,8 +108,8 @@ fn a_request_refused_for_concurrency_takes_nothing_from_the_windows() {
 #[test]
 fn a_request_refused_by_a_window_takes_no_slot() {
     let account = account();
-    let running = account.admit(NOW, &per_minute(1), 10).unwrap();
-    let denied = account.admit(NOW, &per_minute(1), 10).unwrap_err();
+    let running = account.admit(NOW, &per_minute(1), 10, &Allowance::NONE).unwrap();
+    let denied = account.admit(NOW, &per_minute(1), 10, &Allowance::NONE).unwrap_err();
     let Denied::Rate(refusal) = denied else { panic!("{denied:?}") };
     assert_eq!((refusal.retry_after, account.running()), (MINUTE, 1));
     drop(running);
@@ -119,24 +120,24 @@ fn a_request_refused_by_a_window_takes_no_slot() {
 fn a_refund_gives_back_both_and_a_drop_the_slot_alone() {
     let account = account();
     let limits = per_minute(3);
-    let first = account.admit(NOW, &limits, 3).unwrap();
-    let second = account.admit(NOW + MINUTE / 2, &limits, 3).unwrap();
+    let first = account.admit(NOW, &limits, 3, &Allowance::NONE).unwrap();
+    let second = account.admit(NOW + MINUTE / 2, &limits, 3, &Allowance::NONE).unwrap();
     first.refund();
     assert_eq!((account.running(), account.standing(NOW + MINUTE / 2, &limits).remaining), (1, 2));
     drop(second);
     assert_eq!(account.standing(NOW + MINUTE, &limits).remaining, 2, "the second still counts");
-    assert!(!account.is_idle(NOW + MINUTE));
+    assert!(!account.is_idle(NOW + MINUTE, 0));
 }
 
 #[test]
 fn an_account_is_idle_once_its_day_is_over_and_nothing_runs() {
     let account = account();
-    assert!(account.is_idle(NOW));
-    let admission = account.admit(NOW, &WindowLimits::UNLIMITED, 1).unwrap();
+    assert!(account.is_idle(NOW, 0));
+    let admission = account.admit(NOW, &WindowLimits::UNLIMITED, 1, &Allowance::NONE).unwrap();
     let tomorrow = NOW + MINUTE * 60 * 24;
-    assert!(!account.is_idle(tomorrow));
+    assert!(!account.is_idle(tomorrow, 0));
     drop(admission);
-    assert!(account.is_idle(tomorrow));
+    assert!(account.is_idle(tomorrow, 0));
     account.restore(tomorrow);
-    assert!(!account.is_idle(tomorrow));
+    assert!(!account.is_idle(tomorrow, 0));
 }

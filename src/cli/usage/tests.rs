@@ -22,10 +22,14 @@ async fn admin(records: u64) -> (String, tempfile::TempDir) {
         let time = Timestamp(NOW.0 - 10_000_000 + number * 1000);
         let _settled: Settled = ledger.settle(&fixture::record(time, "demo", "default")).unwrap();
     }
+    let config = Arc::new(fixture::config(dir.path()));
+    let metrics = Arc::new(Metrics::new([]).unwrap());
     let router = router(AdminState {
         ledger: Arc::new(ledger),
-        control: Arc::new(fixture::Still(Arc::new(fixture::config(dir.path())))),
-        metrics: Arc::new(Metrics::new([]).unwrap()),
+        cache: fixture::cache(),
+        registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
+        control: Arc::new(fixture::Still(config)),
+        metrics,
         clock,
         token: Secret::new(fixture::TOKEN),
     });

@@ -7,10 +7,10 @@ use super::common::{Named, entries, name, number, time, undefined, whole};
 use super::unused::{A_SHARE, AT_LEAST_A_SECOND, LONGEST};
 use crate::base::money::Money;
 use crate::config::field::Field;
-use crate::config::raw::RawClass;
+use crate::config::raw::{RawClass, RawSamples, RawScope};
 use crate::config::report::Report;
 use crate::config::tree::Mark;
-use crate::config::types::{Class, Model, Plan};
+use crate::config::types::{CacheScope, Class, ClassCache, Model, Plan, Samples};
 
 /// Features that Tollgate itself enforces; others are the seller's own.
 const BUILT_IN: [&str; 8] = [
@@ -24,6 +24,9 @@ const BUILT_IN: [&str; 8] = [
     "sla_guarantee",
 ];
 
+/// How long answers are kept where a `cache` section does not say.
+const USUAL_TTL: Duration = Duration::from_secs(3_600);
+
 /// Checks the list of classes.
 pub(super) fn check(
     raw: &Field<Vec<Field<RawClass>>>,
@@ -32,8 +35,10 @@ pub(super) fn check(
     report: &mut Report,
 ) -> Named<Class> {
     let (entries, complete) = entries(raw, "a class", report);
-    let sold: BTreeSet<&str> =
-        plans.values().flat_map(|plan| plan.features.iter().map(|feature| &**feature)).collect();
+    let sold: BTreeSet<&str> = plans
+        .values()
+        .flat_map(|plan| plan.features.iter().flatten().map(|name| &**name))
+        .collect();
     let mut classes = Named::new(complete);
     let mut prefixes: HashMap<&str, Mark> = HashMap::new();
     for (mark, entry) in entries {
@@ -42,6 +47,7 @@ pub(super) fn check(
         let shown = class_name.map_or("", |(_, name)| name);
         let feature = feature(entry, shown, &sold, plans.is_complete(), report);
         bounds(entry, models, report);
+        let cache = cache(entry, report);
         let Some(name) = class_name else {
             classes.skip();
             continue;
@@ -54,7 +60,14 @@ pub(super) fn check(
             prefix: prefix.map(Into::into),
             price: entry.price.value().map_or(Money::ZERO, |price| price.0),
             feature: feature.map(Into::into),
-            cached: entry.cache.value().is_some(),
+            samples: match entry.samples.value() {
+                Some(RawSamples::Distinct) => Samples::Distinct,
+                Some(RawSamples::Shared) | None => Samples::Shared,
+            },
+            cache,
+            models: entry.models.value().map(|models| {
+                models.iter().filter_map(Field::value).map(|name| name.as_str().into()).collect()
+            }),
         };
         classes.add("a class", name, class, report);
     }
@@ -128,11 +141,23 @@ fn bounds(entry: &RawClass, models: &Named<Model>, report: &mut Report) {
             models.refer("model", (mark, model), report);
         }
     }
-    let Some(cache) = entry.cache.value() else { return };
-    number(&cache.hit_rate_target, A_SHARE, report);
-    if cache.ttl.value().is_some() {
-        time(&cache.ttl, AT_LEAST_A_SECOND, report);
-    }
+}
+
+/// How answers are cached. The stale times are checked and not in force yet.
+fn cache(entry: &RawClass, report: &mut Report) -> Option<ClassCache> {
+    let cache = entry.cache.value()?;
     time(&cache.stale_if_error, Duration::ZERO..=LONGEST, report);
     time(&cache.stale_while_revalidate, Duration::ZERO..=LONGEST, report);
+    let ttl = match cache.ttl.value() {
+        Some(_) => time(&cache.ttl, AT_LEAST_A_SECOND, report),
+        None => USUAL_TTL,
+    };
+    Some(ClassCache {
+        ttl,
+        hit_rate_target: number(&cache.hit_rate_target, A_SHARE, report),
+        scope: match cache.scope.value() {
+            Some(RawScope::Shared) => CacheScope::Shared,
+            Some(RawScope::Account) | None => CacheScope::Account,
+        },
+    })
 }

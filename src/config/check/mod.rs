@@ -60,6 +60,7 @@ pub(super) fn check(
         opaque,
         routing: sections::routing(&raw.routing, report),
         keys,
+        timezone: sections::timezone(&raw.billing, report),
         shutdown_grace: grace
             .map_or(Duration::ZERO, |grace| time(grace, Duration::ZERO..=LONGEST_GRACE, report)),
         log: sections::log(&raw.log, report),

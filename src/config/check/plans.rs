@@ -113,11 +113,22 @@ fn plan(own: &str, line: &[&RawPlan], report: &mut Report) -> Plan {
         let count = nearest(line, pick)?;
         Some(count.0.map_or(u32::MAX, |count| u32::try_from(count).unwrap_or(u32::MAX)))
     };
-    let mut features: Vec<Arc<str>> = Vec::new();
-    for entry in line.iter().rev() {
-        for feature in entry.features.value().into_iter().flatten().filter_map(Field::value) {
+    // A line that says nothing of features is not gated by them.
+    let mut features: Option<Vec<Arc<str>>> = None;
+    for list in line.iter().rev().filter_map(|entry| entry.features.value()) {
+        let features = features.get_or_insert_default();
+        for feature in list.iter().filter_map(Field::value) {
             if !features.iter().any(|known| **known == **feature) {
                 features.push(feature.as_str().into());
+            }
+        }
+    }
+    let mut classes: Option<Vec<Arc<str>>> = None;
+    for list in line.iter().rev().filter_map(|entry| entry.classes.value()) {
+        let classes = classes.get_or_insert_default();
+        for class in list.iter().filter_map(Field::value) {
+            if !classes.iter().any(|known| **known == **class) {
+                classes.push(class.as_str().into());
             }
         }
     }
@@ -139,6 +150,7 @@ fn plan(own: &str, line: &[&RawPlan], report: &mut Report) -> Plan {
         requests_per_day: window(|plan| &plan.requests_per_day),
         concurrent: window(|plan| &plan.concurrent),
         features,
+        classes,
     }
 }
 

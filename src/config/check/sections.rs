@@ -5,11 +5,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::common::{count, time, whole};
 use crate::config::field::Field;
 use crate::config::raw::{
-    RawDurability, RawGlobalLimits, RawIpLimits, RawLimits, RawListen, RawLog, RawLogFormat,
-    RawRouting, RawStore, RawUserLimits,
+    RawDurability, RawGlobalLimits, RawInvoices, RawIpLimits, RawLimits, RawListen, RawLog,
+    RawLogFormat, RawRouting, RawStore, RawUserLimits,
 };
 use crate::config::read::suggestion;
 use crate::config::report::Report;
@@ -128,6 +130,17 @@ pub(super) fn routing(raw: &Field<RawRouting>, report: &mut Report) -> Routing {
         first_byte_timeout: time(&raw.first_byte_timeout, TIMEOUT, report),
         chunk_timeout: time(&raw.chunk_timeout, TIMEOUT, report),
     }
+}
+
+/// Checks `billing.timezone`: a name of the IANA time zone database, of the
+/// system's copy or else of the one that is built in.
+pub(super) fn timezone(raw: &Field<RawInvoices>, report: &mut Report) -> TimeZone {
+    let named = raw.value().and_then(|billing| billing.timezone.placed());
+    let Some((mark, name)) = named else { return TimeZone::UTC };
+    TimeZone::get(name).unwrap_or_else(|_| {
+        report.error(mark, "expected a time zone such as Europe/Berlin");
+        TimeZone::UTC
+    })
 }
 
 /// Checks `log`.

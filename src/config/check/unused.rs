@@ -36,9 +36,6 @@ pub(super) fn check(raw: &RawConfig, models: &Named<Model>, report: &mut Report)
     if let Some(billing) = raw.billing.value() {
         let capitals = |text: &str| text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
         text(&billing.currency, capitals, "expected three capital letters such as USD", report);
-        let zone = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte);
-        let zoned = |text: &str| !text.is_empty() && text.bytes().all(zone);
-        text(&billing.timezone, zoned, "expected a time zone such as Europe/Berlin", report);
     }
     if let Some(privacy) = raw.privacy.value() {
         time(&privacy.retention, AT_LEAST_A_SECOND, report);

@@ -157,7 +157,7 @@ pub(crate) enum RawSamples {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Cache")]
 pub(crate) struct RawCache {
-    /// How long an answer is fresh.
+    /// How long an answer is fresh. Left out: `1h`.
     pub(crate) ttl: Field<Time>,
     /// The share of requests that the cache should answer, 0 to 1.
     pub(crate) hit_rate_target: Field<Number>,

@@ -16,7 +16,7 @@ use super::field::Field;
 
 pub(super) use catalog::{
     RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawProvider,
-    RawTarget, RawTier,
+    RawSamples, RawScope, RawTarget, RawTier,
 };
 pub(super) use leaf::{Count, Number, Price, Size, Time, Whole};
 pub(super) use operations::{

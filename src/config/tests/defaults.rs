@@ -2,7 +2,7 @@
 
 use super::{Surroundings, config, lines, source};
 use crate::base::money::Money;
-use crate::config::{Billing, Durability, LogFormat, Tier, parse};
+use crate::config::{Billing, CacheScope, ClassCache, Durability, LogFormat, Tier, parse};
 use std::time::Duration;
 
 fn money(text: &str) -> Money {
@@ -25,7 +25,13 @@ fn an_empty_file_means_the_contracts_figures() {
     let plan = |index: usize| {
         let plan = &config.plans[index];
         let fee = plan.monthly_price.to_string();
-        (&*plan.name, fee, plan.requests_per_month, plan.requests_per_minute, plan.features.len())
+        (
+            &*plan.name,
+            fee,
+            plan.requests_per_month,
+            plan.requests_per_minute,
+            plan.features.as_ref().map_or(0, Vec::len),
+        )
     };
     assert_eq!(plan(0), ("free", "0".into(), Some(1000), Some(5), 2));
     assert_eq!(plan(1), ("pro", "29".into(), Some(25000), Some(30), 5));
@@ -33,15 +39,23 @@ fn an_empty_file_means_the_contracts_figures() {
     let billing: Vec<_> = config.plans.iter().map(|plan| plan.billing).collect();
     assert_eq!(billing, [Billing::Included, Billing::Metered, Billing::Metered]);
     let classes: Vec<_> =
-        config.classes.iter().map(|it| (&*it.name, it.price.to_string(), it.cached)).collect();
-    let class = |name, price: &str, cached| (name, price.to_owned(), cached);
+        config.classes.iter().map(|it| (&*it.name, it.price.to_string(), it.cache)).collect();
+    let hours = |hours| Duration::from_secs(hours * 3_600);
+    let class = |name, price: &str, cache: Option<(u64, f64)>| {
+        let cache = cache.map(|(ttl, target)| ClassCache {
+            ttl: hours(ttl),
+            hit_rate_target: Some(target),
+            scope: CacheScope::Account,
+        });
+        (name, price.to_owned(), cache)
+    };
     assert_eq!(
         classes,
         [
-            class("code_suggestions", "0.02", true),
-            class("confidence_analysis", "0.03", true),
-            class("documentation", "0.01", true),
-            class("default", "0.02", false),
+            class("code_suggestions", "0.02", Some((1, 0.45))),
+            class("confidence_analysis", "0.03", Some((7 * 24, 0.70))),
+            class("documentation", "0.01", Some((3 * 24, 0.60))),
+            class("default", "0.02", None),
         ]
     );
     let user = config.limits.user;

@@ -22,7 +22,7 @@ keys: [{ account: x, plan: big }]
     assert_eq!(big.requests_per_month, Some(10));
     assert_eq!(big.requests_per_hour, Some(u32::MAX));
     assert_eq!((big.requests_per_minute, big.concurrent), (None, Some(9)));
-    let features: Vec<_> = big.features.iter().map(|it| &**it).collect();
+    let features: Vec<_> = big.features.iter().flatten().map(|it| &**it).collect();
     assert_eq!(features, ["a", "b", "c"]);
 }
 

@@ -213,6 +213,9 @@ impl<C: Client> Passage<'_, C> {
         if let Some(length) = length(provider).filter(|_| streamed) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
+        if outcome(status) != Outcome::Ok {
+            self.not_charged();
+        }
         respond::stamp(&mut headers, self.exchange, self.app.clock.monotonic());
         let way = format!(";;{};opaque", self.provider.name);
         respond::put(&mut headers, "x-tollgate-route", &way);

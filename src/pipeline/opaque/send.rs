@@ -78,7 +78,10 @@ impl<'a, C: Client> Passage<'a, C> {
             Called::Refused(refusal) if refusal.status.is_client_error() => {
                 self.fail(Outcome::ClientGoneEarly, refusal).await
             }
-            Called::Refused(refusal) => Err(refusal),
+            Called::Refused(refusal) => {
+                self.not_charged();
+                Err(refusal)
+            }
             Called::Failed(failure) => self.fail(Outcome::ProviderError, failed(failure)).await,
             Called::Reply(reply) => self.hand_over(reply).await,
         }
@@ -209,8 +212,16 @@ impl<'a, C: Client> Passage<'a, C> {
         outcome: Outcome,
         refusal: Refusal,
     ) -> Result<Ending, Refusal> {
+        self.not_charged();
         self.tab.settle(outcome, refusal.status.as_u16(), self.exchange.waited).await?;
         Err(refusal)
+    }
+
+    /// Notes, for the answer's headers, that the request is not charged.
+    pub(super) fn not_charged(&mut self) {
+        if self.tab.counts_in_quota() {
+            self.exchange.quota_returned();
+        }
     }
 
     /// Settles a request whose client has left.

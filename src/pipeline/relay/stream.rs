@@ -3,14 +3,17 @@
 //! Invariant: the settlement is in the journal before the last event (`[DONE]`
 //! and its kin) leaves, so a client that has it has been recorded.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
 
-use crate::base::sse::{Piece, Splitter};
+use crate::base::sse::{self, Piece, Splitter};
+use crate::cache::entry::{Answer, Cut, Recorder};
 use crate::exchange::{AnswerHead, Client, Ending};
 use crate::ledger::record::Outcome;
-use crate::meter::stream::StreamMeter;
+use crate::meter::stream::{Observed, StreamMeter};
 use crate::meter::{estimate, strip};
 use crate::pipeline::relay::{CLIENT_CLOSED, Relay};
 use crate::pipeline::unless_gone;
@@ -30,7 +33,8 @@ impl<C: Client> Relay<'_, C> {
         let head = AnswerHead { status, headers: self.headers(&headers, true) };
         // What Tollgate asked for itself is taken out again.
         let strip = self.bill.endpoint.usage_on_request() && !self.request.asks_usage();
-        let mut sieve = Sieve::new(strip);
+        let keeps = self.keeping.is_some() && status == StatusCode::OK;
+        let mut sieve = Sieve::new(strip, keeps.then(|| self.recording()));
         if self.client.send_head(head).await.is_err() {
             drop(body);
             return self.gone(sieve).await;
@@ -59,6 +63,7 @@ impl<C: Client> Relay<'_, C> {
                     if sifted.last && !ended {
                         ended = true;
                         self.complete(&mut sieve, status.as_u16(), sifted.bytes.len()).await?;
+                        self.keep_stream(&mut sieve, &headers);
                     }
                     if !self.pass(sifted.bytes).await {
                         drop(body);
@@ -117,6 +122,20 @@ impl<C: Client> Relay<'_, C> {
             .await
     }
 
+    /// A recording of a stream that may be kept.
+    fn recording(&self) -> Recording {
+        let asks = self.bill.endpoint.usage_on_request();
+        Recording { recorder: Recorder::default(), cuts: asks }
+    }
+
+    /// Keeps a stream whose end has come, before that end is passed on.
+    fn keep_stream(&mut self, sieve: &mut Sieve, headers: &HeaderMap) {
+        let recorded = sieve.recording.take().and_then(|recording| recording.recorder.finish());
+        if let Some(stream) = recorded {
+            self.keep(headers, Answer::Stream(stream));
+        }
+    }
+
     /// Settles a stream that the provider broke off.
     async fn cut(&mut self, sieve: Sieve, status: u16) -> Result<Ending, Refusal> {
         self.end(sieve, Outcome::Cut, status).await
@@ -152,8 +171,36 @@ struct Sieve {
     splitter: Splitter,
     meter: StreamMeter,
     strip: bool,
+    /// What is to be kept in the cache.
+    recording: Option<Recording>,
     /// Bytes of an event whose end has not come.
     held: usize,
+}
+
+/// A stream that is recorded while it passes.
+struct Recording {
+    recorder: Recorder,
+    /// Whether its usage is there because it was asked for.
+    cuts: bool,
+}
+
+impl Recording {
+    fn take(&mut self, event: &Bytes, observed: Observed, null_usage: Option<&Range<usize>>) {
+        if observed.is_error {
+            return self.recorder.spoil();
+        }
+        // A comment keeps a connection alive: it is no part of the answer.
+        if sse::fields(event).next().is_none() {
+            return;
+        }
+        let cut = match null_usage {
+            _ if !self.cuts => Cut::Nothing,
+            _ if observed.is_usage_only => Cut::All,
+            Some(part) => Cut::Part(part.clone()),
+            None => Cut::Nothing,
+        };
+        self.recorder.event(event, cut, observed.is_terminal);
+    }
 }
 
 /// What is to be passed on of one chunk.
@@ -164,8 +211,14 @@ struct Sifted {
 }
 
 impl Sieve {
-    fn new(strip: bool) -> Self {
-        Self { splitter: Splitter::new(LARGEST_EVENT), meter: StreamMeter::new(), strip, held: 0 }
+    fn new(strip: bool, recording: Option<Recording>) -> Self {
+        Self {
+            splitter: Splitter::new(LARGEST_EVENT),
+            meter: StreamMeter::new(),
+            strip,
+            recording,
+            held: 0,
+        }
     }
 
     /// The meter, with an empty one in its place.
@@ -184,6 +237,9 @@ impl Sieve {
                 Piece::Raw(bytes) => {
                     seen += bytes.len();
                     out.push(bytes);
+                    if let Some(recording) = &mut self.recording {
+                        recording.recorder.spoil();
+                    }
                     continue;
                 }
                 Piece::Event(event) => event,
@@ -191,10 +247,15 @@ impl Sieve {
             seen += event.len();
             let observed = self.meter.observe(&event);
             last |= observed.is_terminal;
+            let looks = self.strip || self.recording.as_ref().is_some_and(|it| it.cuts);
+            let null_usage = if looks { strip::null_usage(&event) } else { None };
+            if let Some(recording) = &mut self.recording {
+                recording.take(&event, observed, null_usage.as_ref());
+            }
             if !self.strip {
                 out.push(event);
             } else if !observed.is_usage_only {
-                out.push(strip::strip_null_usage(&event));
+                out.push(strip::without(&event, null_usage));
             }
         }
         self.held = before.saturating_sub(seen);

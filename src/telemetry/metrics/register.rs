@@ -2,8 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    CounterVec, Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 /// Makes metrics in a registry; every method fails if the name is taken.
@@ -43,6 +43,15 @@ impl Register<'_> {
         labels: &[&str],
     ) -> Result<IntGaugeVec, Error> {
         self.keep(IntGaugeVec::new(opts(name, help), labels)?)
+    }
+
+    pub(super) fn shares(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, Error> {
+        self.keep(GaugeVec::new(opts(name, help), labels)?)
     }
 
     pub(super) fn histogram(

@@ -11,7 +11,7 @@ impl Plan {
         let plan = json!({
             "name": name, "billing": "metered", "monthly_price": 0,
             "requests_per_month": "unlimited",
-            "features": ["basic_suggestions", "confidence_analysis"],
+            "features": ["basic_suggestions", "confidence_analysis", "advanced_suggestions"],
         });
         Self(plan.as_object().cloned().unwrap_or_default())
     }

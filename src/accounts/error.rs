@@ -1,0 +1,38 @@
+//! Why a change of accounts or keys is refused.
+
+use crate::store::StoreError;
+
+/// Why a change is refused. Nothing has been changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The account does not exist.
+    #[error("there is no account with this id")]
+    NoAccount,
+    /// The key does not exist.
+    #[error("there is no key with this id")]
+    NoKey,
+    /// The id is another account's.
+    #[error("there is an account with this id already")]
+    Taken,
+    /// The plan does not exist; those that do.
+    #[error("there is no plan of this name; there are {0}")]
+    NoPlan(String),
+    /// A class that a price is given for does not exist; its name.
+    #[error("there is no class of this name")]
+    NoClass(String),
+    /// The account would be back at the next start.
+    #[error(
+        "the account is given by `keys` of the configuration: take it out there and reload, or \
+         suspend it"
+    )]
+    ConfiguredAccount,
+    /// The key would be back at the next start.
+    #[error("the key is given by `keys` of the configuration: change it there and reload")]
+    ConfiguredKey,
+    /// The key is revoked or its grace is over.
+    #[error("the key is not in force any more")]
+    KeyEnded,
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

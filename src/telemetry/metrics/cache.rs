@@ -1,0 +1,171 @@
+//! The metrics of the cache.
+
+use std::sync::Arc;
+
+use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::register::Register;
+use crate::base::money::Money;
+use crate::telemetry::copy_on_write::CopyOnWrite;
+
+/// The families of the cache.
+pub(super) struct CacheFamilies {
+    /// Look-ups by class and result (`hit`, `miss`). A request that must not be
+    /// answered from the cache is none.
+    lookups: IntCounterVec,
+    /// The share of look-ups since the start that were hits, by class.
+    ratio: GaugeVec,
+    /// The share that the configuration wants, by class.
+    target: GaugeVec,
+    /// Bytes that cached answers take, by tier.
+    bytes: IntGaugeVec,
+    /// What calls to providers would have cost that the cache made unnecessary.
+    saved_by_cache: Counter,
+    classes: CopyOnWrite<Arc<str>, CacheSeries>,
+}
+
+/// The series of one class.
+pub struct CacheSeries {
+    hits: IntCounter,
+    misses: IntCounter,
+    ratio: Gauge,
+}
+
+impl CacheSeries {
+    /// Counts one look-up.
+    pub fn looked_up(&self, hit: bool) {
+        if hit {
+            self.hits.inc()
+        } else {
+            self.misses.inc()
+        }
+        let (hits, misses) = (self.hits.get(), self.misses.get());
+        self.ratio.set(share(hits, hits + misses));
+    }
+}
+
+#[expect(clippy::float_arithmetic, reason = "a metric's ratio is a float by its format")]
+#[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than a float's 53 bits")]
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+impl CacheFamilies {
+    pub(super) fn register(register: &Register<'_>) -> Result<Self, prometheus::Error> {
+        let saved = register.amounts(
+            "saved_dollars_total",
+            "What calls to providers would have cost that were not made, in dollars.",
+            &["by"],
+        )?;
+        Ok(Self {
+            lookups: register.counters(
+                "cache_lookups_total",
+                "Look-ups in the cache by result.",
+                &["class", "result"],
+            )?,
+            ratio: register.shares(
+                "cache_hit_ratio",
+                "The share of look-ups since the start that were hits.",
+                &["class"],
+            )?,
+            target: register.shares(
+                "cache_hit_ratio_target",
+                "The share of look-ups that are to be hits, as configured.",
+                &["class"],
+            )?,
+            bytes: register.gauges("cache_bytes", "Bytes that cached answers take.", &["tier"])?,
+            saved_by_cache: saved.with_label_values(&["cache"]),
+            classes: CopyOnWrite::new(),
+        })
+    }
+
+    /// See [`super::Metrics::cache`].
+    pub(super) fn class(&self, class: &str) -> Arc<CacheSeries> {
+        self.classes.get_or_insert_with(class, || {
+            let series = CacheSeries {
+                hits: self.lookups.with_label_values(&[class, "hit"]),
+                misses: self.lookups.with_label_values(&[class, "miss"]),
+                ratio: self.ratio.with_label_values(&[class]),
+            };
+            (Arc::from(class), series)
+        })
+    }
+
+    /// See [`super::Metrics::cache_target`].
+    pub(super) fn set_target(&self, class: &str, target: Option<f64>) {
+        match target {
+            Some(target) => self.target.with_label_values(&[class]).set(target),
+            // A class that had a target before a reload has none any more.
+            None => drop(self.target.remove_label_values(&[class])),
+        }
+    }
+
+    /// See [`super::Metrics::cache_level`].
+    pub(super) fn level(&self, tier: &str) -> Level {
+        Level(self.bytes.with_label_values(&[tier]))
+    }
+
+    /// See [`super::Metrics::saved_by_cache`].
+    pub(super) fn save(&self, amount: Money) {
+        if amount > Money::ZERO {
+            self.saved_by_cache.inc_by(amount.as_f64());
+        }
+    }
+}
+
+/// How many bytes something takes; clones show the same.
+#[derive(Clone, Debug)]
+pub struct Level(IntGauge);
+
+impl Level {
+    /// More by `bytes`.
+    pub fn add(&self, bytes: u32) {
+        self.0.add(i64::from(bytes));
+    }
+
+    /// Less by `bytes`.
+    pub fn sub(&self, bytes: u32) {
+        self.0.sub(i64::from(bytes));
+    }
+
+    /// Bytes now.
+    pub fn get(&self) -> u64 {
+        u64::try_from(self.0.get()).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Metrics;
+    use crate::base::money::Money;
+
+    #[test]
+    fn look_ups_their_ratio_and_what_they_saved_are_shown() {
+        let metrics = Metrics::new(&[]).unwrap();
+        metrics.cache_target("docs", Some(0.6));
+        metrics.cache_target("gone", Some(0.6));
+        metrics.cache_target("gone", None);
+        let series = metrics.cache("docs");
+        for hit in [true, false, true, true] {
+            series.looked_up(hit);
+        }
+        metrics.saved_by_cache("0.25".parse().unwrap());
+        metrics.saved_by_cache(Money::ZERO);
+        let level = metrics.cache_level("memory");
+        level.add(700);
+        level.clone().sub(200);
+        assert_eq!(level.get(), 500);
+        let text = metrics.render().unwrap();
+        for line in [
+            "tollgate_cache_lookups_total{class=\"docs\",result=\"hit\"} 3",
+            "tollgate_cache_lookups_total{class=\"docs\",result=\"miss\"} 1",
+            "tollgate_cache_hit_ratio{class=\"docs\"} 0.75",
+            "tollgate_cache_hit_ratio_target{class=\"docs\"} 0.6",
+            "tollgate_cache_bytes{tier=\"memory\"} 500",
+            "tollgate_saved_dollars_total{by=\"cache\"} 0.25",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "no {line} in {text}");
+        }
+        assert!(!text.contains("gone"));
+    }
+}
