@@ -28,6 +28,7 @@ use crate::exchange::{CacheResult, Exchange};
 use crate::ledger::Ledger;
 use crate::sandbox::{self, ReplyBody};
 use crate::store::Store;
+use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
 use crate::upstream::{self, Reply};
 use names::Names;
@@ -64,6 +65,8 @@ pub struct App {
     pub ledger: Arc<Ledger>,
     /// The embedded store.
     pub store: Store,
+    /// Whose each thing is that a provider made.
+    pub owners: Arc<dyn Owners>,
     /// The response cache.
     pub cache: Arc<Cache>,
     /// The metrics.
@@ -83,6 +86,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// The embedded store, open.
     pub store: Store,
+    /// Whose each thing is that a provider made.
+    pub owners: Arc<dyn Owners>,
     /// The response cache.
     pub cache: Arc<Cache>,
     /// The metrics.
@@ -113,6 +118,7 @@ impl App {
             upstream: upstream::Connections::default(),
             ledger: parts.ledger,
             store: parts.store,
+            owners: parts.owners,
             cache: parts.cache,
             metrics: parts.metrics,
             names: Names::default(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, request};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
@@ -37,7 +38,8 @@ pub trait Client: Send {
         body: Bytes,
     ) -> impl Future<Output = Result<(), Gone>> + Send;
 
-    /// Begins an answer whose length is not known.
+    /// Begins an answer that is sent in pieces. Its length is not known unless
+    /// the head has a `content-length`.
     fn send_head(&mut self, head: AnswerHead) -> impl Future<Output = Result<(), Gone>> + Send;
 
     /// Sends a piece of it at once.
@@ -46,16 +48,28 @@ pub trait Client: Send {
     /// Ends it properly.
     fn finish(&mut self) -> impl Future<Output = Result<(), Gone>> + Send;
 
+    /// Answers 101 and gives up the connection, which speaks another protocol
+    /// from here on; the bytes have come already.
+    fn upgrade(
+        &mut self,
+        head: AnswerHead,
+    ) -> impl Future<Output = Result<(Bytes, Box<dyn Raw>), Gone>> + Send;
+
     /// Whether the head of an answer has been sent.
     fn has_answered(&self) -> bool;
 }
+
+/// A connection without HTTP.
+pub trait Raw: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Raw for T {}
 
 /// The head of an answer; the gateway adds what HTTP itself needs.
 #[derive(Debug)]
 pub struct AnswerHead {
     /// The status.
     pub status: StatusCode,
-    /// The headers without framing.
+    /// The headers without framing, but for a known length.
     pub headers: HeaderMap,
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderValue, Version, request};
+use http::{HeaderValue, StatusCode, Version, request};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::base::network::Networks;
 use crate::connection::client_ip::client_address;
 use crate::connection::{Handler, Next, close_lingering};
-use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone, ReadError};
+use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone, Raw, ReadError};
 use crate::refusal::{Code, Refusal};
 use crate::{pipeline, respond};
 
@@ -164,6 +164,13 @@ fn malformed_head(error: &pingora_core::Error) -> Refusal {
     Refusal::new(Code::BadRequest, "The request is not well-formed HTTP.")
 }
 
+/// Whether an answer with this status ends with its head (RFC 9110 §6.4.1).
+fn head_has_no_body(status: StatusCode) -> bool {
+    status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+}
+
 /// A client on a Pingora session.
 struct DownstreamClient {
     session: ServerSession,
@@ -201,7 +208,10 @@ impl DownstreamClient {
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if expects {
+            // An interim answer is no reason to close the connection.
+            self.session.set_close_on_response_before_downstream_finish(false);
             self.session.write_continue_response().await.map_err(|_| ReadError::Broken)?;
+            self.session.set_close_on_response_before_downstream_finish(true);
         }
         Ok(())
     }
@@ -252,10 +262,13 @@ impl DownstreamClient {
                 header.append_header(name.clone(), value).map_err(|_| Gone)?;
             }
         }
+        let bodiless = head_has_no_body(head.status);
         match length {
+            _ if bodiless => {}
             Some(length) => {
                 header.insert_header(CONTENT_LENGTH, HeaderValue::from(length)).map_err(|_| Gone)?
             }
+            None if header.headers.contains_key(CONTENT_LENGTH) => {}
             // An HTTP/1.0 client reads until the end of the connection.
             None if self.session.req_header().version == Version::HTTP_10 => {}
             // On HTTP/2 the stream ends by itself.
@@ -319,6 +332,20 @@ impl Client for DownstreamClient {
 
     async fn finish(&mut self) -> Result<(), Gone> {
         self.session.write_response_body(Bytes::new(), true).await.map_err(|_| Gone)
+    }
+
+    async fn upgrade(&mut self, head: AnswerHead) -> Result<(Bytes, Box<dyn Raw>), Gone> {
+        self.session.set_pipelining_enabled(false);
+        self.write_head(head, None).await?;
+        // What came behind the request's head is no request: it belongs to the
+        // new protocol.
+        let begun = self.session.read_request_body().now_or_never();
+        let begun = begun.transpose().map_err(|_| Gone)?.flatten().unwrap_or_default();
+        let nothing = ServerSession::new_http1(Box::new(tokio::io::duplex(1).0));
+        match std::mem::replace(&mut self.session, nothing) {
+            ServerSession::H1(session) => Ok((begun, Box::new(session.into_inner()))),
+            _ => Err(Gone),
+        }
     }
 
     fn has_answered(&self) -> bool {

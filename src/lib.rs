@@ -27,6 +27,7 @@ pub mod connection;
 pub mod intake;
 pub mod ledger;
 pub mod meter;
+pub mod opaque;
 pub mod respond;
 pub mod route;
 pub mod sandbox;

@@ -9,6 +9,7 @@
 
 mod bill;
 mod models;
+mod opaque;
 mod recall;
 mod relay;
 mod slot;
@@ -23,11 +24,12 @@ use crate::auth::key;
 use crate::auth::keyring::{Access, Identity};
 use crate::base::clock::Timestamp;
 use crate::class;
-use crate::config::Class;
+use crate::config::{Class, Ownership};
 use crate::exchange::{Client, Ending, Exchange};
 use crate::intake::body;
 use crate::intake::endpoint::{self, Asked, Endpoint};
 use crate::intake::request::Request;
+use crate::opaque::Tenant;
 use crate::refusal::{Code, Refusal};
 
 use bill::{Bill, Order};
@@ -78,6 +80,7 @@ pub async fn serve<C: Client>(
             drop(admit(app, &snapshot, client, exchange, &caller, &allowance(false))?);
             models::show(app, &snapshot, client, exchange, &caller, name).await
         }
+        Asked::Opaque => opaque::serve(app, &snapshot, client, exchange, &caller, &lane).await,
     }
 }
 
@@ -152,6 +155,9 @@ async fn order<'a, C: Client>(
     let body = body::read(client, &snapshot.config.listen).await?;
     exchange.waited += app.clock.monotonic().saturating_sub(from);
     let request = Request::parse(body)?;
+    if endpoint.names_things() && snapshot.config.opaque.ownership == Ownership::Enforce {
+        Tenant::new(&*app.owners, &caller.account).check_body(request.body())?;
+    }
     let headers = &client.head().headers;
     let class =
         class::choose(&snapshot.config.classes, by_prefix, headers, request.class.as_deref())?;
@@ -183,11 +189,16 @@ fn refunding<'a>(
     match ordered {
         Ok((request, bill, recalled)) => Ok((request, bill.holding(permit), recalled)),
         Err(refusal) => {
-            permit.refund();
-            count_back(exchange);
+            give_back(permit, exchange);
             Err(refusal)
         }
     }
+}
+
+/// Gives back what a refused request has taken.
+fn give_back(permit: Permit, exchange: &mut Exchange) {
+    permit.refund();
+    count_back(exchange);
 }
 
 /// Shows a request that is refused after all as not taken.

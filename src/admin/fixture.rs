@@ -16,7 +16,7 @@ use crate::base::secret::Secret;
 use crate::cache::Cache;
 use crate::config::{
     Class, Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat,
-    Plan, Provider, Routing, Samples, Store, UserLimits,
+    Opaque, Ownership, Plan, Provider, Routing, Samples, Store, UserLimits,
 };
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
@@ -73,6 +73,12 @@ pub(crate) fn config(dir: &Path) -> Config {
                 queue: 1000,
                 queue_timeout: seconds(10),
             },
+        },
+        opaque: Opaque {
+            provider: None,
+            ownership: Ownership::Enforce,
+            allow_unknown: false,
+            price: Money::ZERO,
         },
         routing: Routing {
             retries: 2,

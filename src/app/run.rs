@@ -30,6 +30,7 @@ use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
 use crate::store::accounts::Directory;
+use crate::store::ownership::EmbeddedOwners;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
@@ -77,6 +78,9 @@ pub enum StartError {
     /// The embedded store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// A tree of the embedded store cannot be opened.
+    #[error(transparent)]
+    Trees(store::StoreError),
     /// A secret file of the data directory cannot be read or made.
     #[error("cannot read or make {}: {error}", path.display())]
     Secret {
@@ -152,6 +156,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let ledger = Arc::new(ledger);
     // After the ledger, whose opening takes the lock of the data directory.
     let store = Store::open(data_directory)?;
+    let owners = Arc::new(EmbeddedOwners::open(&store).map_err(StartError::Trees)?);
 
     let path = data_directory.join("hash.key");
     let secret = keyfile::load_or_create(&path, keyfile::random_hex)
@@ -162,10 +167,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let given: Vec<StaticKey> = std::iter::zip(&config.keys, &keys)
         .map(|(given, made)| StaticKey { key: made.key.clone(), ..given.clone() })
         .collect();
-    let metrics = Metrics::new(config.models.iter().map(|model| &model.name))
-        .map_err(|error| StartError::Runtime(error.to_string()))?;
-    let metrics = Arc::new(metrics);
-    metrics.store_up(labels::Store::Journal, true);
+    let metrics = new_metrics(&config)?;
 
     let config = Arc::new(config);
     let (keyring, registry) = accounts(&store, &config, hasher, &clock, &metrics)?;
@@ -173,7 +175,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
     let cache = Arc::new(cache);
-    let parts = Parts { clock, ledger, cache, metrics, keyring, rates, store, text_hash_key };
+    let parts =
+        Parts { clock, ledger, cache, metrics, keyring, rates, store, owners, text_hash_key };
     let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
@@ -270,6 +273,13 @@ async fn drained(open: &Slots, grace: Duration) {
     };
     // Time over is the other way to end.
     let _over = tokio::time::timeout(grace, empty).await;
+}
+
+fn new_metrics(config: &Config) -> Result<Arc<Metrics>, StartError> {
+    let metrics = Metrics::new(config.models.iter().map(|model| &model.name))
+        .map_err(|error| StartError::Runtime(error.to_string()))?;
+    metrics.store_up(labels::Store::Journal, true);
+    Ok(Arc::new(metrics))
 }
 
 fn bind(address: SocketAddr) -> Result<Bound, StartError> {

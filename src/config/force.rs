@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 34] = [
+const NOT_IN_FORCE: [&str; 33] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -24,7 +24,6 @@ const NOT_IN_FORCE: [&str; 34] = [
     "plans[].overage",
     "plans[].retention",
     "batching",
-    "opaque",
     "routing.auto",
     "routing.on_unsupported",
     "economics",

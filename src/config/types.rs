@@ -34,6 +34,8 @@ pub struct Config {
     pub plans: Vec<Arc<Plan>>,
     /// Limits that hold whatever the plan.
     pub limits: Limits,
+    /// Endpoints that Tollgate does not understand.
+    pub opaque: Opaque,
     /// How requests are routed and how long providers may take.
     pub routing: Routing,
     /// Accounts and keys given in the file.
@@ -390,6 +392,29 @@ pub struct GlobalLimits {
     pub queue: u32,
     /// Longest wait.
     pub queue_timeout: Duration,
+}
+
+/// Endpoints that Tollgate does not understand.
+#[derive(Clone, Debug)]
+pub struct Opaque {
+    /// The provider that answers them, which may be off; `None` where the
+    /// default is not among the providers.
+    pub provider: Option<Arc<Provider>>,
+    /// Whether what an account made is kept from others.
+    pub ownership: Ownership,
+    /// Whether paths that are not known at all are served.
+    pub allow_unknown: bool,
+    /// Price of one request.
+    pub price: Money,
+}
+
+/// Whether what an account made at a provider is kept from other accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// Others get a 404.
+    Enforce,
+    /// Nothing is checked: for a single tenant.
+    Off,
 }
 
 /// Routing and provider time-outs.

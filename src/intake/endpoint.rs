@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::config::Class;
-use crate::refusal::{Code, Refusal};
+use crate::refusal::Refusal;
 
 /// An endpoint of the understood lane, which goes through every stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether a body may name what a provider made: files, earlier responses.
+    pub const fn names_things(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Responses)
+    }
+
     /// Whether a streamed answer reports its usage only if
     /// `stream_options.include_usage` asks for it.
     pub const fn usage_on_request(self) -> bool {
@@ -56,6 +61,8 @@ pub enum Asked<'a> {
     Models,
     /// `GET /v1/models/{id}`.
     Model(&'a str),
+    /// Something that is passed on without being understood, if at all.
+    Opaque,
 }
 
 /// A path of the API, recognised.
@@ -88,7 +95,7 @@ pub fn lane<'a>(path: &'a str, classes: &'a [Arc<Class>]) -> Result<Lane<'a>, Re
 /// What `method` on a lane's path asks for.
 ///
 /// # Errors
-/// 405 if the path has other methods, 404 if it is not served.
+/// 405 if the path has other methods.
 pub fn asked<'a>(method: &Method, path: &'a str) -> Result<Asked<'a>, Refusal> {
     if let Some(endpoint) = Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == path) {
         return match *method {
@@ -103,14 +110,16 @@ pub fn asked<'a>(method: &Method, path: &'a str) -> Result<Asked<'a>, Refusal> {
     };
     match models {
         Some(asked) if *method == Method::GET => Ok(asked),
+        Some(Asked::Model(_)) if *method == Method::DELETE => Ok(Asked::Opaque),
         Some(_) => Err(Refusal::method_not_allowed("GET")),
-        None => Err(Refusal::new(Code::EndpointNotEnabled, "This endpoint is not enabled here.")),
+        None => Ok(Asked::Opaque),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::Code;
 
     fn code(method: Method, path: &str) -> Code {
         asked(&method, path).unwrap_err().code
@@ -125,9 +134,16 @@ mod tests {
         assert_eq!(asked(&Method::GET, "/v1/models").unwrap(), Asked::Models);
         assert_eq!(asked(&Method::GET, "/v1/models/a/b").unwrap(), Asked::Model("a/b"));
         assert_eq!(code(Method::GET, "/v1/chat/completions"), Code::MethodNotAllowed);
-        assert_eq!(code(Method::DELETE, "/v1/models/x"), Code::MethodNotAllowed);
-        assert_eq!(code(Method::POST, "/v1/chat/completions/"), Code::EndpointNotEnabled);
-        assert_eq!(code(Method::POST, "/v1/modelsx"), Code::EndpointNotEnabled);
+        assert_eq!(code(Method::DELETE, "/v1/models"), Code::MethodNotAllowed);
+        assert_eq!(code(Method::PUT, "/v1/models/x"), Code::MethodNotAllowed);
+        for (method, path) in [
+            (Method::DELETE, "/v1/models/x"),
+            (Method::POST, "/v1/chat/completions/"),
+            (Method::POST, "/v1/modelsx"),
+            (Method::GET, "/v1/files"),
+        ] {
+            assert_eq!(asked(&method, path).unwrap(), Asked::Opaque, "{path}");
+        }
     }
 
     #[test]

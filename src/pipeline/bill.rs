@@ -7,6 +7,8 @@
 //! after the order) settles itself if a provider may have been called, and gives
 //! everything back if not.
 
+pub(super) mod opaque;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //! settled and handed over.
 
 mod attempt;
+mod learn;
 mod stream;
 
 use std::time::Duration;
@@ -29,7 +30,7 @@ use crate::upstream::{Body, BodyError, Failure, Reply};
 const LARGEST_WHOLE: usize = 256 * 1024 * 1024;
 /// The status in records of requests whose client left before an answer, as
 /// nginx has it.
-const CLIENT_CLOSED: u16 = 499;
+pub(super) const CLIENT_CLOSED: u16 = 499;
 
 /// One ordered request on its way to a provider and back.
 pub(super) struct Relay<'a, C> {
@@ -119,6 +120,9 @@ impl<C: Client> Relay<'_, C> {
             }
         };
         let outcome = if status.is_success() { Outcome::Ok } else { Outcome::ProviderError };
+        if status.is_success() && self.makes() {
+            self.learn(&answer)?;
+        }
         if outcome != Outcome::Ok {
             self.exchange.quota_returned();
         }
@@ -230,7 +234,7 @@ pub(super) fn headers(
     headers
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     const TYPE: &[u8] = b"text/event-stream";
     headers
         .get(CONTENT_TYPE)
@@ -267,7 +271,7 @@ pub(super) fn failed(failure: Failure) -> Refusal {
 }
 
 /// The refusal for a provider's status that is not passed on.
-fn provider_status(status: StatusCode) -> Refusal {
+pub(super) fn provider_status(status: StatusCode) -> Refusal {
     if status.is_server_error() {
         let message = format!("The provider answered with status {}.", status.as_u16());
         return Refusal::new(Code::UpstreamError, message).status(status);

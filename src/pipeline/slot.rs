@@ -13,6 +13,33 @@ use crate::refusal::{Code, Refusal};
 /// When a client that found no slot should come again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 
+/// [`take`] for a client whose body has not been read: it cannot be watched, as a
+/// watch would take bytes of that body.
+pub(super) async fn take_unwatched(
+    app: &App,
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    who: Who<'_>,
+) -> Result<CallSlot, Refusal> {
+    let place = match app.calls.ask(who) {
+        Ok(Asked::Slot(slot)) => {
+            app.metrics.slot_taken_after(Duration::ZERO);
+            return Ok(slot);
+        }
+        Ok(Asked::Wait(place)) => place,
+        Err(none) => return Err(overloaded(none)),
+    };
+    let _queued = app.metrics.queued();
+    let patience = snapshot.config.limits.global.queue_timeout;
+    let mut waited = Duration::ZERO;
+    let slot = waiting(app, &mut waited, place.slot(patience)).await;
+    exchange.waited += waited;
+    if slot.is_ok() {
+        app.metrics.slot_taken_after(waited);
+    }
+    slot.map_err(overloaded)
+}
+
 /// Takes a slot, waiting for at most `limits.global.queue_timeout` and no longer
 /// than `deadline`. `None` if the client leaves meanwhile.
 ///

@@ -138,8 +138,18 @@ impl Connections {
         Ok(Line::Whole(stream))
     }
 
-    fn reply(&self, mut session: Session, peer: Arc<HttpPeer>, chunk: Duration) -> Reply {
-        session.set_read_timeout(chunk);
+    /// A fresh connection for HTTP/1.1, to a peer that offers nothing else.
+    pub(super) async fn connect_plain(&self, peer: &Arc<HttpPeer>) -> Result<Stream, Failure> {
+        Box::pin(self.connector.new_stream(&**peer)).await.map_err(|error| connect_failure(&error))
+    }
+
+    pub(super) fn reply(
+        &self,
+        mut session: Session,
+        peer: Arc<HttpPeer>,
+        chunk: Duration,
+    ) -> Reply {
+        session.set_read_timeout(Some(chunk));
         let (status, headers) = match session.head() {
             Some((status, headers)) => (status, headers.clone()),
             None => (StatusCode::BAD_GATEWAY, http::HeaderMap::new()),
@@ -233,7 +243,7 @@ fn connect_failure(error: &pingora_core::Error) -> Failure {
     }
 }
 
-fn answer_failure(error: &pingora_core::Error) -> Failure {
+pub(super) fn answer_failure(error: &pingora_core::Error) -> Failure {
     match error.etype() {
         ErrorType::ReadTimedout => Failure::TimedOut,
         ErrorType::InvalidHTTPHeader => Failure::Garbage,

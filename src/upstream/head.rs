@@ -1,7 +1,7 @@
 //! The head of a request to a provider: what of the client's goes along.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RANGE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora_http::RequestHeader;
 
@@ -12,9 +12,10 @@ use crate::upstream::{Call, Origin};
 /// Headers of the client that go to a provider, besides `x-stainless-*`.
 /// Credentials, cookies and `accept-encoding` are not among them: answers must
 /// come as plain bytes.
-const PASSED: [HeaderName; 7] = [
+const PASSED: [HeaderName; 8] = [
     CONTENT_TYPE,
     ACCEPT,
+    RANGE,
     USER_AGENT,
     HeaderName::from_static("openai-beta"),
     HeaderName::from_static("anthropic-beta"),
@@ -26,7 +27,7 @@ const PASSED: [HeaderName; 7] = [
 #[derive(Clone, Debug)]
 pub(super) struct Credentials {
     /// `host` and `authorization` lines; holds the provider's key.
-    lines: Secret,
+    pub(super) lines: Secret,
     /// Host and port, as `:authority` has it.
     authority: String,
     /// `authorization`, marked as sensitive: it is neither shown nor kept in a
@@ -207,7 +208,9 @@ fn head<'a>(
         out.put_slice(value.as_bytes());
         out.put_slice(b"\r\n");
     }
-    if length > 0 {
+    // A method that takes a body says so where there is none (RFC 9110 §8.6).
+    let takes = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    if length > 0 || takes {
         out.put_slice(b"content-length: ");
         out.put_slice(itoa::Buffer::new().format(length).as_bytes());
         out.put_slice(b"\r\n");
@@ -217,7 +220,7 @@ fn head<'a>(
 }
 
 /// The client's headers that go along.
-fn passed(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+pub(super) fn passed(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
     headers
         .iter()
         .filter(|(name, _)| PASSED.contains(name) || name.as_str().starts_with("x-stainless-"))

@@ -8,11 +8,13 @@
 //! stops a call.
 
 mod call;
+mod duplex;
 mod head;
 mod multiplexed;
 mod peer;
 mod reply;
 pub mod roots;
+mod stream_body;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -21,6 +23,7 @@ pub use call::{Connections, Timeouts};
 pub use head::Prepared;
 pub use peer::Origin;
 pub use reply::{Body, BodyError, Reply};
+pub use stream_body::{Answering, Framing, Opening, Sending};
 
 /// One request to a provider.
 #[derive(Debug)]

@@ -34,6 +34,8 @@ mod limits;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod opaque;
+#[cfg(test)]
 mod panics;
 #[cfg(test)]
 mod queue;

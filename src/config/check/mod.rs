@@ -7,6 +7,7 @@ mod classes;
 mod common;
 mod keys;
 mod models;
+mod opaque;
 mod plans;
 mod providers;
 mod sections;
@@ -40,7 +41,8 @@ pub(super) fn check(
     plans::check_classes(&raw.plans, &classes, report);
     let keys = keys::check(&raw.keys, &plans, report);
     let limits = sections::limits(&raw.limits, report);
-    unused::check(raw, &providers, &models, report);
+    unused::check(raw, &models, report);
+    let opaque = opaque::check(&raw.opaque, &providers, report);
     descriptors(&limits.global, environment, report);
     let token = raw.admin.value().map(|admin| &admin.token);
     let grace = raw.shutdown.value().map(|shutdown| &shutdown.grace);
@@ -55,6 +57,7 @@ pub(super) fn check(
         classes: classes.into_values(),
         plans: plans.into_values(),
         limits,
+        opaque,
         routing: sections::routing(&raw.routing, report),
         keys,
         timezone: sections::timezone(&raw.billing, report),

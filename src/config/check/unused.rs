@@ -8,7 +8,7 @@ use crate::config::field::Field;
 use crate::config::raw::{RawAutoscale, RawConfig, RawThresholds};
 use crate::config::report::Report;
 use crate::config::tree::Mark;
-use crate::config::types::{Model, Provider};
+use crate::config::types::Model;
 
 /// Longest duration of anything: 100 years.
 pub(super) const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
@@ -20,14 +20,8 @@ pub(super) const A_SHARE: RangeInclusive<f64> = 0.0..=1.0;
 const PERCENT: RangeInclusive<f64> = 0.0..=100.0;
 
 /// Checks them all.
-pub(super) fn check(
-    raw: &RawConfig,
-    providers: &Named<Provider>,
-    models: &Named<Model>,
-    report: &mut Report,
-) {
+pub(super) fn check(raw: &RawConfig, models: &Named<Model>, report: &mut Report) {
     auto_route(raw, models, report);
-    opaque(raw, providers, report);
     stores(raw, report);
     if let Some(scale) = raw.autoscale.value() {
         autoscale(scale, report);
@@ -73,19 +67,6 @@ fn auto_route(raw: &RawConfig, models: &Named<Model>, report: &mut Report) {
         let off = off.join(", ");
         report.warn(format!(
             "`model: auto` has no tier {off}: the default of routing.auto is not among the models."
-        ));
-    }
-}
-
-/// The provider of the opaque lane. A default that is not there is off.
-fn opaque(raw: &RawConfig, providers: &Named<Provider>, report: &mut Report) {
-    let Some(opaque) = raw.opaque.value() else { return };
-    let Some((mark, provider)) = opaque.provider.placed() else { return };
-    if !mark.is_default() {
-        providers.refer("provider", (mark, provider), report);
-    } else if providers.get(provider).is_none() && providers.is_complete() {
-        report.warn(format!(
-            "The opaque lane is off: its default provider {provider} is not among the providers."
         ));
     }
 }

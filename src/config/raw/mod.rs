@@ -24,7 +24,8 @@ pub(super) use operations::{
 };
 pub(super) use sections::{
     RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,
-    RawLimits, RawListen, RawOpaque, RawPrivacy, RawRouting, RawStore, RawTls, RawUserLimits,
+    RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawStore, RawTls,
+    RawUnknown, RawUserLimits,
 };
 
 /// Tollgate's configuration.

@@ -126,7 +126,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "plans[].budget",
             "plans[].overage",
             "plans[].retention",
-            "opaque",
             "routing.auto",
             "economics",
             "billing.currency",

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::config;
-use crate::config::{Billing, Dialect, Errors, LogFormat, load};
+use crate::base::money::Money;
+use crate::config::{Billing, Dialect, Errors, LogFormat, Ownership, load};
 
 #[test]
 fn plans_extend_others_in_any_order() {
@@ -120,4 +121,20 @@ fn a_file_that_cannot_be_read_is_one_error() {
     let right = directory.path().join("right.yaml");
     std::fs::write(&right, "log: { level: warn }").expect("written");
     assert_eq!(load(&right).expect("it is right").log.level, "warn");
+}
+
+#[test]
+fn the_opaque_lane_is_closed_unless_it_is_opened() {
+    let lane = config("").opaque;
+    let provider = lane.provider.expect("the default provider is defined");
+    assert_eq!((&*provider.name, lane.ownership), ("openai", Ownership::Enforce));
+    assert_eq!((lane.allow_unknown, lane.price), (false, Money::ZERO));
+    let lane = config(
+        "providers: [{ name: p, base_url: http://127.0.0.1:1 }]
+opaque: { provider: p, ownership: off, unknown: allow, price: 0.001 }",
+    )
+    .opaque;
+    assert_eq!(lane.provider.map(|provider| provider.name.to_string()), Some("p".to_owned()));
+    assert_eq!((lane.ownership, lane.allow_unknown), (Ownership::Off, true));
+    assert_eq!(lane.price, "0.001".parse().unwrap());
 }

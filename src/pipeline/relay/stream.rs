@@ -40,6 +40,7 @@ impl<C: Client> Relay<'_, C> {
             return self.gone(sieve).await;
         }
         let mut ended = false;
+        let mut to_learn = self.makes();
         loop {
             let next = async {
                 if !ended {
@@ -56,6 +57,9 @@ impl<C: Client> Relay<'_, C> {
                 }
                 Some(Ok(Some(chunk))) => {
                     let sifted = sieve.sift(chunk);
+                    if to_learn {
+                        to_learn = !self.learn_events(&sifted.bytes)?;
+                    }
                     if sifted.last && !ended {
                         ended = true;
                         self.complete(&mut sieve, status.as_u16(), sifted.bytes.len()).await?;

@@ -99,6 +99,14 @@ impl Process {
         std::fs::read_to_string(self.home.path().join("stderr")).unwrap()
     }
 
+    /// Bytes of memory that it holds now.
+    pub(crate) fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/statm", self.child.id());
+        let statm = std::fs::read_to_string(path).unwrap();
+        let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    }
+
     /// Ends it at once, as `kill -9` does, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -55,6 +55,13 @@ impl Request {
         request
     }
 
+    /// A request with a body of any kind.
+    pub(crate) fn with_body(method: &str, path: &str, kind: &str, body: impl Into<Bytes>) -> Self {
+        let mut request = Self::new(method, path).header("content-type", kind);
+        request.body = body.into();
+        request
+    }
+
     /// Adds a header.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -303,6 +310,11 @@ impl Connection {
         let event = self.event().await.unwrap().expect("an event, not the end of the body");
         let text = String::from_utf8(event.to_vec()).unwrap();
         text.trim_end_matches("\n\n").trim_start_matches("data: ").to_owned()
+    }
+
+    /// Says that what follows is no HTTP any more.
+    pub(crate) fn rest_is_raw(&mut self) {
+        self.wire.expect_body(Framing::Close);
     }
 
     /// Bytes of the answers consumed since the last call, as on the wire.

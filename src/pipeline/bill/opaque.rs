@@ -1,0 +1,119 @@
+//! The bill of a request that is not understood: no model, no tokens, a price
+//! of its own.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::auth::keyring::Identity;
+use crate::base::money::Money;
+use crate::config::{Class, Provider, Target, Tier};
+use crate::exchange::Exchange;
+use crate::intake::endpoint::Endpoint;
+use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+use crate::pipeline::bill::Bill;
+use crate::route::catalog::{Route, Targets};
+
+/// What an opaque request orders.
+pub(in crate::pipeline) struct OpaqueOrder<'o> {
+    /// Who pays.
+    pub(in crate::pipeline) caller: &'o Identity,
+    /// The class.
+    pub(in crate::pipeline) class: &'o Class,
+    /// The root that the path is under.
+    pub(in crate::pipeline) path: &'o str,
+    /// Where it goes.
+    pub(in crate::pipeline) provider: &'o Arc<Provider>,
+    /// The price of one request.
+    pub(in crate::pipeline) price: Money,
+}
+
+impl<'a> Bill<'a> {
+    /// The bill of an opaque request.
+    pub(in crate::pipeline) fn opaque(
+        app: &'a App,
+        exchange: &Exchange,
+        order: &OpaqueOrder<'_>,
+    ) -> Self {
+        let empty = Arc::<str>::default();
+        let target = Target { provider: order.provider.clone(), model: None, weight: 1 };
+        let route = Route {
+            model: empty.clone(),
+            tier: Tier::Expert,
+            targets: Targets::Sandbox(target),
+            prices: None,
+            listed: false,
+            reason: "opaque",
+        };
+        let record = UsageRecord {
+            id: exchange.id,
+            time: exchange.received,
+            request_id: exchange.request_id.clone(),
+            account: order.caller.account.clone(),
+            key_id: order.caller.key_id.clone(),
+            plan: order.caller.plan.name.clone(),
+            service: app.names.service.clone(),
+            endpoint: order.class.name.clone(),
+            path: Arc::from(order.path),
+            model_asked: empty.clone(),
+            model_used: empty.clone(),
+            provider: order.provider.name.clone(),
+            tier: empty,
+            status: 0,
+            outcome: Outcome::InternalError,
+            cache: app.names.cache(exchange.cache),
+            similarity: None,
+            stream: false,
+            attempts: 0,
+            quantity: 0,
+            unit_price: Money::ZERO,
+            list_price: order.price,
+            price: Money::ZERO,
+            cost: Money::ZERO,
+            // There is no model that could have a price.
+            unpriced: false,
+            tokens: Tokens::default(),
+            estimated: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration_ms: 0,
+            first_byte_ms: None,
+            text_hash: None,
+            cache_key: None,
+            complexity: None,
+            metadata: None,
+        };
+        Self {
+            app,
+            record,
+            route,
+            // Of no consequence: an opaque request is never estimated.
+            endpoint: Endpoint::Embeddings,
+            billing: order.caller.plan.billing,
+            unit_price: order.price,
+            started: exchange.started,
+            waited: exchange.waited,
+            assumed: Tokens::default(),
+            cache: exchange.cache,
+            recalled: false,
+            settled: false,
+            occupied: None,
+            calling: None,
+            slot: None,
+        }
+    }
+
+    /// Who pays.
+    pub(in crate::pipeline) fn account(&self) -> &str {
+        &self.record.account
+    }
+
+    /// Counts body bytes that came from the client.
+    pub(in crate::pipeline) fn received(&mut self, bytes: u64) {
+        self.record.bytes_in += bytes;
+    }
+
+    /// Notes that the answer is a stream of events.
+    pub(in crate::pipeline) fn streams(&mut self) {
+        self.record.stream = true;
+    }
+}

@@ -1,0 +1,230 @@
+//! The way of a request that is passed on without being understood.
+//!
+//! ```text
+//! root ─ class ─ admit ─ ownership ─ upstream ⇄ client ─ learn ─ settle
+//! ```
+//!
+//! Bodies stream both ways; only JSON that names, or could name, what a provider
+//! made is read, up to a bound, and only where ownership is enforced.
+
+mod answer;
+mod list;
+mod send;
+mod tab;
+mod tunnel;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::admission::queue::{CallSlot, Who};
+use crate::admission::quota::Allowance;
+use crate::app::{App, Reach, Snapshot};
+use crate::auth::keyring::Identity;
+use crate::class;
+use crate::config::{Listen, Ownership, Provider};
+use crate::exchange::{Client, Ending, Exchange};
+use crate::intake::body;
+use crate::intake::endpoint::Lane;
+use crate::opaque::{self, LARGEST_JSON, Place, Tenant};
+use crate::pipeline::bill::Bill;
+use crate::pipeline::bill::opaque::OpaqueOrder;
+use crate::pipeline::{admit, give_back, slot, waiting};
+use crate::refusal::{Code, Refusal};
+use crate::upstream::Framing;
+
+use tab::Tab;
+
+/// The request's head, as it is passed on.
+struct Target {
+    method: Method,
+    /// The path under the provider's base.
+    path: String,
+    query: Option<String>,
+    /// The client's headers; an allow-list of them is passed on.
+    headers: HeaderMap,
+}
+
+/// The request's body, as it is passed on.
+enum Outgoing {
+    /// Read already, or empty.
+    Whole(Bytes),
+    /// As it comes.
+    Streamed(Framing),
+    /// The connection becomes a WebSocket.
+    Upgrade,
+}
+
+/// One request on its way to a provider and back.
+struct Passage<'a, C> {
+    app: &'a App,
+    snapshot: &'a Snapshot,
+    client: &'a mut C,
+    exchange: &'a mut Exchange,
+    place: Place,
+    target: Target,
+    reach: &'a Arc<Reach>,
+    provider: &'a Arc<Provider>,
+    /// Whose request it is, where ownership is enforced.
+    tenant: Option<Tenant<'a>>,
+    tab: Tab<'a>,
+    /// Held to the end of the passage.
+    _slot: CallSlot,
+}
+
+/// Serves one request of the opaque lane.
+pub(super) async fn serve<C: Client>(
+    app: &App,
+    snapshot: &Snapshot,
+    client: &mut C,
+    exchange: &mut Exchange,
+    caller: &Arc<Identity>,
+    lane: &Lane<'_>,
+) -> Result<Ending, Refusal> {
+    let config = &snapshot.config.opaque;
+    let (uri, method) = (client.head().uri.clone(), client.head().method.clone());
+    let place = Place::of(&method, lane.path, config.allow_unknown)?;
+    let enforced = config.ownership == Ownership::Enforce;
+    let provider = config.provider.as_ref();
+    // A model belongs to the seller and to every customer.
+    let provider = provider.filter(|_| !(enforced && place.root.name == "models"));
+    let reach = provider.and_then(|it| Some((it, snapshot.providers.get(&it.name)?)));
+    let (provider, reach) = reach.ok_or_else(|| {
+        Refusal::new(Code::EndpointNotEnabled, "This endpoint is not enabled here.")
+    })?;
+    let headers = &client.head().headers;
+    let class = class::choose(&snapshot.config.classes, lane.class, headers, None)?.clone();
+    exchange.class = Some(class.clone());
+    class::check_feature(&class, &caller.plan)?;
+
+    // A read counts in windows, not in the quota, and makes no record.
+    let upgrades = place.upgrades(&method, headers);
+    let reads = matches!(method, Method::GET | Method::HEAD) && !upgrades;
+    let (month, limit) = (snapshot.calendar.month(exchange.received), caller.requests_per_month);
+    let allowance = Allowance { month, limit, counts: !reads };
+    let permit = admit(app, snapshot, client, exchange, caller, &allowance)?;
+    let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.account));
+    let outgoing =
+        prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
+    let ready = match outgoing {
+        Ok(outgoing) => {
+            let who = Who { account: &caller.account };
+            let slot = slot::take_unwatched(app, snapshot, exchange, who).await;
+            slot.map(|slot| (outgoing, slot))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let (outgoing, slot) = match ready {
+        Ok(ready) => ready,
+        Err(refusal) => {
+            give_back(permit, exchange);
+            return Err(refusal);
+        }
+    };
+    let tab = if reads {
+        let labels = [&class.name, &caller.plan.name, &provider.name];
+        Tab::free(app, permit, labels, exchange.started)
+    } else {
+        let (class, path, price) = (&class, &place.path, config.price);
+        let order = OpaqueOrder { caller, class, path, provider, price };
+        Tab::billed(app, Bill::opaque(app, exchange, &order).holding(permit))
+    };
+    exchange.billed = true;
+    let target = Target {
+        method,
+        path: lane.path.strip_prefix("/v1").unwrap_or(lane.path).to_owned(),
+        query: uri.query().map(str::to_owned),
+        headers: client.head().headers.clone(),
+    };
+    let mut passage = Passage {
+        app,
+        snapshot,
+        client,
+        exchange,
+        place,
+        target,
+        reach,
+        provider,
+        tenant,
+        tab,
+        _slot: slot,
+    };
+    // Boxed: its future is larger than that of the understood lane.
+    Box::pin(passage.run(outgoing)).await
+}
+
+/// Checks what the request names, and reads its body if that could name more.
+async fn prepare<C: Client>(
+    app: &App,
+    client: &mut C,
+    exchange: &mut Exchange,
+    place: &Place,
+    tenant: Option<&Tenant<'_>>,
+    limits: &Listen,
+) -> Result<Outgoing, Refusal> {
+    let head = client.head();
+    let headers = &head.headers;
+    if headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity") {
+        return Err(Refusal::new(
+            Code::UnsupportedMediaType,
+            "An encoded body is not passed on: send it without content-encoding.",
+        ));
+    }
+    if let Some(tenant) = tenant {
+        tenant.check_path(place)?;
+        tenant.check_query(head.uri.query())?;
+    }
+    if place.upgrades(&head.method, headers) {
+        return Ok(Outgoing::Upgrade);
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let framing = match (headers.contains_key(TRANSFER_ENCODING), length) {
+        (true, _) => Framing::Chunked,
+        (false, Some(0) | None) => return Ok(Outgoing::Whole(Bytes::new())),
+        (false, Some(length)) => Framing::Length(length),
+    };
+    let unread = place.root.binary && headers.get(CONTENT_TYPE).is_some_and(is_binary);
+    let Some(tenant) = tenant.filter(|_| place.root.asks && !unread) else {
+        return Ok(Outgoing::Streamed(framing));
+    };
+    let declared = headers.get(CONTENT_TYPE).is_none_or(is_json);
+    let limits = Listen { body_limit: LARGEST_JSON, ..limits.clone() };
+    let body = waiting(app, &mut exchange.waited, body::read(client, &limits)).await?;
+    if !body.is_empty() && !opaque::scan::is_json(&body) {
+        return Err(match declared {
+            true => Refusal::new(Code::InvalidJson, "The body could not be read as JSON."),
+            false => Refusal::new(Code::UnsupportedMediaType, "The body must be JSON."),
+        });
+    }
+    tenant.check_body(&body)?;
+    Ok(Outgoing::Whole(body))
+}
+
+/// Whether a media type is one that holds no names of things.
+fn is_binary(value: &HeaderValue) -> bool {
+    let essence = essence(value);
+    let starts = |with: &[u8]| {
+        essence.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    [&b"multipart/"[..], b"audio/", b"image/", b"video/"].into_iter().any(starts)
+        || [&b"application/octet-stream"[..], b"application/pdf", b"application/sdp"]
+            .into_iter()
+            .any(|name| essence.eq_ignore_ascii_case(name))
+}
+
+/// Whether a media type is JSON: `application/json`, or any `+json`.
+fn is_json(value: &HeaderValue) -> bool {
+    let essence = essence(value);
+    let ends = |with: &[u8]| {
+        let at = essence.len().checked_sub(with.len());
+        at.and_then(|at| essence.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(with))
+    };
+    essence.eq_ignore_ascii_case(b"application/json") || ends(b"+json")
+}
+
+/// A media type without its parameters.
+fn essence(value: &HeaderValue) -> &[u8] {
+    value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
+}

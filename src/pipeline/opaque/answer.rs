@@ -1,0 +1,269 @@
+//! The answer on its way to the client.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::base::sse::{self, Piece, Splitter};
+use crate::exchange::{AnswerHead, Client, Ending};
+use crate::ledger::record::Outcome;
+use crate::opaque::LARGEST_JSON;
+use crate::pipeline::opaque::send::Called;
+use crate::pipeline::opaque::{Passage, is_json};
+use crate::pipeline::relay::{failed, is_event_stream, provider_status};
+use crate::pipeline::{unless_gone, waiting};
+use crate::refusal::{Code, Refusal};
+use crate::respond;
+use crate::upstream::{Body, BodyError, Failure, Reply};
+
+/// Largest event that is looked into, in bytes; a larger one passes unread.
+const LARGEST_EVENT: usize = 256 * 1024;
+
+/// Why an answer was not read whole.
+pub(super) enum Unread {
+    Gone,
+    TooLarge,
+    Broken(BodyError),
+}
+
+impl<C: Client> Passage<'_, C> {
+    /// Decides by status and content type what becomes of a reply.
+    pub(super) async fn hand_over(&mut self, reply: Reply) -> Result<Ending, Refusal> {
+        let status = reply.status;
+        let seller = status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN;
+        let passes = status.is_success()
+            || status == StatusCode::NOT_MODIFIED
+            || (status.is_client_error() && !seller);
+        if !passes {
+            return self.refuse(reply).await;
+        }
+        if self.target.method == Method::HEAD {
+            return self.head_alone(reply).await;
+        }
+        let about = self.place.root.tells && !self.place.content && self.tenant.is_some();
+        let json = reply.headers.get(CONTENT_TYPE).is_some_and(is_json);
+        let listed = status.is_success() && self.is_list();
+        if about && (json || listed) {
+            return self.read(reply, listed).await;
+        }
+        self.stream(reply, about).await
+    }
+
+    /// A status that is not passed on.
+    pub(super) async fn refuse(&mut self, reply: Reply) -> Result<Ending, Refusal> {
+        let Reply { status, mut body, .. } = reply;
+        if self.target.method != Method::HEAD && status != StatusCode::SWITCHING_PROTOCOLS {
+            body.finish().await;
+        }
+        drop(body);
+        self.fail(Outcome::ProviderError, provider_status(status)).await
+    }
+
+    /// An answer to HEAD, which has no body whatever its headers say.
+    async fn head_alone(&mut self, reply: Reply) -> Result<Ending, Refusal> {
+        let Reply { status, headers, body } = reply;
+        // Its connection looks as if a body were to come.
+        drop(body);
+        let head = AnswerHead { status, headers: self.headers(status, &headers, true) };
+        self.tab.settle(outcome(status), status.as_u16(), self.exchange.waited).await?;
+        let sent = self.client.send_head(head).await.is_ok() && self.client.finish().await.is_ok();
+        Ok(if sent { Ending::Complete } else { Ending::Cut })
+    }
+
+    /// JSON that names what a provider made: learnt from or filtered, settled,
+    /// and sent in one piece.
+    async fn read(&mut self, reply: Reply, listed: bool) -> Result<Ending, Refusal> {
+        let Reply { status, headers, mut body } = reply;
+        let answer = match self.read_json(&mut body).await {
+            Ok(answer) => answer,
+            Err(unread) => return self.unread(unread).await,
+        };
+        let answer = match (listed, status.is_success()) {
+            (true, _) => match self.list(answer).await? {
+                Ok(answer) => answer,
+                Err(called) => return Box::pin(self.no_reply(called)).await,
+            },
+            (false, true) => {
+                let items = !self.place.ids.is_empty();
+                if let Err(refusal) = self.learn(&answer, items).await {
+                    return self.fail(Outcome::InternalError, refusal).await;
+                }
+                answer
+            }
+            (false, false) => answer,
+        };
+        self.tab.sent(answer.len());
+        self.tab.settle(outcome(status), status.as_u16(), self.exchange.waited).await?;
+        let head = AnswerHead { status, headers: self.headers(status, &headers, false) };
+        match self.client.send_whole(head, answer).await {
+            Ok(()) => Ok(Ending::Complete),
+            Err(_) => Ok(Ending::Cut),
+        }
+    }
+
+    /// An answer passed on as it comes; `about` if its events may name what a
+    /// provider made.
+    async fn stream(&mut self, reply: Reply, about: bool) -> Result<Ending, Refusal> {
+        let Reply { status, headers, mut body } = reply;
+        let length = length(&headers);
+        let events = is_event_stream(&headers);
+        if events && let Some(bill) = self.tab.bill() {
+            bill.streams();
+        }
+        let mut splitter = (events && about).then(|| Splitter::new(LARGEST_EVENT));
+        let head = AnswerHead { status, headers: self.headers(status, &headers, true) };
+        if self.client.send_head(head).await.is_err() {
+            drop(body);
+            return self.gone().await;
+        }
+        let mut sent = 0;
+        loop {
+            match unless_gone(&mut *self.client, body.next()).await {
+                None => {
+                    drop(body);
+                    return self.gone().await;
+                }
+                Some(Ok(Some(piece))) => {
+                    if let Some(splitter) = &mut splitter {
+                        self.learn_events(splitter, &piece).await?;
+                    }
+                    sent += piece.len() as u64;
+                    self.tab.sent(piece.len());
+                    let last = length == Some(sent)
+                        || (events && memchr::memmem::find(&piece, b"data: [DONE]").is_some());
+                    if last {
+                        self.settle(status).await?;
+                    }
+                    if self.client.send(piece).await.is_err() {
+                        drop(body);
+                        return self.gone().await;
+                    }
+                }
+                Some(Ok(None)) => break,
+                Some(Err(_)) => {
+                    let waited = self.exchange.waited;
+                    self.tab.settle(Outcome::Cut, status.as_u16(), waited).await?;
+                    return Ok(Ending::Cut);
+                }
+            }
+        }
+        self.settle(status).await?;
+        match self.client.finish().await {
+            Ok(()) => Ok(Ending::Complete),
+            Err(_) => Ok(Ending::Cut),
+        }
+    }
+
+    async fn settle(&mut self, status: StatusCode) -> Result<(), Refusal> {
+        self.tab.settle(outcome(status), status.as_u16(), self.exchange.waited).await
+    }
+
+    /// Reads JSON up to the largest that is read.
+    pub(super) async fn read_json(&mut self, body: &mut Body) -> Result<Bytes, Unread> {
+        let read = waiting(self.app, &mut self.exchange.waited, read_bounded(body));
+        unless_gone(&mut *self.client, read).await.unwrap_or(Err(Unread::Gone))
+    }
+
+    /// Ends a request whose answer could not be read.
+    pub(super) async fn unread(&mut self, unread: Unread) -> Result<Ending, Refusal> {
+        let refusal = match unread {
+            Unread::Gone => return self.gone().await,
+            Unread::TooLarge => Refusal::new(
+                Code::UpstreamError,
+                "The provider's answer is too large to be checked for whose it is.",
+            ),
+            Unread::Broken(BodyError::TimedOut) => failed(Failure::TimedOut),
+            Unread::Broken(BodyError::Cut) => {
+                Refusal::new(Code::UpstreamError, "The provider's answer broke off.")
+            }
+        };
+        self.fail(Outcome::Cut, refusal).await
+    }
+
+    /// Notes what an answer made as the account's, before the client has it.
+    async fn learn(&self, answer: &[u8], items: bool) -> Result<(), Refusal> {
+        let Some(tenant) = self.tenant.filter(|_| self.place.makes) else { return Ok(()) };
+        if tenant.learn(answer, items)? {
+            tenant.keep().await?;
+        }
+        Ok(())
+    }
+
+    async fn learn_events(&self, splitter: &mut Splitter, piece: &Bytes) -> Result<(), Refusal> {
+        splitter.push(piece.clone());
+        while let Some(piece) = splitter.next_piece() {
+            if let Piece::Event(event) = piece
+                && let Some(data) = sse::data(&event)
+            {
+                self.learn(&data, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The headers of an answer that came from the provider, its length among
+    /// them if it is `streamed` and known.
+    pub(super) fn headers(
+        &mut self,
+        status: StatusCode,
+        provider: &HeaderMap,
+        streamed: bool,
+    ) -> HeaderMap {
+        let mut headers = respond::returned(provider);
+        if let Some(length) = length(provider).filter(|_| streamed) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if outcome(status) != Outcome::Ok {
+            self.not_charged();
+        }
+        respond::stamp(&mut headers, self.exchange, self.app.clock.monotonic());
+        let way = format!(";;{};opaque", self.provider.name);
+        respond::put(&mut headers, "x-tollgate-route", &way);
+        if status.is_success()
+            && let Some(bill) = self.tab.bill()
+        {
+            respond::put(&mut headers, "x-tollgate-price-usd", &bill.price().to_string());
+        }
+        headers
+    }
+}
+
+/// The call itself, for lists that take several.
+pub(super) async fn whole_page<C: Client>(
+    passage: &mut Passage<'_, C>,
+    query: &str,
+) -> Result<Bytes, Called> {
+    let mut reply = match passage.ask(Some(query), Bytes::new()).await {
+        Called::Reply(reply) if reply.status.is_success() => reply,
+        Called::Reply(_) => return Err(Called::Failed(Failure::NoAnswer)),
+        called => return Err(called),
+    };
+    passage.read_json(&mut reply.body).await.map_err(|unread| match unread {
+        Unread::Gone => Called::Gone,
+        Unread::Broken(BodyError::TimedOut) => Called::Failed(Failure::TimedOut),
+        Unread::TooLarge | Unread::Broken(BodyError::Cut) => Called::Failed(Failure::NoAnswer),
+    })
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+const fn outcome_of(success: bool) -> Outcome {
+    if success { Outcome::Ok } else { Outcome::ProviderError }
+}
+
+fn outcome(status: StatusCode) -> Outcome {
+    outcome_of(status.is_success() || status == StatusCode::NOT_MODIFIED)
+}
+
+async fn read_bounded(body: &mut Body) -> Result<Bytes, Unread> {
+    let mut whole = BytesMut::new();
+    while let Some(piece) = body.next().await.map_err(Unread::Broken)? {
+        if whole.len() + piece.len() > LARGEST_JSON {
+            return Err(Unread::TooLarge);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}

@@ -1,0 +1,55 @@
+//! What the understood lane makes at a provider: responses, and chats that are
+//! stored. They are the account's, as what the opaque lane makes is.
+
+use crate::config::Ownership;
+use crate::exchange::Client;
+use crate::intake::endpoint::Endpoint;
+use crate::opaque::Tenant;
+use crate::pipeline::relay::Relay;
+use crate::refusal::Refusal;
+
+#[derive(serde::Deserialize)]
+struct Kept {
+    #[serde(default)]
+    store: Option<bool>,
+}
+
+impl<C: Client> Relay<'_, C> {
+    /// Whether the provider keeps the answer, so that it can be named later.
+    pub(super) fn makes(&self) -> bool {
+        let body = self.request.body();
+        self.snapshot.config.opaque.ownership == Ownership::Enforce
+            && match self.bill.endpoint {
+                Endpoint::Responses => true,
+                Endpoint::ChatCompletions => {
+                    memchr::memmem::find(body, b"store").is_some()
+                        && serde_json::from_slice::<Kept>(body)
+                            .is_ok_and(|kept| kept.store == Some(true))
+                }
+                Endpoint::Completions | Endpoint::Embeddings => false,
+            }
+    }
+
+    /// Notes a whole answer as the account's; whether it names itself.
+    ///
+    /// # Errors
+    /// 503 `storage_unavailable`; the answer must then not be sent.
+    pub(super) fn learn(&self, answer: &[u8]) -> Result<bool, Refusal> {
+        Tenant::new(&*self.app.owners, self.bill.account()).learn(answer, false)
+    }
+
+    /// Notes an answer whose first events these are.
+    ///
+    /// # Errors
+    /// As [`Relay::learn`].
+    pub(super) fn learn_events(&self, events: &[u8]) -> Result<bool, Refusal> {
+        for line in events.split(|byte| matches!(byte, b'\n' | b'\r')) {
+            if let Some(data) = line.strip_prefix(b"data:")
+                && self.learn(data)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,65 @@
+//! The lane of endpoints that are passed on without being understood.
+
+mod answers;
+mod bulk;
+mod socket;
+mod tenants;
+mod things;
+
+use serde_json::Value;
+
+use crate::harness::client::{Answer, Request};
+use crate::harness::gateway::Gateway;
+use crate::harness::provider::Provider;
+use crate::harness::sdk;
+use crate::harness::setup::{Setup, Tollgate, key_of};
+
+/// A gateway whose opaque lane goes to `provider`.
+fn before(provider: &Provider) -> Setup {
+    Tollgate::before(provider).set("opaque.provider", "mock")
+}
+
+/// The same with two accounts, `a` and `b`.
+async fn two_tenants(provider: &Provider) -> Gateway {
+    before(provider).plan("a", |plan| plan).plan("b", |plan| plan).start().await
+}
+
+/// A form with one file.
+fn form(content: &[u8]) -> Vec<u8> {
+    let mut form = b"--XX\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
+        --XX\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.jsonl\"\r\n\r\n"
+        .to_vec();
+    form.extend_from_slice(content);
+    form.extend_from_slice(b"\r\n--XX--\r\n");
+    form
+}
+
+const FORM: &str = "multipart/form-data; boundary=XX";
+
+/// Uploads a file.
+fn upload(content: &[u8]) -> Request {
+    Request::with_body("POST", "/v1/files", FORM, form(content))
+}
+
+/// Uploads a file for the account `tenant` and gives its identifier.
+async fn file_of(gate: &Gateway, tenant: &str, content: &[u8]) -> String {
+    let made = gate.send(&upload(content).bearer(&key_of(tenant))).await.ok();
+    made.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn get(gate: &Gateway, tenant: &str, path: &str) -> Answer {
+    gate.send(&Request::get(path).bearer(&key_of(tenant))).await
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    list["data"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect()
+}
+
+/// Covers J1.
+#[tokio::test]
+async fn the_official_sdk_works_beyond_chat() {
+    let provider = things::provider().await;
+    let gate = before(&provider).start().await;
+    let speech = things::speech().len().to_string();
+    sdk::run("opaque.py", &gate, &[("SPEECH", &speech)]).await;
+}
