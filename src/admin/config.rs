@@ -63,6 +63,7 @@ fn view(config: &Config) -> Value {
             "admin": listen.admin,
             "metrics": listen.metrics,
             "trusted_proxies": networks(&listen.trusted_proxies),
+            "tls": listen.tls.as_ref().map(|tls| json!({ "cert": tls.cert, "key": tls.key })),
             "body_limit": listen.body_limit,
             "header_timeout": span(listen.header_timeout),
             "min_body_rate": listen.min_body_rate,

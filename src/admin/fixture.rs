@@ -45,6 +45,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             metrics: None,
             trusted_proxies: Networks::default(),
+            tls: None,
             body_limit: 1 << 25,
             header_timeout: seconds(10),
             min_body_rate: 1024,

@@ -3,8 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 35] = [
-    "listen.tls",
+const NOT_IN_FORCE: [&str; 34] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",

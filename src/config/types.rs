@@ -77,6 +77,8 @@ pub struct Listen {
     pub metrics: Option<SocketAddr>,
     /// Proxies whose `x-forwarded-for` is believed.
     pub trusted_proxies: Networks,
+    /// The certificate of clients' address; without one it is plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Largest body of the understood lane, in bytes.
     pub body_limit: usize,
     /// Longest time from the first byte of a header to its end.
@@ -85,10 +87,20 @@ pub struct Listen {
     pub min_body_rate: u64,
 }
 
+/// A certificate and its key, both in PEM form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, the server's own first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
 impl Listen {
-    /// Whether both listen on the same addresses.
+    /// Whether both listen on the same addresses, and with TLS or without.
     pub fn same_addresses(&self, other: &Self) -> bool {
-        (self.proxy, self.admin, self.metrics) == (other.proxy, other.admin, other.metrics)
+        let all = |it: &Self| (it.proxy, it.admin, it.metrics, it.tls.is_some());
+        all(self) == all(other)
     }
 }
 

@@ -4,6 +4,8 @@
 mod harness;
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod address;
 #[cfg(test)]
 mod admin;
@@ -24,6 +26,8 @@ mod drop_in;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod limits;
@@ -33,6 +37,8 @@ mod node;
 mod panics;
 #[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod quota;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]
@@ -45,3 +51,5 @@ mod sdk;
 mod streaming;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod tls;

@@ -2,6 +2,7 @@ use http::HeaderValue;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::form::{LONG, PREFIX};
 use super::*;
 
 const SECRET: [u8; 32] = [7; 32];

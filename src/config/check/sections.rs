@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::common::{count, entries, time, whole};
+use super::common::{count, entries, required, time, whole};
 use crate::base::network::Networks;
 use crate::config::field::Field;
 use crate::config::raw::{
     Network, RawDurability, RawGlobalLimits, RawInvoices, RawIpLimits, RawLimits, RawListen,
-    RawLog, RawLogFormat, RawRouting, RawStore, RawUserLimits,
+    RawLog, RawLogFormat, RawRouting, RawStore, RawTls, RawUserLimits,
 };
 use crate::config::read::suggestion;
 use crate::config::report::Report;
+use crate::config::tree::Mark;
 use crate::config::types::{
-    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Routing, Store, UserLimits,
+    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Routing, Store, TlsFiles,
+    UserLimits,
 };
 
 /// Largest body limit.
@@ -64,6 +66,7 @@ pub(super) fn listen(raw: &Field<RawListen>, report: &mut Report) -> Listen {
         admin: raw.admin.value().map_or(nowhere, |address| address.0),
         metrics: raw.metrics.value().map(|address| address.0),
         trusted_proxies: networks(&raw.trusted_proxies, report),
+        tls: raw.tls.placed().and_then(|(mark, raw)| tls(mark, raw, report)),
         body_limit: usize::try_from(size(&raw.body_limit, 1024, LARGEST_BODY, report))
             .unwrap_or(usize::MAX),
         header_timeout: time(&raw.header_timeout, TIMEOUT, report),
@@ -75,6 +78,19 @@ pub(super) fn listen(raw: &Field<RawListen>, report: &mut Report) -> Listen {
 fn networks(list: &Field<Vec<Field<Network>>>, report: &mut Report) -> Networks {
     let (good, _) = entries(list, "an address or a network such as 10.0.0.0/8", report);
     good.into_iter().map(|(_, network)| network.0).collect()
+}
+
+/// Checks `listen.tls`.
+fn tls(mark: Mark, raw: &RawTls, report: &mut Report) -> Option<TlsFiles> {
+    let mut path = |field, key| {
+        let (mark, path) = required::<String>(field, mark, key, report)?;
+        if path.is_empty() {
+            report.error(mark, "the file has a path");
+        }
+        Some(PathBuf::from(path))
+    };
+    let (cert, key) = (path(&raw.cert, "cert"), path(&raw.key, "key"));
+    Some(TlsFiles { cert: cert?, key: key? })
 }
 
 /// Checks `store`.

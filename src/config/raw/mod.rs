@@ -24,7 +24,7 @@ pub(super) use operations::{
 };
 pub(super) use sections::{
     RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,
-    RawLimits, RawListen, RawOpaque, RawPrivacy, RawRouting, RawStore, RawUserLimits,
+    RawLimits, RawListen, RawOpaque, RawPrivacy, RawRouting, RawStore, RawTls, RawUserLimits,
 };
 
 /// Tollgate's configuration.

@@ -109,7 +109,6 @@ fn every_other_key_of_the_contract_is_accepted() {
     assert_eq!(
         config.not_in_force,
         [
-            "listen.tls",
             "store.redis",
             "store.postgres",
             "store.on_store_loss",

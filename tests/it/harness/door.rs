@@ -101,6 +101,17 @@ impl Door {
         .await;
     }
 
+    /// Sends `body` to `path` at the admin listener, with the token.
+    pub(crate) async fn tell(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        Request::with_text(method, path, body).bearer(ADMIN_TOKEN).send(self.admin).await
+    }
+
+    /// Changes what is at `path` of the admin listener.
+    pub(crate) async fn change(&self, path: &str, body: &Value) -> Answer {
+        self.tell("PATCH", path, body).await
+    }
+
     /// Every usage record so far, the list followed to its end.
     pub(crate) async fn records(&self) -> Vec<Value> {
         let mut records = Vec::new();
