@@ -75,10 +75,10 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// An address of its own for `/metrics`.
     pub metrics: Option<SocketAddr>,
-    /// Proxies whose `x-forwarded-for` is believed.
-    pub trusted_proxies: Networks,
     /// The certificate of clients' address; without one it is plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Proxies whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Networks,
     /// Largest body of the understood lane, in bytes.
     pub body_limit: usize,
     /// Longest time from the first byte of a header to its end.

@@ -30,7 +30,6 @@ use crate::telemetry::metrics::Metrics;
 
 use layered::Layered;
 use limit::PeerLimit;
-
 pub(crate) use lingering::close_lingering;
 pub use tls::{Certificate, CertificateError, Tls};
 

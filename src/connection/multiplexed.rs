@@ -139,7 +139,6 @@ mod tests {
 
     use super::*;
     use crate::base::slots::Slots;
-    use crate::config::ProcessEnvironment;
     use crate::connection::limit::PeerLimit;
     use crate::telemetry::metrics::Metrics;
 
@@ -159,8 +158,8 @@ mod tests {
     fn connections() -> Arc<Connections<Nobody>> {
         let none: [Arc<str>; 0] = [];
         let metrics = Arc::new(Metrics::new(none.iter()).unwrap());
-        let nothing = crate::config::parse("", "none.yaml".as_ref(), &ProcessEnvironment).unwrap();
-        let peers = PeerLimit::new(Arc::new(nothing));
+        let none = crate::config::parse("", "t.yaml".as_ref(), &crate::config::ProcessEnvironment);
+        let peers = PeerLimit::new(Arc::new(none.unwrap()));
         Arc::new(Connections::new(Nobody, Slots::new(1), peers, metrics))
     }
 

@@ -65,19 +65,13 @@ pub(super) fn listen(raw: &Field<RawListen>, report: &mut Report) -> Listen {
         proxy: raw.proxy.value().map_or(nowhere, |address| address.0),
         admin: raw.admin.value().map_or(nowhere, |address| address.0),
         metrics: raw.metrics.value().map(|address| address.0),
-        trusted_proxies: networks(&raw.trusted_proxies, report),
         tls: raw.tls.placed().and_then(|(mark, raw)| tls(mark, raw, report)),
+        trusted_proxies: networks(&raw.trusted_proxies, report),
         body_limit: usize::try_from(size(&raw.body_limit, 1024, LARGEST_BODY, report))
             .unwrap_or(usize::MAX),
         header_timeout: time(&raw.header_timeout, TIMEOUT, report),
         min_body_rate: size(&raw.min_body_rate, 0, LARGEST_BODY, report),
     }
-}
-
-/// A list of networks, without the entries that are none.
-fn networks(list: &Field<Vec<Field<Network>>>, report: &mut Report) -> Networks {
-    let (good, _) = entries(list, "an address or a network such as 10.0.0.0/8", report);
-    good.into_iter().map(|(_, network)| network.0).collect()
 }
 
 /// Checks `listen.tls`.
@@ -91,6 +85,12 @@ fn tls(mark: Mark, raw: &RawTls, report: &mut Report) -> Option<TlsFiles> {
     };
     let (cert, key) = (path(&raw.cert, "cert"), path(&raw.key, "key"));
     Some(TlsFiles { cert: cert?, key: key? })
+}
+
+/// A list of networks, without the entries that are none.
+fn networks(list: &Field<Vec<Field<Network>>>, report: &mut Report) -> Networks {
+    let (good, _) = entries(list, "an address or a network such as 10.0.0.0/8", report);
+    good.into_iter().map(|(_, network)| network.0).collect()
 }
 
 /// Checks `store`.
