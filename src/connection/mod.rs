@@ -106,13 +106,15 @@ impl<H: Handler> ServerApp for Connections<H> {
             Some(tls) => Box::pin(tls.accept(stream)).await?,
             None => stream,
         };
+        // A client that has just connected has something to ask.
+        let soon = self.handler.header_timeout();
         let mut begun = None;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
             Box::pin(multiplexed::serve(self, stream, shutdown)).await;
             return None;
         }
         if self.tls.is_none() {
-            let mut first = first_bytes(&mut stream, shutdown).await?;
+            let mut first = first_bytes(&mut stream, soon, shutdown).await?;
             if multiplexed::has_preface(&mut stream, &mut first, &self.handler).await {
                 let stream = Box::new(Layered::new(stream, first));
                 Box::pin(multiplexed::serve(self, stream, shutdown)).await;
@@ -120,11 +122,13 @@ impl<H: Handler> ServerApp for Connections<H> {
             }
             begun = Some(first);
         }
+        let mut patience = soon;
         loop {
             let first = match begun {
                 Some(begun) => begun,
-                None => first_bytes(&mut stream, shutdown).await?,
+                None => first_bytes(&mut stream, patience, shutdown).await?,
             };
+            patience = IDLE;
             let mut session = ServerSession::new_http1(stream);
             session.set_pipelining_enabled(true);
             session.set_pipelined_prefix(first);
@@ -146,13 +150,17 @@ fn peer(stream: &Stream) -> Option<IpAddr> {
     digest.peer_addr()?.as_inet().map(|address| address.ip())
 }
 
-/// Waits for the first bytes of a request. `None` if the client left, idled too
-/// long, or the process is stopping.
-async fn first_bytes(stream: &mut Stream, shutdown: &ShutdownWatch) -> Option<BytesMut> {
+/// Waits for the first bytes of a request, for at most `patience`. `None` if the
+/// client left, idled too long, or the process is stopping.
+async fn first_bytes(
+    stream: &mut Stream,
+    patience: Duration,
+    shutdown: &ShutdownWatch,
+) -> Option<BytesMut> {
     let mut first = BytesMut::with_capacity(FIRST_READ);
     let read = tokio::select! {
         biased;
-        read = tokio::time::timeout(IDLE, stream.read_buf(&mut first)) => read.ok()?,
+        read = tokio::time::timeout(patience, stream.read_buf(&mut first)) => read.ok()?,
         () = last_call(shutdown.clone()) => return None,
     };
     matches!(read, Ok(1..)).then_some(first)

@@ -91,7 +91,11 @@ async fn gateway(provider: &Provider) -> Process {
     Tollgate::before(provider)
         .plan(DEFAULT_PLAN, |plan| plan)
         .plan("limited", |plan| plan.per_minute(1))
-        .class("documentation", "0.01", &json!({"feature": "basic_suggestions"}))
+        .class(
+            "documentation",
+            "0.01",
+            &json!({"feature": "basic_suggestions", "cache": {"ttl": "1h", "hit_rate_target": 0.6}}),
+        )
         .set("routing.retries", 1)
         .spawn()
         .await
@@ -110,6 +114,7 @@ async fn load(gate: &Process) {
     let requests = [
         (gate.chat(), Some(200)),
         (gate.stream(), Some(200)),
+        (documentation.clone(), Some(200)),
         (documentation, Some(200)),
         (asking("a-model-without-a-price"), Some(200)),
         (asking(FAILING), Some(500)),
