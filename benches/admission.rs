@@ -1,23 +1,29 @@
-//! What identifying and admitting one request costs, and what an account costs.
+//! What identifying and admitting one request costs, and what an account and a
+//! million addresses cost.
 //!
 //! Prints nanoseconds a step with 10 and with 100,000 accounts, and bytes of
 //! resident memory an account. Ends with status 1 over the budget: 3 µs an
-//! admission, 1 µs more with many accounts than with few, 2 kB an account.
+//! admission, 1 µs more with many accounts than with few, 2 kB an account, 8 MB
+//! for addresses however many there are.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate::admission::address::Addresses;
+use tollgate::admission::queue::{Asked, CallSlots, Who};
 use tollgate::admission::quota::{Allowance, Calendar};
 use tollgate::admission::rate::Rates;
 use tollgate::admission::windows::WindowLimits;
 use tollgate::auth::key::KeyHasher;
 use tollgate::auth::keyring::{Identity, Keyring, Prepared};
 use tollgate::base::clock::{Clock, SystemClock, Timestamp};
-use tollgate::config::{Plan, UserLimits};
+use tollgate::base::network::Networks;
+use tollgate::config::{IpLimits, Plan, UserLimits};
 use tollgate::store::accounts::{Account, Overrides, Status};
 
 const DEFAULTS: UserLimits =
@@ -28,6 +34,8 @@ const BUDGET_NANOS: u64 = 3_000;
 /// What cache misses may add with many accounts.
 const FLAT_NANOS: u64 = 1_000;
 const BUDGET_BYTES: u64 = 2_048;
+const ADDRESSES: u32 = 1_000_000;
+const BUDGET_ADDRESSES: u64 = 8 << 20;
 
 fn main() -> ExitCode {
     let clock = SystemClock::new();
@@ -41,7 +49,18 @@ fn main() -> ExitCode {
     println!("identify  10 keys      {:>6} ns", ring[0]);
     println!("identify  {MANY} keys  {:>6} ns", ring[1]);
     println!("memory    {bytes} bytes an account that asks all day");
-    let within = few.max(many) <= BUDGET_NANOS && many <= few + FLAT_NANOS && bytes <= BUDGET_BYTES;
+    let before = resident_bytes();
+    let addresses = [admit_address(&clock, 1), admit_address(&clock, ADDRESSES)];
+    let grown = resident_bytes().saturating_sub(before);
+    println!("address   1 address, a suspect {:>4} ns", addresses[0]);
+    println!("address   {ADDRESSES} addresses {:>4} ns", addresses[1]);
+    println!("memory    {} kB for {ADDRESSES} addresses", grown / 1_024);
+    println!("slot      {:>6} ns", slot(&clock));
+    let within = few.max(many) <= BUDGET_NANOS
+        && many <= few + FLAT_NANOS
+        && bytes <= BUDGET_BYTES
+        && addresses.iter().all(|nanos| *nanos <= BUDGET_NANOS)
+        && grown <= BUDGET_ADDRESSES;
     if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -74,6 +93,43 @@ fn admit(clock: &SystemClock, accounts: usize) -> u64 {
     };
     run(STEPS);
     timed(clock, || run(STEPS))
+}
+
+/// Nanoseconds of an address's admission and its end, over addresses in turn,
+/// 10,000 requests a second.
+fn admit_address(clock: &SystemClock, addresses: u32) -> u64 {
+    let limits = IpLimits {
+        per_minute: 1_000_000,
+        per_hour: 2_000,
+        concurrent: 100,
+        connections: 256,
+        failed_keys_per_minute: 60,
+        exempt: Networks::default(),
+    };
+    let known = Addresses::new();
+    let mut now = Duration::from_secs(86_400);
+    let mut turn = (0..addresses).cycle();
+    let mut run = |steps: u64| {
+        for number in turn.by_ref().zip(0..steps).map(|(number, _)| number) {
+            now += Duration::from_micros(100);
+            let address = IpAddr::from(Ipv4Addr::from_bits(number));
+            drop(black_box(known.admit(address, &limits, now)));
+        }
+    };
+    run(STEPS);
+    timed(clock, || run(STEPS))
+}
+
+/// Nanoseconds of taking a free slot for a call and giving it back.
+fn slot(clock: &SystemClock) -> u64 {
+    let slots = CallSlots::new(500, 1_000);
+    timed(clock, || {
+        for _ in 0..STEPS {
+            if let Ok(Asked::Slot(slot)) = slots.ask(Who { account: "demo" }) {
+                drop(black_box(slot));
+            }
+        }
+    })
 }
 
 /// Nanoseconds of hashing a key and finding whose it is.

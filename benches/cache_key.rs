@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tollgate::cache::entry::{Answer, Cut, Entry, Recorder};
+use tollgate::cache::entry::{Answer, Cut, Entry, Recordings};
 use tollgate::cache::key::{Context, Fields, Key, key};
 use tollgate::cache::replay::Shape;
 use tollgate::cache::{self, Cache, Wanted};
@@ -53,7 +53,7 @@ fn key_of(headers: &HeaderMap, body: &str) -> Option<Key> {
 }
 
 fn stream() -> Option<Answer> {
-    let mut recorder = Recorder::default();
+    let mut recorder = Recordings::default().begin();
     for _ in 0..200 {
         let event = concat!(
             r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"gpt-4o","#,

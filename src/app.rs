@@ -13,6 +13,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 
+use crate::admission::address;
+use crate::admission::queue::CallSlots;
 use crate::admission::rate::Rates;
 use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
@@ -21,6 +23,7 @@ use crate::base::id::RecordIds;
 use crate::base::slots::Slots;
 use crate::cache::Cache;
 use crate::config::{Config, Provider};
+use crate::connection::limit::PeerLimit;
 use crate::exchange::{CacheResult, Exchange};
 use crate::ledger::Ledger;
 use crate::sandbox::{self, ReplyBody};
@@ -48,8 +51,14 @@ pub struct App {
     pub rates: Rates,
     /// Requests at once, of all accounts together.
     pub requests: Arc<Slots>,
+    /// Calls to providers at once, and the queue for them.
+    pub calls: Arc<CallSlots>,
+    /// The windows and concurrency of client addresses.
+    pub addresses: Arc<address::Addresses>,
     /// Client connections at once.
     pub connections: Arc<Slots>,
+    /// Client connections of each address.
+    pub peers: Arc<PeerLimit>,
     /// Connections to providers.
     pub upstream: upstream::Connections,
     /// The ledger.
@@ -95,13 +104,17 @@ impl App {
     /// An application that begins with `snapshot`.
     pub fn new(snapshot: Snapshot, parts: Parts) -> Arc<Self> {
         let global = snapshot.config.limits.global;
+        let peers = PeerLimit::new(snapshot.config.clone());
         Arc::new(Self {
             clock: parts.clock,
             snapshot: ArcSwap::from_pointee(snapshot),
             keyring: parts.keyring,
             rates: parts.rates,
             requests: Slots::new(global.requests),
+            calls: CallSlots::new(global.concurrent, global.queue),
+            addresses: address::Addresses::new(),
             connections: Slots::new(global.connections),
+            peers,
             upstream: upstream::Connections::default(),
             ledger: parts.ledger,
             store: parts.store,

@@ -27,7 +27,7 @@ pub struct Started<'a> {
 ///
 /// The keys in `generated` are shown, as nobody could know them otherwise; a
 /// key or token of the configuration never is. The lines `proxy   http://ADDR`
-/// and `admin   http://ADDR` are for programs to read as well.
+/// (`https` with TLS) and `admin   http://ADDR` are for programs to read as well.
 pub fn banner(started: &Started<'_>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -39,7 +39,8 @@ fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
     let Started { config, proxy, admin, metrics, generated } = started;
     writeln!(text, "tollgate {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(text, "config  {}", config.source.display())?;
-    writeln!(text, "proxy   http://{proxy}")?;
+    let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+    writeln!(text, "proxy   {scheme}://{proxy}")?;
     writeln!(text, "admin   http://{admin}")?;
     writeln!(text, "metrics http://{}/metrics", metrics.unwrap_or(*admin))?;
     let store = config.store.path.display();
@@ -85,7 +86,7 @@ fn write(text: &mut String, started: &Started<'_>) -> fmt::Result {
 
     let key = generated.first().map_or("$TOLLGATE_KEY", |(_, key)| key.expose());
     writeln!(text, "\ntry it")?;
-    writeln!(text, "  curl http://{}/v1/chat/completions \\", reachable(*proxy))?;
+    writeln!(text, "  curl {scheme}://{}/v1/chat/completions \\", reachable(*proxy))?;
     writeln!(text, "    -H \"Authorization: Bearer {key}\" \\")?;
     writeln!(text, "    -H \"Content-Type: application/json\" \\")?;
     writeln!(text, "    -d {}", example(config))?;

@@ -20,7 +20,8 @@ pub trait Client: Send {
     /// The request's head.
     fn head(&self) -> &request::Parts;
 
-    /// The address that the request came from.
+    /// The address that the request came from, behind trusted proxies: the one
+    /// that limits go by.
     fn address(&self) -> Option<IpAddr>;
 
     /// The next piece of the request's body, `None` at its end. Answers

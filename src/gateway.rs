@@ -11,12 +11,14 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode, Version, request};
-use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
 
 use crate::app::App;
-use crate::connection::{Handler, close_lingering};
+use crate::base::network::Networks;
+use crate::connection::client_ip::client_address;
+use crate::connection::{Handler, Next, close_lingering};
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone, Raw, ReadError};
 use crate::refusal::{Code, Refusal};
 use crate::{pipeline, respond};
@@ -48,14 +50,14 @@ impl Gateway {
 
 #[async_trait]
 impl Handler for Gateway {
-    async fn handle(
-        &self,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusableHttpStream> {
+    fn header_timeout(&self) -> Duration {
+        self.app.snapshot.load().config.listen.header_timeout
+    }
+
+    async fn handle(&self, mut session: ServerSession, shutdown: &ShutdownWatch) -> Next {
         session.set_read_timeout(Some(STALL));
         session.set_write_timeout(Some(WRITE));
-        let patience = self.app.snapshot.load().config.listen.header_timeout;
+        let patience = self.header_timeout();
         let head = tokio::time::timeout(patience, session.read_request()).await;
         let mut client = DownstreamClient::new(session);
         let refusal = match head {
@@ -63,26 +65,24 @@ impl Handler for Gateway {
                 Ok(()) => return self.serve(client, shutdown).await,
                 Err(refusal) => refusal,
             },
-            Ok(Ok(false)) => return None,
+            Ok(Ok(false)) => return Next::Over,
             Ok(Err(error)) => malformed_head(&error),
             Err(_) => {
                 Refusal::new(Code::RequestTimeout, "The request's header did not arrive in time.")
             }
         };
         let exchange = self.app.exchange(None);
-        respond::refuse(&self.app, &mut client, &exchange, &refusal).await.ok()?;
-        close_lingering(client.session).await;
-        None
+        if respond::refuse(&self.app, &mut client, &exchange, &refusal).await.is_ok() {
+            close_lingering(client.session).await;
+        }
+        Next::Over
     }
 }
 
 impl Gateway {
     /// Serves a request whose head has been read.
-    async fn serve(
-        &self,
-        mut client: DownstreamClient,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusableHttpStream> {
+    async fn serve(&self, mut client: DownstreamClient, shutdown: &ShutdownWatch) -> Next {
+        client.learn_address(&self.app.snapshot.load().config.listen.trusted_proxies);
         let mut exchange = self.app.exchange(client.head().headers.get("x-request-id"));
         let served = AssertUnwindSafe(pipeline::serve(&self.app, &mut client, &mut exchange))
             .catch_unwind()
@@ -126,7 +126,8 @@ impl Gateway {
 /// What HTTP itself forbids and Pingora lets pass.
 fn police(session: &ServerSession) -> Result<(), Refusal> {
     let head = session.req_header();
-    if session.to_h1_raw().len() > HEADER_BLOCK {
+    let size = if session.is_http2() { header_list_size(head) } else { session.to_h1_raw().len() };
+    if size > HEADER_BLOCK {
         return Err(Refusal::new(
             Code::HeadersTooLarge,
             "The request's header is larger than 32 KB.",
@@ -139,6 +140,15 @@ fn police(session: &ServerSession) -> Result<(), Refusal> {
         return Err(Refusal::method_not_allowed("GET, POST"));
     }
     Ok(())
+}
+
+/// The size of a head in bytes, as HTTP/2 counts it (RFC 9113 §6.5.2): 32 more
+/// for each field.
+fn header_list_size(head: &request::Parts) -> usize {
+    let fields = head.headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 32);
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    fields.sum::<usize>() + target
 }
 
 /// The refusal for a head that Pingora could not read. The error's own text
@@ -164,6 +174,7 @@ fn head_has_no_body(status: StatusCode) -> bool {
 /// A client on a Pingora session.
 struct DownstreamClient {
     session: ServerSession,
+    address: Option<IpAddr>,
     answered: bool,
     continued: bool,
     /// Whether the body's framing is lost, so that nothing that follows can be
@@ -173,12 +184,20 @@ struct DownstreamClient {
 
 impl DownstreamClient {
     fn new(session: ServerSession) -> Self {
-        Self { session, answered: false, continued: false, broken: false }
+        Self { session, address: None, answered: false, continued: false, broken: false }
+    }
+
+    /// Finds out whose request it is, behind proxies that are `trusted`.
+    fn learn_address(&mut self, trusted: &Networks) {
+        let peer = self.session.client_addr().and_then(|address| address.as_inet());
+        let headers = &self.session.req_header().headers;
+        self.address = peer.map(|peer| client_address(peer.ip(), headers, trusted));
     }
 
     /// Answers `expect: 100-continue` once, so that the client sends its body.
     async fn invite_body(&mut self) -> Result<(), ReadError> {
-        if self.continued {
+        // On HTTP/2 a client that waits for it has a window to send in already.
+        if self.continued || self.session.is_http2() {
             return Ok(());
         }
         self.continued = true;
@@ -216,16 +235,21 @@ impl DownstreamClient {
 
     /// Ends the exchange: the connection is kept, closed so that the answer can
     /// be read, or cut.
-    async fn close(mut self, ending: Ending) -> Option<ReusableHttpStream> {
+    async fn close(self, ending: Ending) -> Next {
         if ending == Ending::Cut {
-            self.session.shutdown().await;
-            return None;
+            return Next::Cut(self.session);
         }
-        if self.broken || !self.session.is_body_done() {
-            close_lingering(self.session).await;
-            return None;
+        let mut session = self.session;
+        // On HTTP/2 the rest of a body ends with its stream: the drop resets it
+        // with NO_ERROR once the answer is out (RFC 9113 §8.1).
+        if !session.is_http2() && (self.broken || !session.is_body_done()) {
+            close_lingering(session).await;
+            return Next::Over;
         }
-        self.session.finish().await.ok().flatten()
+        match session.finish().await {
+            Ok(Some(reusable)) => Next::Request(reusable),
+            Ok(None) | Err(_) => Next::Over,
+        }
     }
 
     async fn write_head(&mut self, head: AnswerHead, length: Option<usize>) -> Result<(), Gone> {
@@ -247,6 +271,8 @@ impl DownstreamClient {
             None if header.headers.contains_key(CONTENT_LENGTH) => {}
             // An HTTP/1.0 client reads until the end of the connection.
             None if self.session.req_header().version == Version::HTTP_10 => {}
+            // On HTTP/2 the stream ends by itself.
+            None if self.session.is_http2() => {}
             None => header
                 .insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
                 .map_err(|_| Gone)?,
@@ -262,12 +288,19 @@ impl Client for DownstreamClient {
     }
 
     fn address(&self) -> Option<IpAddr> {
-        self.session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip())
+        self.address
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, ReadError> {
         self.invite_body().await?;
-        let read = self.session.read_request_body().await;
+        let multiplexed = self.session.is_http2();
+        let read = self.session.read_request_body();
+        // Pingora times the reads of HTTP/1 alone.
+        let read = if multiplexed {
+            tokio::time::timeout(STALL, read).await.map_err(|_| ReadError::Slow)?
+        } else {
+            read.await
+        };
         self.broken |= read.is_err();
         read.map_err(|error| match error.etype() {
             pingora_core::ErrorType::ReadTimedout => ReadError::Slow,
@@ -283,6 +316,9 @@ impl Client for DownstreamClient {
 
     async fn send_whole(&mut self, head: AnswerHead, body: Bytes) -> Result<(), Gone> {
         self.write_head(head, Some(body.len())).await?;
+        if self.session.is_http2() && self.session.req_header().method == http::Method::HEAD {
+            return self.session.write_response_body(Bytes::new(), true).await.map_err(|_| Gone);
+        }
         self.session.write_response_body(body, true).await.map_err(|_| Gone)
     }
 

@@ -12,17 +12,17 @@ mod models;
 mod opaque;
 mod recall;
 mod relay;
+mod slot;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-
 use crate::admission::quota::Allowance;
-use crate::admission::{self, Permit};
+use crate::admission::{self, Asking, Gates, Permit};
 use crate::app::{App, Snapshot};
 use crate::auth::key;
 use crate::auth::keyring::{Access, Identity};
+use crate::base::clock::Timestamp;
 use crate::class;
 use crate::config::{Class, Ownership};
 use crate::exchange::{Client, Ending, Exchange};
@@ -51,7 +51,7 @@ pub async fn serve<C: Client>(
     let config = &snapshot.config;
     let lane = endpoint::lane(uri.path(), &config.classes)?;
     exchange.class = lane.class.cloned();
-    let caller = identify(app, exchange, &client.head().headers)?;
+    let caller = identify(app, &snapshot, client, exchange.received)?;
     exchange.plan = Some(caller.plan.name.clone());
     check_access(&caller)?;
     let month = snapshot.calendar.month(exchange.received);
@@ -60,7 +60,7 @@ pub async fn serve<C: Client>(
     match endpoint::asked(&method, lane.path)? {
         Asked::Understood(endpoint) => {
             body::check_headers(&client.head().headers, &config.listen)?;
-            let permit = admit(app, exchange, &caller, &allowance(true))?;
+            let permit = admit(app, &snapshot, client, exchange, &caller, &allowance(true))?;
             let ordered =
                 order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
             let (request, bill, recalled) = refunding(permit, ordered, exchange)?;
@@ -73,11 +73,11 @@ pub async fn serve<C: Client>(
             relay.answer(uri.query()).await
         }
         Asked::Models => {
-            drop(admit(app, exchange, &caller, &allowance(false))?);
+            drop(admit(app, &snapshot, client, exchange, &caller, &allowance(false))?);
             models::list(app, &snapshot, client, exchange, &caller).await
         }
         Asked::Model(name) => {
-            drop(admit(app, exchange, &caller, &allowance(false))?);
+            drop(admit(app, &snapshot, client, exchange, &caller, &allowance(false))?);
             models::show(app, &snapshot, client, exchange, &caller, name).await
         }
         Asked::Opaque => opaque::serve(app, &snapshot, client, exchange, &caller, &lane).await,
@@ -85,13 +85,21 @@ pub async fn serve<C: Client>(
 }
 
 /// Who sends the request.
-fn identify(app: &App, exchange: &Exchange, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal> {
-    let header = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+fn identify<C: Client>(
+    app: &App,
+    snapshot: &Snapshot,
+    client: &C,
+    received: Timestamp,
+) -> Result<Arc<Identity>, Refusal> {
+    let header = |name: &str| client.head().headers.get(name).map(http::HeaderValue::as_bytes);
     let presented = key::presented(header("authorization"), header("x-api-key"))
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
-    app.keyring
-        .identify(presented, exchange.received)
-        .ok_or_else(|| Refusal::new(Code::InvalidApiKey, "The API key is not valid here."))
+    if let Some(identity) = app.keyring.identify(presented, received) {
+        return Ok(identity);
+    }
+    let (limits, now) = (&snapshot.config.limits.ip, app.clock.monotonic());
+    admission::unknown_key(&app.addresses, client.address(), limits, now)?;
+    Err(Refusal::new(Code::InvalidApiKey, "The API key is not valid here."))
 }
 
 /// Whether the caller's account is served at all.
@@ -105,26 +113,29 @@ fn check_access(caller: &Identity) -> Result<(), Refusal> {
 }
 
 /// Takes what the request occupies, from its headers alone.
-fn admit(
+fn admit<C: Client>(
     app: &App,
+    snapshot: &Snapshot,
+    client: &C,
     exchange: &mut Exchange,
     caller: &Identity,
     allowance: &Allowance,
 ) -> Result<Permit, Refusal> {
     let account = app.rates.account(&caller.account);
-    let now = app.clock.monotonic();
-    match admission::admit(&account, &app.requests, &caller.limits, allowance, now) {
-        Ok(permit) => {
-            exchange.standing = Some(permit.standing());
-            exchange.quota_left = permit.quota_left();
-            Ok(permit)
-        }
-        Err((refusal, standing)) => {
-            exchange.standing = standing;
-            exchange.quota_left = account.quota_left(allowance);
-            Err(refusal)
-        }
-    }
+    let asking = Asking {
+        account: &account,
+        user: &caller.limits,
+        allowance,
+        address: client.address(),
+        ip: &snapshot.config.limits.ip,
+    };
+    let gates = Gates { requests: &app.requests, addresses: &app.addresses, metrics: &app.metrics };
+    let admitted = admission::admit(asking, gates, app.clock.monotonic(), &mut exchange.standing);
+    exchange.quota_left = match &admitted {
+        Ok(permit) => permit.quota_left(),
+        Err(_) => account.quota_left(allowance),
+    };
+    admitted
 }
 
 /// What is ordered, its bill, and what the cache has of it.
@@ -178,15 +189,15 @@ fn refunding<'a>(
     match ordered {
         Ok((request, bill, recalled)) => Ok((request, bill.holding(permit), recalled)),
         Err(refusal) => {
-            give_back(permit, exchange);
+            permit.refund();
+            count_back(exchange);
             Err(refusal)
         }
     }
 }
 
-/// Gives back what a refused request has taken.
-fn give_back(permit: Permit, exchange: &mut Exchange) {
-    permit.refund();
+/// Shows a request that is refused after all as not taken.
+fn count_back(exchange: &mut Exchange) {
     if let Some(standing) = &mut exchange.standing {
         standing.remaining = standing.remaining.saturating_add(1).min(standing.limit);
     }

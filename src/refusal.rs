@@ -52,7 +52,8 @@ pub enum Code {
     InternalError,
     /// The provider could not be reached, answered wrongly, or with a 5xx.
     UpstreamError,
-    /// The process is at `limits.global.requests`, or is stopping.
+    /// The process is at `limits.global.requests`, or there is no slot for a
+    /// call to a provider.
     Overloaded,
     /// The ledger cannot be written.
     StorageUnavailable,
@@ -171,6 +172,9 @@ pub struct Refusal {
     pub param: Option<&'static str>,
     /// When the request may succeed.
     pub retry_after: Option<Duration>,
+    /// The `layer` label of `tollgate_refused_total`; the code's own unless the
+    /// limit is not the account's.
+    pub layer: Option<&'static str>,
     /// The window at fault, the `window` label of `tollgate_refused_total`.
     pub window: &'static str,
     /// The methods that the path has, for 405.
@@ -186,6 +190,7 @@ impl Refusal {
             message: message.into(),
             param: None,
             retry_after: None,
+            layer: code.layer(),
             window: "",
             allow: None,
         }
@@ -209,6 +214,13 @@ impl Refusal {
     #[must_use]
     pub fn window(mut self, window: &'static str) -> Self {
         self.window = window;
+        self
+    }
+
+    /// Counts it under another layer than its code's.
+    #[must_use]
+    pub fn layer(mut self, layer: &'static str) -> Self {
+        self.layer = Some(layer);
         self
     }
 

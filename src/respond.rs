@@ -110,7 +110,7 @@ pub async fn refuse<C: Client>(
 
 /// Counts a refusal, unless a bill has counted the request already.
 fn count(app: &App, exchange: &Exchange, refusal: &Refusal) {
-    if let Some(layer) = refusal.code.layer() {
+    if let Some(layer) = refusal.layer {
         app.metrics.refused(layer, refusal.window);
     }
     if exchange.billed {

@@ -114,7 +114,8 @@ impl Client {
     /// Sends one request, reads its answer to the end and checks it.
     async fn request(&mut self, work: Work) -> Result<(), Failure> {
         self.made += 1;
-        let digits = format!("{:0DIGITS$x}", self.made);
+        let number = if work == Work::Cached { 0 } else { self.made };
+        let digits = format!("{number:0DIGITS$x}");
         self.request
             .get_mut(self.digits..self.digits + DIGITS)
             .ok_or("no room for digits")?

@@ -23,6 +23,8 @@ pub(crate) const DIGITS: usize = 16;
 pub(crate) enum Work {
     /// 1 KB chat, not streamed.
     Chat,
+    /// The same request again and again, which Tollgate answers from its cache.
+    Cached,
     /// 256 KB chat, not streamed.
     Prompt,
     /// One event each 10 ms.
@@ -38,8 +40,9 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Chat,
+        Self::Cached,
         Self::Prompt,
         Self::Paced,
         Self::Burst,
@@ -52,6 +55,7 @@ impl Work {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",
+            Self::Cached => "cached",
             Self::Prompt => "prompt",
             Self::Paced => "paced",
             Self::Burst => "burst",
@@ -65,6 +69,7 @@ impl Work {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Chat => "1 KB chat, not streamed, unique; CPU µs a request",
+            Self::Cached => "1 KB chat, answered from Tollgate's cache; CPU µs a request",
             Self::Prompt => "256 KB prompt; CPU µs a request",
             Self::Paced => "SSE, an event each 10 ms, 16 streams; CPU µs an event",
             Self::Burst => "SSE, 50 events in a burst; CPU µs an event",
@@ -77,7 +82,7 @@ impl Work {
     /// Connections, and requests on each.
     pub(crate) fn amount(self) -> (usize, usize) {
         match self {
-            Self::Chat => (32, 800),
+            Self::Chat | Self::Cached => (32, 800),
             Self::Prompt => (32, 60),
             Self::Paced => (16, 2),
             Self::Burst | Self::Unasked | Self::Block => (32, 80),
@@ -88,7 +93,7 @@ impl Work {
     /// Events that carry text; `None` if not streamed.
     fn text_events(self) -> Option<usize> {
         match self {
-            Self::Chat | Self::Prompt | Self::Latency => None,
+            Self::Chat | Self::Cached | Self::Prompt | Self::Latency => None,
             Self::Paced => Some(PACED),
             Self::Burst | Self::Unasked | Self::Block => Some(BURST),
         }
@@ -121,11 +126,12 @@ impl Work {
         }
         body.extend(std::iter::repeat_n('.', size.saturating_sub(body.len() + end.len())));
         body.push_str(end);
+        let steering = if self == Self::Cached { "x-tollgate-cache-ttl: 1h\r\n" } else { "" };
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n\
              authorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\
              accept: application/json\r\nuser-agent: OpenAI/Python 2.8.0\r\n\
-             content-length: {}\r\n\r\n",
+             {steering}content-length: {}\r\n\r\n",
             body.len()
         );
         let at = head.len() + digits;

@@ -16,6 +16,7 @@ use super::{AdminState, List, blocking, query};
 use crate::accounts::{Change, NewAccount};
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
+use crate::cache::Filter;
 use crate::store::accounts::{Account, Overrides};
 
 /// An account as it is shown.
@@ -126,7 +127,10 @@ pub(super) async fn delete(
     Id(id): Id,
 ) -> Result<Json<Value>, ApiError> {
     let gone = id.clone();
-    blocking(move || state.registry.delete(&id)).await??;
+    // Nobody can ask for its cached answers any more: they need not wait for
+    // their time.
+    let cached = Filter { account: Some(id.clone()), ..Filter::default() };
+    blocking(move || state.registry.delete(&id).map(|_| state.cache.purge(&cached))).await??;
     Ok(Json(json!({ "id": gone, "deleted": true })))
 }
 

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::Uri;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{AdminState, blocking};
+use super::{AdminState, blocking, query};
 use crate::cache::Filter;
 
 pub(super) async fn purge(
@@ -24,29 +24,16 @@ pub(super) async fn purge(
     Ok(Json(json!({ "removed": removed })))
 }
 
-/// An unknown parameter is refused: a misspelt filter must not remove more than
-/// was asked for.
 fn read(uri: &Uri) -> Result<Filter, ApiError> {
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-        .map_err(|_| ApiError::bad("query", "it is not of the form name=value&name=value"))?;
-    let mut filter = Filter::default();
-    for (name, value) in pairs {
-        let wrong = |message| ApiError::BadParameter { param: name.clone().into(), message };
-        let slot = match name.as_str() {
-            "account" => &mut filter.account,
-            "class" => &mut filter.class,
-            "model" => &mut filter.model,
-            "key" => &mut filter.key,
-            _ => return Err(wrong("unknown; there are account, class, model and key")),
-        };
-        if value.is_empty() {
-            return Err(wrong("empty; leave it out to mean every one"));
-        }
-        if slot.replace(value).is_some() {
-            return Err(wrong("given twice"));
-        }
+    const NAMES: [&str; 4] = ["account", "class", "model", "key"];
+    let values = query::read(uri, NAMES)?;
+    // A variable that a script left unset must not remove everything.
+    let empty = |value: &Option<String>| value.as_deref() == Some("");
+    if let Some((name, _)) = NAMES.iter().zip(&values).find(|(_, value)| empty(value)) {
+        return Err(ApiError::bad(name, "empty; leave it out to mean every one"));
     }
-    Ok(filter)
+    let [account, class, model, key] = values;
+    Ok(Filter { account, class, model, key })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::AdminState;
 use super::error::ApiError;
+use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
     BaseUrl, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat, Model,
@@ -61,6 +62,8 @@ fn view(config: &Config) -> Value {
             "proxy": listen.proxy,
             "admin": listen.admin,
             "metrics": listen.metrics,
+            "tls": listen.tls.as_ref().map(|tls| json!({ "cert": tls.cert, "key": tls.key })),
+            "trusted_proxies": networks(&listen.trusted_proxies),
             "body_limit": listen.body_limit,
             "header_timeout": span(listen.header_timeout),
             "min_body_rate": listen.min_body_rate,
@@ -202,6 +205,7 @@ fn limits(limits: &Limits) -> Value {
             "concurrent": ip.concurrent,
             "connections": ip.connections,
             "failed_keys_per_minute": ip.failed_keys_per_minute,
+            "exempt": networks(&ip.exempt),
         },
         "global": {
             "connections": global.connections,
@@ -211,6 +215,10 @@ fn limits(limits: &Limits) -> Value {
             "queue_timeout": span(global.queue_timeout),
         },
     })
+}
+
+fn networks(networks: &Networks) -> Vec<String> {
+    networks.iter().map(ToString::to_string).collect()
 }
 
 /// A duration as the configuration writes it, in the largest unit that is exact.

@@ -11,6 +11,7 @@ use crate::auth::keyring::Keyring;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::id::RecordIds;
 use crate::base::money::Money;
+use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::cache::Cache;
 use crate::config::{
@@ -43,6 +44,8 @@ pub(crate) fn config(dir: &Path) -> Config {
             proxy: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             metrics: None,
+            tls: None,
+            trusted_proxies: Networks::default(),
             body_limit: 1 << 25,
             header_timeout: seconds(10),
             min_body_rate: 1024,
@@ -61,6 +64,7 @@ pub(crate) fn config(dir: &Path) -> Config {
                 concurrent: 100,
                 connections: 256,
                 failed_keys_per_minute: 60,
+                exempt: Networks::default(),
             },
             global: GlobalLimits {
                 connections: 10_000,

@@ -1,4 +1,5 @@
-//! The request windows of one account: any minute, any hour, any day.
+//! The request windows of one account (any minute, any hour, any day) or of one
+//! address (some of them).
 //!
 //! Invariant: in no interval of a window's length, wherever it begins, are more
 //! requests admitted than the limit in force (intervals include one end), and a
@@ -65,12 +66,13 @@ pub struct Refusal {
     pub standing: Standing,
 }
 
-/// The admissions of one account that still count.
+/// The admissions of one account, or of one address, that still count, in `N`
+/// windows, the shortest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Windows {
+pub struct Windows<const N: usize = 3> {
     /// The latest moment seen, in nanoseconds of the monotonic clock.
     latest: u64,
-    each: [Sliding; 3],
+    each: [Sliding; N],
 }
 
 impl Window {
@@ -127,12 +129,19 @@ impl From<&UserLimits> for WindowLimits {
     }
 }
 
-impl Windows {
+impl Windows<3> {
     /// No admission yet.
     pub const fn new() -> Self {
         let each =
             [Sliding::new(Window::Minute), Sliding::new(Window::Hour), Sliding::new(Window::Day)];
         Self { latest: 0, each }
+    }
+}
+
+impl<const N: usize> Windows<N> {
+    /// No admission yet, in these windows, the shortest first.
+    pub fn over(windows: [Window; N]) -> Self {
+        Self { latest: 0, each: windows.map(Sliding::new) }
     }
 
     /// Takes one request at `now` (of the monotonic clock) in all windows, or in
@@ -201,20 +210,16 @@ impl Windows {
     }
 
     fn figures(&self, now: u64, limits: &WindowLimits) -> Standing {
-        let [minute, longer @ ..] = &self.each;
         let left = |sliding: &Sliding| limits.of(sliding.window()).saturating_sub(sliding.count());
-        let mut tightest = minute;
-        for sliding in longer {
-            if left(sliding) < left(tightest) {
-                tightest = sliding;
-            }
-        }
+        // Of several that are as tight, the first: the shortest.
+        let tightest = self.each.iter().min_by_key(|sliding| left(sliding));
+        let window = tightest.map_or(Window::Minute, Sliding::window);
         Standing {
             at: Duration::from_nanos(self.latest),
-            window: tightest.window(),
-            limit: limits.of(tightest.window()),
-            remaining: left(tightest),
-            reset: tightest.reset(now),
+            window,
+            limit: limits.of(window),
+            remaining: tightest.map_or(u32::MAX, left),
+            reset: tightest.map_or(Duration::ZERO, |tightest| tightest.reset(now)),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::admin::Control;
 use crate::app::{App, Snapshot};
 use crate::base::secret::Secret;
 use crate::config::{self, Config, Errors, StaticKey};
+use crate::connection::Certificate;
 
 /// Reads the configuration's file again on request. A request that runs keeps
 /// the configuration that it began with; a bad file changes nothing.
@@ -18,14 +19,40 @@ pub struct Reloader {
     registry: Arc<Registry>,
     /// The keys that were made at start, by account: a reload keeps them.
     made: AHashMap<Arc<str>, Secret>,
+    /// What new connections of clients get, where they get any.
+    certificate: Option<Arc<Certificate>>,
     /// One reload at a time, so that the last one to begin is the one in force.
     turn: Mutex<()>,
 }
 
 impl Reloader {
     /// A reloader of `app`, whose accounts and keys are those of `registry`.
-    pub fn new(app: Arc<App>, registry: Arc<Registry>, made: AHashMap<Arc<str>, Secret>) -> Self {
-        Self { app, registry, made, turn: Mutex::new(()) }
+    pub fn new(
+        app: Arc<App>,
+        registry: Arc<Registry>,
+        made: AHashMap<Arc<str>, Secret>,
+        certificate: Option<Arc<Certificate>>,
+    ) -> Self {
+        Self { app, registry, made, certificate, turn: Mutex::new(()) }
+    }
+
+    /// Whether clients are served over TLS.
+    pub fn has_certificate(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    /// Takes the certificate of the configuration in force if its files have
+    /// changed; a bad one changes nothing. Blocks on the disk.
+    pub fn refresh_certificate(&self) {
+        let config = self.app.config();
+        let (Some(certificate), Some(files)) = (&self.certificate, &config.listen.tls) else {
+            return;
+        };
+        match certificate.refresh(files) {
+            Ok(true) => tracing::info!("new connections get the changed certificate"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the certificate in force stays"),
+        }
     }
 
     fn apply(&self, config: Config) -> Result<(), Errors> {
@@ -52,7 +79,10 @@ impl Reloader {
             .map_err(|error| Errors::whole(&config.source, error.to_string()))?;
         app.requests.set_cap(config.limits.global.requests);
         app.connections.set_cap(config.limits.global.connections);
+        app.calls.set_caps(config.limits.global.concurrent, config.limits.global.queue);
+        app.peers.set(config.clone());
         app.snapshot.store(Arc::new(Snapshot::new(config, &app.metrics, &app.clock)));
+        self.refresh_certificate();
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ use crate::base::secret::Secret;
 use crate::base::slots::Slots;
 use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
-use crate::connection::Connections;
+use crate::connection::{Certificate, CertificateError, Connections, Tls};
 use crate::gateway::Gateway;
 use crate::ledger::record::UsageRecord;
 use crate::ledger::{Ledger, OpenError, Report};
@@ -34,11 +34,14 @@ use crate::store::ownership::EmbeddedOwners;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
+use crate::upstream::roots::{self, RootsError};
 
 /// A day, the longest window.
 const DAY: Duration = Duration::from_secs(86_400);
 /// How often idle accounts are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How often the files of the certificate are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
 /// How often a drain looks whether it is over.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 /// How long tasks that nobody waits for may still run at the end.
@@ -86,6 +89,12 @@ pub enum StartError {
         /// The system's error.
         error: io::Error,
     },
+    /// Nobody could vouch for a provider.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// The certificate of `listen.tls` cannot be used.
+    #[error("listen.tls: {0}")]
+    Tls(#[from] CertificateError),
     /// The accounts and keys cannot be put in force.
     #[error(transparent)]
     Accounts(#[from] ApplyError),
@@ -132,6 +141,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         metrics: metrics_alone.as_ref().map(Bound::address),
     };
 
+    let (certificate, tls) = secured(&config)?;
+
     let data_directory = &config.store.path;
     let rates = Rates::new();
     let calendar = Calendar::new(config.timezone.clone());
@@ -169,7 +180,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
-    let reloader = Arc::new(Reloader::new(app.clone(), registry.clone(), generated));
+    let reloader = Reloader::new(app.clone(), registry.clone(), generated, certificate);
+    let reloader = Arc::new(reloader);
     let state = AdminState {
         ledger: app.ledger.clone(),
         cache: app.cache.clone(),
@@ -188,12 +200,11 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
     }
     control.spawn(sweep(app.clone(), registry));
+    control.spawn(watch_certificate(reloader.clone()));
     // The tokenizer's tables take a moment to build: not on a first request.
     control.spawn_blocking(estimate::warm);
     let data = runtime("proxy", workers())?;
-    let connections =
-        Connections::new(Gateway::new(app.clone()), app.connections.clone(), app.metrics.clone());
-    data.spawn(server::accept(connections, proxy, stop));
+    data.spawn(server::accept(connections(&app).over(tls), proxy, stop));
 
     Ok(Running {
         proxy: addresses.proxy,
@@ -275,6 +286,15 @@ fn bind(address: SocketAddr) -> Result<Bound, StartError> {
     Bound::new(address).map_err(|error| StartError::Listen { address, error })
 }
 
+/// TLS for clients, if the configuration wants it; checks that towards providers
+/// too.
+fn secured(config: &Config) -> Result<(Option<Arc<Certificate>>, Option<Tls>), StartError> {
+    roots::check()?;
+    let Some(files) = &config.listen.tls else { return Ok((None, None)) };
+    let certificate = Certificate::load(files)?;
+    Ok((Some(certificate.clone()), Some(Tls::new(certificate)?)))
+}
+
 /// Counts an admission of before the start, where a window still holds it.
 fn restore(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
     let age = Duration::from_micros(clock.wall().0.saturating_sub(record.time.0));
@@ -334,6 +354,12 @@ fn configured(given: &StaticKey) -> ConfiguredKey {
     }
 }
 
+/// What serves clients' connections.
+fn connections(app: &Arc<App>) -> Connections<Gateway> {
+    let (open, peers) = (app.connections.clone(), app.peers.clone());
+    Connections::new(Gateway::new(app.clone()), open, peers, app.metrics.clone())
+}
+
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
@@ -357,12 +383,25 @@ async fn serve_admin(socket: std::net::TcpListener, router: axum::Router) {
     }
 }
 
-/// Forgets idle accounts and keys that have ended now and then.
+/// Forgets idle accounts and addresses, and keys that have ended, now and then.
 async fn sweep(app: Arc<App>, registry: Arc<Registry>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let month = app.snapshot.load().calendar.month(app.clock.wall()).number;
-        app.rates.sweep(app.clock.monotonic(), month);
+        let (now, month) =
+            (app.clock.monotonic(), app.snapshot.load().calendar.month(app.clock.wall()).number);
+        app.rates.sweep(now, month);
+        app.addresses.sweep(now);
         registry.sweep();
+    }
+}
+
+/// Takes a renewed certificate, if there is any, without anybody having to say
+/// so.
+async fn watch_certificate(reloader: Arc<Reloader>) {
+    while reloader.has_certificate() {
+        tokio::time::sleep(CERTIFICATE_LOOK).await;
+        let reloader = reloader.clone();
+        // What goes wrong is in the log; the next look may find it well.
+        drop(tokio::task::spawn_blocking(move || reloader.refresh_certificate()).await);
     }
 }

@@ -4,6 +4,8 @@ pub mod clock;
 pub mod id;
 pub mod keyfile;
 pub mod money;
+pub mod network;
 pub mod secret;
 pub mod slots;
 pub mod sse;
+pub mod tally;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,9 @@ use crate::ledger::record::Tokens;
 
 /// Largest answer that is kept, in bytes.
 pub const LARGEST: usize = 8 * 1024 * 1024;
+/// Most bytes of streams that are being recorded at once; one for which there
+/// is no room passes unrecorded.
+pub const RECORDED: usize = 64 * 1024 * 1024;
 /// What an entry takes besides its answer, roughly, in bytes.
 const OVERHEAD: usize = 1024;
 
@@ -141,12 +145,29 @@ pub enum Cut {
     All,
 }
 
+/// The streams that are being recorded, all together; clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Recordings(Arc<AtomicUsize>);
+
+impl Recordings {
+    /// Begins to record a stream.
+    pub fn begin(&self) -> Recorder {
+        Recorder {
+            events: BytesMut::new(),
+            usage: Vec::new(),
+            state: State::default(),
+            all: self.clone(),
+        }
+    }
+}
+
 /// Records a stream while it passes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recorder {
     events: BytesMut,
     usage: Vec<Range<usize>>,
     state: State,
+    all: Recordings,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -167,7 +188,9 @@ impl Recorder {
         if self.state != State::Open {
             return;
         }
-        if self.events.len() + event.len() > LARGEST {
+        let before = self.all.0.fetch_add(event.len(), Ordering::Relaxed);
+        if before + event.len() > RECORDED || self.events.len() + event.len() > LARGEST {
+            self.all.0.fetch_sub(event.len(), Ordering::Relaxed);
             return self.spoil();
         }
         let start = self.events.len();
@@ -186,17 +209,29 @@ impl Recorder {
     /// event.
     pub fn spoil(&mut self) {
         if self.state == State::Open {
-            *self = Self { state: State::Spoilt, ..Self::default() };
+            self.state = State::Spoilt;
+            self.free();
         }
     }
 
+    fn free(&mut self) {
+        self.all.0.fetch_sub(self.events.len(), Ordering::Relaxed);
+        (self.events, self.usage) = (BytesMut::new(), Vec::new());
+    }
+
     /// The stream, if it is complete.
-    pub fn finish(self) -> Option<Stream> {
+    pub fn finish(mut self) -> Option<Stream> {
         // A copy of its own: the buffer that grew is larger than what is in it.
         (self.state == State::Complete).then(|| Stream {
             events: Bytes::copy_from_slice(&self.events),
-            usage: self.usage.into_boxed_slice(),
+            usage: std::mem::take(&mut self.usage).into_boxed_slice(),
         })
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.free();
     }
 }
 
@@ -246,7 +281,7 @@ pub(super) mod tests {
     }
 
     fn recorded(events: &[(&str, Cut, bool)]) -> Option<Stream> {
-        let mut recorder = Recorder::default();
+        let mut recorder = Recordings::default().begin();
         for (event, cut, is_terminal) in events {
             recorder.event(event.as_bytes(), cut.clone(), *is_terminal);
         }
@@ -272,19 +307,38 @@ pub(super) mod tests {
     #[test]
     fn what_is_not_complete_is_not_kept() {
         assert_eq!(recorded(&[("abc", Cut::Nothing, false)]), None);
-        let mut recorder = Recorder::default();
+        let mut recorder = Recordings::default().begin();
         recorder.event(b"abc", Cut::Nothing, false);
         recorder.spoil();
         recorder.event(b"abc", Cut::Nothing, true);
         assert_eq!(recorder.finish(), None);
         let half = "x".repeat(LARGEST / 2);
         let halves = |count: usize| {
-            let mut recorder = Recorder::default();
+            let mut recorder = Recordings::default().begin();
             (0..count).for_each(|_| recorder.event(half.as_bytes(), Cut::Nothing, false));
             recorder.event(b"", Cut::Nothing, true);
             recorder.finish().is_some()
         };
         assert!(halves(2));
         assert!(!halves(3));
+    }
+
+    /// Covers invariant 8.
+    #[test]
+    fn all_recordings_together_have_a_bound_and_give_their_room_back() {
+        let all = Recordings::default();
+        let piece = vec![b'x'; LARGEST];
+        let mut recorders: Vec<Recorder> = (0..9).map(|_| all.begin()).collect();
+        for recorder in &mut recorders {
+            recorder.event(&piece, Cut::Nothing, true);
+        }
+        let last = recorders.pop().unwrap();
+        assert!(last.finish().is_none(), "there was no room");
+        assert!(recorders.pop().unwrap().finish().is_some());
+        let mut next = all.begin();
+        next.event(&piece, Cut::Nothing, true);
+        assert!(next.finish().is_some());
+        drop(recorders);
+        assert_eq!(all.0.load(Ordering::Relaxed), 0);
     }
 }

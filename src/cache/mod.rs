@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::telemetry::metrics::Level;
-use entry::{Answer, Entry};
+use entry::{Answer, Entry, Recorder, Recordings};
 use key::{Context, Fields, Key};
 use memory::Memory;
 use replay::Shape;
@@ -27,6 +27,7 @@ use replay::Shape;
 #[derive(Debug)]
 pub struct Cache {
     memory: Memory,
+    recordings: Recordings,
     secret: [u8; 32],
 }
 
@@ -47,7 +48,11 @@ impl Cache {
     /// An empty cache whose keys are hashed with `secret`; the bytes that it
     /// takes are shown in `level`.
     pub fn new(secret: [u8; 32], level: Level) -> Self {
-        Self { memory: Memory::new(memory::BUDGET, level), secret }
+        Self {
+            memory: Memory::new(memory::BUDGET, level),
+            recordings: Recordings::default(),
+            secret,
+        }
     }
 
     /// The key of a request, see [`key::key`].
@@ -62,6 +67,11 @@ impl Cache {
             max_age.is_none_or(|most| now.saturating_sub(entry.made) <= Duration::from_secs(most))
         };
         self.memory.get(key, now).filter(young)
+    }
+
+    /// Begins to record a stream that may be kept.
+    pub fn record(&self) -> Recorder {
+        self.recordings.begin()
     }
 
     /// Keeps an answer; it can be had once this returns.

@@ -3,9 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 36] = [
-    "listen.trusted_proxies",
-    "listen.tls",
+const NOT_IN_FORCE: [&str; 33] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -25,7 +23,6 @@ const NOT_IN_FORCE: [&str; 36] = [
     "plans[].budget",
     "plans[].overage",
     "plans[].retention",
-    "limits.ip.exempt",
     "batching",
     "routing.auto",
     "routing.on_unsupported",

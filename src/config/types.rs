@@ -1,5 +1,7 @@
 //! What a configuration means: the checked types.
 
+mod opaque;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +10,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::base::money::Money;
+use crate::base::network::Networks;
 use crate::base::secret::Secret;
+
+pub use opaque::{Opaque, Ownership};
 
 /// A checked configuration. Names are unique, references resolve, figures are
 /// in range.
@@ -76,6 +81,10 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// An address of its own for `/metrics`.
     pub metrics: Option<SocketAddr>,
+    /// The certificate of clients' address; without one it is plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Proxies whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Networks,
     /// Largest body of the understood lane, in bytes.
     pub body_limit: usize,
     /// Longest time from the first byte of a header to its end.
@@ -84,10 +93,20 @@ pub struct Listen {
     pub min_body_rate: u64,
 }
 
+/// A certificate and its key, both in PEM form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, the server's own first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
 impl Listen {
-    /// Whether both listen on the same addresses.
+    /// Whether both listen on the same addresses, and with TLS or without.
     pub fn same_addresses(&self, other: &Self) -> bool {
-        (self.proxy, self.admin, self.metrics) == (other.proxy, other.admin, other.metrics)
+        let all = |it: &Self| (it.proxy, it.admin, it.metrics, it.tls.is_some());
+        all(self) == all(other)
     }
 }
 
@@ -360,6 +379,8 @@ pub struct IpLimits {
     pub connections: u32,
     /// Unknown keys in any 60 s.
     pub failed_keys_per_minute: u32,
+    /// Addresses to which none of this applies.
+    pub exempt: Networks,
 }
 
 /// Limits of the process.
@@ -375,29 +396,6 @@ pub struct GlobalLimits {
     pub queue: u32,
     /// Longest wait.
     pub queue_timeout: Duration,
-}
-
-/// Endpoints that Tollgate does not understand.
-#[derive(Clone, Debug)]
-pub struct Opaque {
-    /// The provider that answers them, which may be off; `None` where the
-    /// default is not among the providers.
-    pub provider: Option<Arc<Provider>>,
-    /// Whether what an account made is kept from others.
-    pub ownership: Ownership,
-    /// Whether paths that are not known at all are served.
-    pub allow_unknown: bool,
-    /// Price of one request.
-    pub price: Money,
-}
-
-/// Whether what an account made at a provider is kept from other accounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ownership {
-    /// Others get a 404.
-    Enforce,
-    /// Nothing is checked: for a single tenant.
-    Off,
 }
 
 /// Routing and provider time-outs.

@@ -6,23 +6,32 @@
 //! are read here, so that the wait between requests and the time for a header
 //! are two different clocks.
 
+pub mod client_ip;
+mod layered;
+pub mod limit;
 mod lingering;
+mod multiplexed;
+mod tls;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora_core::apps::ServerApp;
-use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 
 use crate::base::slots::Slots;
 use crate::telemetry::metrics::Metrics;
 
+use layered::Layered;
+use limit::PeerLimit;
 pub(crate) use lingering::close_lingering;
+pub use tls::{Certificate, CertificateError, Tls};
 
 /// How long a connection may idle between two requests.
 const IDLE: Duration = Duration::from_secs(75);
@@ -32,29 +41,48 @@ const LAST_CALL: Duration = Duration::from_millis(1_500);
 /// First read of a request: a header and a small body in one piece.
 const FIRST_READ: usize = 4_096;
 
+/// What becomes of a connection or stream after a request.
+#[expect(clippy::large_enum_variant, reason = "moved once for each request, never stored")]
+pub enum Next {
+    /// It can take another request.
+    Request(ReusableHttpStream),
+    /// It has ended.
+    Over,
+    /// Its answer is not whole and must not look so: it is reset, once what
+    /// there is of the answer is on its way.
+    Cut(ServerSession),
+}
+
 /// What serves the requests of a connection.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Serves one request whose first bytes are there; gives the connection
-    /// back if it can take another.
-    async fn handle(
-        &self,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusableHttpStream>;
+    /// Longest time that a client may take for what precedes a request.
+    fn header_timeout(&self) -> Duration;
+
+    /// Serves one request whose first bytes are there.
+    async fn handle(&self, session: ServerSession, shutdown: &ShutdownWatch) -> Next;
 }
 
 /// The connections of one listener.
 pub struct Connections<H> {
     handler: H,
     open: Arc<Slots>,
+    peers: Arc<PeerLimit>,
     metrics: Arc<Metrics>,
+    tls: Option<Tls>,
 }
 
 impl<H> Connections<H> {
-    /// Serves connections with `handler`, at most as many as `open` has slots.
-    pub fn new(handler: H, open: Arc<Slots>, metrics: Arc<Metrics>) -> Self {
-        Self { handler, open, metrics }
+    /// Serves connections with `handler`, at most as many as `open` has slots
+    /// and as `peers` lets an address have.
+    pub fn new(handler: H, open: Arc<Slots>, peers: Arc<PeerLimit>, metrics: Arc<Metrics>) -> Self {
+        Self { handler, open, peers, metrics, tls: None }
+    }
+
+    /// Serves them over `tls`, if there is any.
+    #[must_use]
+    pub fn over(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 }
 
@@ -69,42 +97,65 @@ impl<H: Handler> ServerApp for Connections<H> {
             self.metrics.refused("global", "connections");
             return None;
         };
+        let Some(_peer) = self.peers.enter(peer(&stream)) else {
+            self.metrics.refused("ip", "connections");
+            return None;
+        };
         let _counted = self.metrics.connection();
-        let (mut stream, mut begun) = (stream, None);
+        let mut stream = match &self.tls {
+            Some(tls) => Box::pin(tls.accept(stream)).await?,
+            None => stream,
+        };
+        let mut begun = None;
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            Box::pin(multiplexed::serve(self, stream, shutdown)).await;
+            return None;
+        }
+        if self.tls.is_none() {
+            let mut first = first_bytes(&mut stream, shutdown).await?;
+            if multiplexed::has_preface(&mut stream, &mut first, &self.handler).await {
+                let stream = Box::new(Layered::new(stream, first));
+                Box::pin(multiplexed::serve(self, stream, shutdown)).await;
+                return None;
+            }
+            begun = Some(first);
+        }
         loop {
-            let session = next_request(stream, begun, shutdown).await?;
-            (stream, begun) = self.handler.handle(session, shutdown).await?.into_parts();
+            let first = match begun {
+                Some(begun) => begun,
+                None => first_bytes(&mut stream, shutdown).await?,
+            };
+            let mut session = ServerSession::new_http1(stream);
+            session.set_pipelining_enabled(true);
+            session.set_pipelined_prefix(first);
+            match self.handler.handle(session, shutdown).await {
+                Next::Request(reusable) => (stream, begun) = reusable.into_parts(),
+                Next::Over => return None,
+                Next::Cut(mut session) => {
+                    session.shutdown().await;
+                    return None;
+                }
+            }
         }
     }
 }
 
-/// Waits for the first bytes of a request, unless the client has sent some
-/// already. `None` if the client left, idled too long, or the process is
-/// stopping.
-async fn next_request(
-    mut stream: Stream,
-    begun: Option<BytesMut>,
-    shutdown: &ShutdownWatch,
-) -> Option<ServerSession> {
-    let first = match begun {
-        Some(begun) => begun,
-        None => {
-            let mut first = BytesMut::with_capacity(FIRST_READ);
-            let read = tokio::select! {
-                biased;
-                read = tokio::time::timeout(IDLE, stream.read_buf(&mut first)) => read.ok()?,
-                () = last_call(shutdown.clone()) => return None,
-            };
-            if !matches!(read, Ok(count) if count > 0) {
-                return None;
-            }
-            first
-        }
+/// The address at the other end.
+fn peer(stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    digest.peer_addr()?.as_inet().map(|address| address.ip())
+}
+
+/// Waits for the first bytes of a request. `None` if the client left, idled too
+/// long, or the process is stopping.
+async fn first_bytes(stream: &mut Stream, shutdown: &ShutdownWatch) -> Option<BytesMut> {
+    let mut first = BytesMut::with_capacity(FIRST_READ);
+    let read = tokio::select! {
+        biased;
+        read = tokio::time::timeout(IDLE, stream.read_buf(&mut first)) => read.ok()?,
+        () = last_call(shutdown.clone()) => return None,
     };
-    let mut session = ServerSession::new_http1(stream);
-    session.set_pipelining_enabled(true);
-    session.set_pipelined_prefix(first);
-    Some(session)
+    matches!(read, Ok(1..)).then_some(first)
 }
 
 /// Resolves a little after shutdown has begun.

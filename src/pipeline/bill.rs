@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Permit;
+use crate::admission::queue::{CallSlot, Who};
 use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
@@ -72,6 +73,9 @@ pub(super) struct Bill<'a> {
     /// What the request occupies: freed by the settlement, so that a client that
     /// has its answer can send its next request.
     occupied: Option<(Permit, Running)>,
+    /// The slot of the call to a provider, from before it is made to the end of
+    /// its answer.
+    slot: Option<CallSlot>,
     /// Counts the call to a provider that runs.
     calling: Option<Running>,
 }
@@ -137,6 +141,7 @@ impl<'a> Bill<'a> {
             recalled: false,
             settled: false,
             occupied: None,
+            slot: None,
             calling: None,
         }
     }
@@ -160,6 +165,40 @@ impl<'a> Bill<'a> {
     /// Names the provider of the attempts that follow.
     pub(super) fn aim(&mut self, provider: &Arc<str>) {
         self.record.provider = provider.clone();
+    }
+
+    /// Who asks for a slot.
+    pub(super) fn who(&self) -> Who<'_> {
+        Who { account: &self.record.account }
+    }
+
+    /// Whether it holds a slot for a call.
+    pub(super) fn has_slot(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// Holds `slot` until the provider's answer has ended.
+    pub(super) fn call_in(&mut self, slot: CallSlot) {
+        self.slot = Some(slot);
+    }
+
+    /// Frees the slot: no call runs for now.
+    pub(super) fn let_go(&mut self) {
+        (self.calling, self.slot) = (None, None);
+    }
+
+    /// Ends the bill without a record and gives back what the request took,
+    /// if no attempt was made; otherwise does nothing and returns false.
+    pub(super) fn void(&mut self) -> bool {
+        if self.settled || self.record.attempts > 0 {
+            return false;
+        }
+        self.settled = true;
+        self.let_go();
+        if let Some((permit, _)) = self.occupied.take() {
+            permit.refund();
+        }
+        true
     }
 
     /// Writes down an attempt that is about to be made.
@@ -293,7 +332,8 @@ impl<'a> Bill<'a> {
         if let Some((permit, _)) = self.occupied.as_mut().filter(|_| charge.quantity > 0) {
             permit.charge();
         }
-        (self.occupied, self.calling) = (None, None);
+        self.occupied = None;
+        self.let_go();
         Ok(settled)
     }
 

@@ -4,13 +4,15 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
+use tokio::time::Instant;
 
+use crate::admission::queue::Who;
 use crate::app::{App, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
 use crate::pipeline::relay::{failed, read_whole};
-use crate::pipeline::unless_gone;
+use crate::pipeline::{slot, unless_gone};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::upstream::{Call, Failure, Prepared};
@@ -35,7 +37,7 @@ pub(super) async fn show<C: Client>(
     app: &App,
     snapshot: &Snapshot,
     client: &mut C,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     caller: &Identity,
     name: &str,
 ) -> Result<Ending, Refusal> {
@@ -55,6 +57,12 @@ pub(super) async fn show<C: Client>(
         return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
     };
     let path = format!("/models/{name}");
+    let who = Who { account: &caller.account };
+    let deadline = Instant::now() + snapshot.config.routing.timeout;
+    let _slot = match slot::take(app, snapshot, client, exchange, who, deadline).await {
+        None => return Ok(Ending::Cut),
+        Some(slot) => slot?,
+    };
     let headers = &client.head().headers;
     let call = Call { method: Method::GET, path: &path, query: None, headers, body: Vec::new() };
     let prepared = Prepared::new(&reach.origin, call);
@@ -64,7 +72,7 @@ pub(super) async fn show<C: Client>(
         let body = read_whole(&mut reply.body).await.map_err(|_| Failure::NoAnswer)?;
         Ok::<_, Failure>((reply, body))
     };
-    let ask = tokio::time::timeout(snapshot.config.routing.timeout, ask);
+    let ask = tokio::time::timeout_at(deadline, ask);
     let (reply, body) = match unless_gone(client, ask).await {
         None => return Ok(Ending::Cut),
         Some(Ok(Ok(answer))) => answer,

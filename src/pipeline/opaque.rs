@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::admission::quota::Allowance;
 use crate::app::{App, Reach, Snapshot};
@@ -30,7 +30,7 @@ use crate::intake::endpoint::Lane;
 use crate::opaque::{self, LARGEST_JSON, Place, Tenant};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::bill::opaque::OpaqueOrder;
-use crate::pipeline::{admit, give_back, waiting};
+use crate::pipeline::{admit, count_back, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::upstream::Framing;
 
@@ -66,6 +66,7 @@ struct Passage<'a, C> {
     target: Target,
     reach: &'a Arc<Reach>,
     provider: &'a Arc<Provider>,
+    account: &'a str,
     /// Whose request it is, where ownership is enforced.
     tenant: Option<Tenant<'a>>,
     tab: Tab<'a>,
@@ -97,17 +98,19 @@ pub(super) async fn serve<C: Client>(
     class::check_feature(&class, &caller.plan)?;
 
     // A read counts in windows, not in the quota, and makes no record.
-    let upgrades = place.upgrades(&method, headers);
+    let upgrades = client.head().version == Version::HTTP_11 && place.upgrades(&method, headers);
     let reads = matches!(method, Method::GET | Method::HEAD) && !upgrades;
     let (month, limit) = (snapshot.calendar.month(exchange.received), caller.requests_per_month);
-    let permit = admit(app, exchange, caller, &Allowance { month, limit, counts: !reads })?;
+    let allowance = Allowance { month, limit, counts: !reads };
+    let permit = admit(app, snapshot, client, exchange, caller, &allowance)?;
     let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.account));
     let outgoing =
         prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
     let outgoing = match outgoing {
         Ok(outgoing) => outgoing,
         Err(refusal) => {
-            give_back(permit, exchange);
+            permit.refund();
+            count_back(exchange);
             return Err(refusal);
         }
     };
@@ -126,8 +129,20 @@ pub(super) async fn serve<C: Client>(
         query: uri.query().map(str::to_owned),
         headers: client.head().headers.clone(),
     };
-    let mut passage =
-        Passage { app, snapshot, client, exchange, place, target, reach, provider, tenant, tab };
+    let account = &caller.account;
+    let mut passage = Passage {
+        app,
+        snapshot,
+        client,
+        exchange,
+        place,
+        target,
+        reach,
+        provider,
+        account,
+        tenant,
+        tab,
+    };
     // Boxed: its future is larger than that of the understood lane.
     Box::pin(passage.run(outgoing)).await
 }
@@ -153,12 +168,16 @@ async fn prepare<C: Client>(
         tenant.check_path(place)?;
         tenant.check_query(head.uri.query())?;
     }
-    if place.upgrades(&head.method, headers) {
+    if head.version == Version::HTTP_11 && place.upgrades(&head.method, headers) {
         return Ok(Outgoing::Upgrade);
     }
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let framing = match (headers.contains_key(TRANSFER_ENCODING), length) {
         (true, _) => Framing::Chunked,
+        // On HTTP/2 a body needs no length.
+        (false, None) if head.version == Version::HTTP_2 && takes_body(&head.method) => {
+            Framing::Chunked
+        }
         (false, Some(0) | None) => return Ok(Outgoing::Whole(Bytes::new())),
         (false, Some(length)) => Framing::Length(length),
     };
@@ -177,6 +196,11 @@ async fn prepare<C: Client>(
     }
     tenant.check_body(&body)?;
     Ok(Outgoing::Whole(body))
+}
+
+/// Whether a request with this method may have a body.
+const fn takes_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// Whether a media type is one that holds no names of things.

@@ -21,7 +21,7 @@ use crate::meter::{estimate, usage};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::attempt::Called;
-use crate::pipeline::{unless_gone, waiting};
+use crate::pipeline::{count_back, unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::upstream::{Body, BodyError, Failure, Reply};
@@ -59,7 +59,7 @@ impl<C: Client> Relay<'_, C> {
             let more = number < retries && Instant::now() < deadline;
             match called {
                 Called::Gone => return self.gone_early().await,
-                Called::Refused(refusal) => return Err(refusal),
+                Called::Refused(refusal) => return self.turn_away(refusal).await,
                 Called::Failed(failure) if !more => {
                     return self.fail(Outcome::ProviderError, failed(failure)).await;
                 }
@@ -181,6 +181,17 @@ impl<C: Client> Relay<'_, C> {
         self.exchange.quota_returned();
         let prompt = self.prompt();
         self.bill.settle(outcome, refusal.status.as_u16(), prompt).await?;
+        Err(refusal)
+    }
+
+    /// Ends a request of which no (further) call may be made. One that no
+    /// provider has seen consumes nothing.
+    async fn turn_away(&mut self, refusal: Refusal) -> Result<Ending, Refusal> {
+        if !self.bill.void() {
+            return self.fail(Outcome::ProviderError, refusal).await;
+        }
+        self.exchange.billed = false;
+        count_back(self.exchange);
         Err(refusal)
     }
 

@@ -9,11 +9,15 @@ pub mod accounts;
 pub mod ownership;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The version of what the trees hold. A store of a newer version is refused.
 const VERSION: u32 = 1;
 /// sled's page cache, in bytes; its default is a gigabyte.
 const CACHE: u64 = 64 * 1024 * 1024;
+/// How often a store that is locked is tried again, and how long after.
+const TRIES: u32 = 400;
+const PAUSE: Duration = Duration::from_millis(5);
 /// The tree of facts about the store itself.
 const ABOUT: &str = "about";
 
@@ -67,7 +71,8 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join("store");
         let io = |error| OpenError::Io { path: path.clone(), error };
-        let db = sled::Config::new().path(&path).cache_capacity(CACHE).open().map_err(io)?;
+        let db = patiently(|| sled::Config::new().path(&path).cache_capacity(CACHE).open());
+        let db = db.map_err(io)?;
         let about = db.open_tree(ABOUT).map_err(io)?;
         let written = about.get("version").map_err(io)?;
         match written.and_then(|bytes| Some(u32::from_be_bytes(bytes.as_ref().try_into().ok()?))) {
@@ -97,6 +102,21 @@ impl Store {
         self.db.flush()?;
         Ok(())
     }
+}
+
+/// Opens a store that may just have been closed: a thread of sled's holds its
+/// lock for a moment longer. No other process can hold it, as it would hold the
+/// lock of the data directory too.
+fn patiently(open: impl Fn() -> sled::Result<sled::Db>) -> sled::Result<sled::Db> {
+    for _ in 0..TRIES {
+        match open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("lock") => {
+                std::thread::sleep(PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 #[cfg(test)]

@@ -21,11 +21,13 @@ use crate::base::money::Money;
 use crate::telemetry::copy_on_write::CopyOnWrite;
 use crate::telemetry::process;
 
+mod admission;
 mod cache;
 pub mod labels;
 mod register;
 mod series;
 
+use admission::AdmissionFamilies;
 use cache::CacheFamilies;
 pub use cache::{CacheSeries, Level};
 use labels::{Scope, Store};
@@ -59,6 +61,7 @@ pub struct Metrics {
     requests_in_flight: IntGauge,
     provider_calls_in_flight: IntGauge,
     cache: CacheFamilies,
+    admission: AdmissionFamilies,
     families: Families,
 }
 
@@ -135,6 +138,7 @@ impl Metrics {
             requests_in_flight: scope(Scope::Requests),
             provider_calls_in_flight: scope(Scope::Provider),
             cache: CacheFamilies::register(&register)?,
+            admission: AdmissionFamilies::register(&register)?,
             families,
             registry,
         })
@@ -192,6 +196,21 @@ impl Metrics {
     /// Counts a client connection as open until the guard is dropped.
     pub fn connection(&self) -> Running {
         Running::new(&self.families.connections)
+    }
+
+    /// Counts a request as waiting for a slot until the guard is dropped.
+    pub fn queued(&self) -> Running {
+        self.admission.queued()
+    }
+
+    /// A slot to call a provider was taken after `wait`.
+    pub fn slot_taken_after(&self, wait: Duration) {
+        self.admission.slot_taken_after(wait);
+    }
+
+    /// Counts one request that an estimate of its address's rate decided.
+    pub fn address_estimated(&self) {
+        self.admission.address_estimated();
     }
 
     /// Counts one call made again after a failed attempt.

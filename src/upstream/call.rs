@@ -6,13 +6,16 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
-use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::client::HttpSession;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::protocols::http::v2::client::Http2Session;
+use pingora_core::protocols::{ALPN, Stream};
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{ErrorType, connectors};
 use tokio::io::AsyncWriteExt;
 
-use crate::upstream::reply::Connection;
+use crate::upstream::head::Wire;
+use crate::upstream::multiplexed::Lanes;
+use crate::upstream::reply::{Connection, Session};
 use crate::upstream::{Body, Failure, Origin, Prepared, Reply};
 
 /// Idle connections kept to all providers together.
@@ -34,13 +37,25 @@ pub struct Timeouts {
 /// The connections to providers, pooled.
 pub struct Connections {
     connector: Arc<TransportConnector>,
+    lanes: Lanes,
 }
 
 impl Default for Connections {
     fn default() -> Self {
         let options = ConnectorOptions::new(POOL);
-        Self { connector: Arc::new(connectors::TransportConnector::new(Some(options))) }
+        Self {
+            connector: Arc::new(connectors::TransportConnector::new(Some(options))),
+            lanes: Lanes::default(),
+        }
     }
+}
+
+/// What a request can be sent on.
+enum Line {
+    /// A connection of its own, for HTTP/1.1.
+    Whole(Stream),
+    /// A stream of a connection with HTTP/2.
+    Shared(Box<Http2Session>),
 }
 
 impl Connections {
@@ -61,78 +76,171 @@ impl Connections {
         mut before_send: impl FnMut() -> Result<(), E>,
     ) -> Result<Reply, E> {
         let peer = origin.peer(attempt).await?;
-        let (stream, reused) = match self.connector.reused_stream(&*peer).await {
-            Some(stream) => (stream, true),
-            None => (self.connect(&peer).await?, false),
+        let (line, reused) = match self.reused(origin, &peer).await {
+            Some(line) => (line, true),
+            None => (self.connect(origin, &peer).await?, false),
         };
         before_send()?;
-        match exchange(stream, reused, origin, request).await {
-            Ok(session) => Ok(self.reply(session, peer, origin.timeouts().chunk)),
-            Err((Failure::NoAnswer, true)) => {
-                let stream = self.connect(&peer).await?;
+        match exchange(line, origin, request).await {
+            Err(Failure::NoAnswer) if reused => {
+                let line = self.connect(origin, &peer).await?;
                 before_send()?;
-                let session = exchange(stream, false, origin, request)
-                    .await
-                    .map_err(|(failure, _)| failure)?;
+                let session = exchange(line, origin, request).await?;
                 Ok(self.reply(session, peer, origin.timeouts().chunk))
             }
-            Err((failure, _)) => Err(failure.into()),
+            Err(failure) => Err(failure.into()),
+            Ok(session) => Ok(self.reply(session, peer, origin.timeouts().chunk)),
         }
     }
 
-    /// A fresh connection. Boxed: connecting is rare, and its future is large.
-    pub(super) async fn connect(&self, peer: &Arc<HttpPeer>) -> Result<Stream, Failure> {
-        Box::pin(self.connector.new_stream(&**peer)).await.map_err(|error| connect_failure(&error))
+    /// What is there already.
+    async fn reused(&self, origin: &Origin, peer: &Arc<HttpPeer>) -> Option<Line> {
+        if origin.base().tls
+            && let Some(stream) = Box::pin(self.lanes.to(peer.reuse_hash()).stream()).await
+        {
+            return Some(Line::Shared(stream));
+        }
+        self.connector.reused_stream(&**peer).await.map(Line::Whole)
+    }
+
+    /// A fresh connection, or one with HTTP/2 that came about meanwhile. Boxed:
+    /// connecting is rare, and its future is large.
+    async fn connect(&self, origin: &Origin, peer: &Arc<HttpPeer>) -> Result<Line, Failure> {
+        if !origin.base().tls {
+            let stream = Box::pin(self.connector.new_stream(&**peer)).await;
+            return stream.map(Line::Whole).map_err(|error| connect_failure(&error));
+        }
+        let connected = Box::pin(self.connect_secure(peer));
+        let patience = origin.timeouts().connect;
+        tokio::time::timeout(patience, connected).await.unwrap_or(Err(Failure::TimedOut))
+    }
+
+    async fn connect_secure(&self, peer: &Arc<HttpPeer>) -> Result<Line, Failure> {
+        let lane = self.lanes.to(peer.reuse_hash());
+        let mut turn = None;
+        if !lane.is_http1() {
+            turn = Some(lane.turn.lock().await);
+            if let Some(stream) = lane.stream().await {
+                return Ok(Line::Shared(stream));
+            }
+            if lane.is_http1() {
+                turn = None;
+            }
+        }
+        let stream = self.connector.new_stream(&**peer).await;
+        let stream = stream.map_err(|error| connect_failure(&error))?;
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            let session = lane.begin(stream).await?;
+            drop(turn);
+            return Ok(Line::Shared(session));
+        }
+        lane.set_http1();
+        Ok(Line::Whole(stream))
+    }
+
+    /// A fresh connection for HTTP/1.1, whatever else the provider takes.
+    pub(super) async fn connect_alone(
+        &self,
+        origin: &Origin,
+        peer: &HttpPeer,
+    ) -> Result<Stream, Failure> {
+        let mut peer = peer.clone();
+        peer.options.alpn = ALPN::H1;
+        let connected = Box::pin(self.connector.new_stream(&peer));
+        match tokio::time::timeout(origin.timeouts().connect, connected).await {
+            Ok(stream) => stream.map_err(|error| connect_failure(&error)),
+            Err(_) => Err(Failure::TimedOut),
+        }
     }
 
     pub(super) fn reply(
         &self,
-        mut session: HttpSession,
+        mut session: Session,
         peer: Arc<HttpPeer>,
         chunk: Duration,
     ) -> Reply {
-        session.read_timeout = Some(chunk);
-        let (status, headers) = match session.resp_header() {
-            Some(head) => (head.status, head.headers.clone()),
+        session.set_read_timeout(chunk);
+        let (status, headers) = match session.head() {
+            Some((status, headers)) => (status, headers.clone()),
             None => (StatusCode::BAD_GATEWAY, http::HeaderMap::new()),
         };
-        let close_delimited =
-            !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
+        let close_delimited = matches!(session, Session::H1(_))
+            && !headers.contains_key(CONTENT_LENGTH)
+            && !headers.contains_key(TRANSFER_ENCODING);
         let connection = Connection::new(session, peer, self.connector.clone(), close_delimited);
         Reply { status, headers, body: Body::Connection(Box::new(connection)) }
     }
 }
 
-/// Sends the request on `stream` and reads the header of the answer. A failure
-/// says whether the connection was a reused one.
-async fn exchange(
-    stream: Stream,
-    reused: bool,
-    origin: &Origin,
-    request: &Prepared,
-) -> Result<HttpSession, (Failure, bool)> {
-    let mut stream = stream;
-    let fail = |failure| (failure, reused);
-    // A write that fails is no verdict: a provider may answer and close before
-    // it has read a large body, so its answer is looked for all the same.
-    let _written = tokio::time::timeout(WRITE, write(&mut stream, request))
-        .await
-        .map_err(|_| fail(Failure::TimedOut))?;
-    let mut session = HttpSession::new(stream);
-    session.read_timeout = Some(origin.timeouts().first_byte);
-    loop {
-        session.read_response().await.map_err(|error| fail(answer_failure(&error)))?;
-        match session.get_status() {
-            Some(status) if status.is_informational() => {}
-            Some(_) => return Ok(session),
-            None => return Err(fail(Failure::Garbage)),
+/// Sends the request on `line` and reads the header of the answer.
+async fn exchange(line: Line, origin: &Origin, request: &Prepared) -> Result<Session, Failure> {
+    match line {
+        Line::Whole(stream) => exchange_alone(stream, origin, request).await.map(Session::H1),
+        // Boxed, so that those who do not need it do not carry its future.
+        Line::Shared(stream) => {
+            Box::pin(exchange_shared(stream, origin, request)).await.map(Session::H2)
         }
     }
 }
 
-async fn write(stream: &mut Stream, request: &Prepared) -> std::io::Result<()> {
-    stream.write_all(&request.first).await?;
-    for piece in &request.rest {
+async fn exchange_alone(
+    mut stream: Stream,
+    origin: &Origin,
+    request: &Prepared,
+) -> Result<HttpSession, Failure> {
+    // A write that fails is no verdict: a provider may answer and close before
+    // it has read a large body, so its answer is looked for all the same.
+    let wire = request.wire(origin);
+    let _written = tokio::time::timeout(WRITE, write(&mut stream, &wire))
+        .await
+        .map_err(|_| Failure::TimedOut)?;
+    let mut session = HttpSession::new(stream);
+    session.read_timeout = Some(origin.timeouts().first_byte);
+    loop {
+        session.read_response().await.map_err(|error| answer_failure(&error))?;
+        match session.get_status() {
+            Some(status) if status.is_informational() => {}
+            Some(_) => return Ok(session),
+            None => return Err(Failure::Garbage),
+        }
+    }
+}
+
+async fn exchange_shared(
+    mut session: Box<Http2Session>,
+    origin: &Origin,
+    request: &Prepared,
+) -> Result<Box<Http2Session>, Failure> {
+    let (head, body) = request.multiplexed(origin).ok_or(Failure::Unreachable)?;
+    session.read_timeout = Some(origin.timeouts().first_byte);
+    session.write_timeout = Some(WRITE);
+    let exchanged = async {
+        session.write_request_header(Box::new(head), body.is_empty())?;
+        let last = body.len().saturating_sub(1);
+        for (place, piece) in body.iter().enumerate() {
+            // As above, the answer is looked for even if this fails.
+            if session.write_request_body(piece.clone(), place == last).await.is_err() {
+                break;
+            }
+        }
+        session.read_response_header().await
+    };
+    match exchanged.await {
+        Ok(()) => Ok(session),
+        Err(error) => {
+            let failure = answer_failure(&error);
+            if failure == Failure::NoAnswer {
+                // Whatever broke, nobody else should meet it there.
+                session.conn.mark_shutdown();
+            }
+            Err(failure)
+        }
+    }
+}
+
+async fn write(stream: &mut Stream, wire: &Wire) -> std::io::Result<()> {
+    stream.write_all(&wire.first).await?;
+    for piece in &wire.rest {
         stream.write_all(piece).await?;
     }
     stream.flush().await

@@ -2,15 +2,18 @@
 //! stream of bytes.
 //!
 //! Providers are called over Pingora's own connector (its pool and TLS), not
-//! over its proxy phases. Dropping a [`Reply`] before its end closes the
-//! provider's connection at once; that is how a caller that has left stops a
-//! call.
+//! over its proxy phases. With TLS, HTTP/2 is offered, and spoken where the
+//! provider takes it. Dropping a [`Reply`] before its end closes the provider's
+//! connection, or resets the stream, at once; that is how a caller that has left
+//! stops a call.
 
 mod call;
 mod duplex;
 mod head;
+mod multiplexed;
 mod peer;
 mod reply;
+pub mod roots;
 mod stream_body;
 
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{ALPN, HttpPeer};
 
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
@@ -134,6 +134,9 @@ impl Origin {
     fn peer_at(&self, address: SocketAddr) -> HttpPeer {
         let server_name = if self.base.tls { self.base.host.to_string() } else { String::new() };
         let mut peer = HttpPeer::new(address, self.base.tls, server_name);
+        if self.base.tls {
+            peer.options.alpn = ALPN::H2H1;
+        }
         peer.options.connection_timeout = Some(self.timeouts.connect);
         peer.options.total_connection_timeout = Some(self.timeouts.connect);
         peer

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 
 use crate::upstream::duplex;
@@ -84,7 +85,7 @@ impl Body {
         if let Self::Connection(connection) = self
             && let Some(session) = &mut connection.session
         {
-            session.read_timeout = None;
+            session.wait_without_end();
         }
     }
 
@@ -104,9 +105,51 @@ impl std::fmt::Debug for Body {
     }
 }
 
-/// A body on a provider's connection, which goes back to the pool at its end.
+/// One request and its answer on a provider's connection.
+#[expect(clippy::large_enum_variant, reason = "the usual one; boxed as part of a `Connection`")]
+pub(super) enum Session {
+    /// A connection of its own.
+    H1(HttpSession),
+    /// A stream; dropped before its end, it is reset.
+    H2(Box<Http2Session>),
+}
+
+impl Session {
+    /// The status and the headers, once they have been read.
+    pub(super) fn head(&self) -> Option<(StatusCode, &HeaderMap)> {
+        let head = match self {
+            Self::H1(session) => session.resp_header(),
+            Self::H2(session) => session.response_header(),
+        };
+        head.map(|head| (head.status, &head.headers))
+    }
+
+    /// Bounds the wait for each piece of the body.
+    pub(super) fn set_read_timeout(&mut self, timeout: Duration) {
+        match self {
+            Self::H1(session) => session.read_timeout = Some(timeout),
+            Self::H2(session) => session.read_timeout = Some(timeout),
+        }
+    }
+
+    fn wait_without_end(&mut self) {
+        match self {
+            Self::H1(session) => session.read_timeout = None,
+            Self::H2(session) => session.read_timeout = None,
+        }
+    }
+
+    async fn next(&mut self) -> pingora_core::Result<Option<Bytes>> {
+        match self {
+            Self::H1(session) => session.read_body_bytes().await,
+            Self::H2(session) => session.read_response_body().await,
+        }
+    }
+}
+
+/// A body on a provider's connection, which can be used again at its end.
 pub struct Connection {
-    session: Option<HttpSession>,
+    session: Option<Session>,
     peer: Arc<HttpPeer>,
     connector: Arc<TransportConnector>,
     close_delimited: bool,
@@ -115,7 +158,7 @@ pub struct Connection {
 impl Connection {
     /// The body of the answer whose header `session` has read.
     pub(super) fn new(
-        session: HttpSession,
+        session: Session,
         peer: Arc<HttpPeer>,
         connector: Arc<TransportConnector>,
         close_delimited: bool,
@@ -125,7 +168,7 @@ impl Connection {
 
     async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         let Some(session) = self.session.as_mut() else { return Ok(None) };
-        match session.read_body_bytes().await {
+        match session.next().await {
             Ok(Some(piece)) => Ok(Some(piece)),
             Ok(None) => {
                 self.release().await;
@@ -143,7 +186,8 @@ impl Connection {
 
     /// Gives the connection back to the pool if it can serve another request.
     async fn release(&mut self) {
-        let Some(mut session) = self.session.take() else { return };
+        // A stream that has ended leaves its connection by itself.
+        let Some(Session::H1(mut session)) = self.session.take() else { return };
         session.respect_keepalive();
         if let Some(stream) = session.reuse().await.and_then(duplex::whole) {
             self.connector.release_stream(stream, self.peer.reuse_hash(), Some(IDLE));

@@ -1,6 +1,6 @@
 //! A call whose body is sent as it comes, with its answer looked for meanwhile.
 //!
-//! The body cannot be sent twice, so it goes over a fresh connection: one from
+//! It speaks HTTP/1.1 alone. The body cannot be sent twice, so it goes over a fresh connection: one from
 //! the pool may turn out to be closed. The connection joins the pool once the
 //! whole body was sent and the whole answer read.
 
@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, StatusCode};
-use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use tokio::io::AsyncWriteExt;
@@ -18,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use crate::upstream::call::answer_failure;
 use crate::upstream::duplex::{self, Hand};
 use crate::upstream::head::passed;
+use crate::upstream::reply::Session;
 use crate::upstream::{Call, Connections, Failure, Origin, Reply};
 
 /// Longest that a provider may take for one piece of a body.
@@ -58,7 +58,7 @@ impl Opening {
         head.put_slice(b" HTTP/1.1\r\n");
         head.put_slice(origin.credentials().lines.expose().as_bytes());
         for (name, value) in passed(call.headers) {
-            put(&mut head, name.as_str(), value);
+            put(&mut head, name.as_str(), value.as_bytes());
         }
         match framing {
             Framing::Length(length) => {
@@ -124,10 +124,8 @@ impl Connections {
         opening: Opening,
         before_send: impl FnOnce() -> Result<(), E>,
     ) -> Result<(Sending, Answering<'_>), E> {
-        let mut peer = HttpPeer::clone(&*origin.peer(0).await?);
-        peer.options.alpn = ALPN::H1;
-        let peer = Arc::new(peer);
-        let stream = self.connect(&peer).await?;
+        let peer = origin.peer(0).await?;
+        let stream = self.connect_alone(origin, &peer).await?;
         before_send()?;
         let (reader, out) = duplex::both(stream);
         out.spoil(true);
@@ -205,7 +203,7 @@ impl Answering<'_> {
 
     /// The answer whose head has come.
     pub fn reply(self) -> Reply {
-        self.connections.reply(self.session, self.peer, self.chunk)
+        self.connections.reply(Session::H1(self.session), self.peer, self.chunk)
     }
 }
 

@@ -4,6 +4,10 @@
 mod harness;
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod address;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod architecture;
@@ -22,6 +26,8 @@ mod drop_in;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod limits;
@@ -31,6 +37,10 @@ mod node;
 mod opaque;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod queue;
+#[cfg(test)]
+mod quota;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]
@@ -43,3 +53,5 @@ mod sdk;
 mod streaming;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod tls;

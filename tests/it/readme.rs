@@ -210,7 +210,11 @@ async fn a_newcomer_gets_what_the_readme_promises() {
     let asked = 1 + programs.len();
     for line in commands.iter().filter(|line| line.starts_with("tollgate ")) {
         let said = text(&checkout.run(line, &instance).await.stdout);
-        if line.contains("--format json") {
+        if line.starts_with("tollgate accounts") || line.starts_with("tollgate keys") {
+            let made = line.starts_with("tollgate keys create");
+            assert!(said.contains("shop"), "{line}: {said}");
+            assert!(!made || said.contains("tg_live_"), "{line}: {said}");
+        } else if line.contains("--format json") {
             let records: Vec<Value> = serde_json::from_str(&said).unwrap();
             assert_eq!(records.len(), asked, "{line}: {said}");
             assert!(records.iter().all(|record| record["account"] == "demo"), "{said}");

@@ -20,7 +20,9 @@ async fn closed_catalogue() -> (Provider, Gateway) {
 /// Only the priced model, and small caps.
 fn small(provider: &Provider) -> Setup {
     Tollgate::before(provider)
-        .models(&json!([{"name": "gpt-4o-mini", "targets": [{"provider": "mock"}]}]))
+        .models(&json!([
+            {"name": "gpt-4o-mini", "tier": "simple", "targets": [{"provider": "mock"}]},
+        ]))
         .set("listen.body_limit", "1MB")
         .set("listen.header_timeout", "300ms")
 }

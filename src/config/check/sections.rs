@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::common::{count, time, whole};
+use super::common::{count, entries, required, time, whole};
+use crate::base::network::Networks;
 use crate::config::field::Field;
 use crate::config::raw::{
-    RawDurability, RawGlobalLimits, RawInvoices, RawIpLimits, RawLimits, RawListen, RawLog,
-    RawLogFormat, RawRouting, RawStore, RawUserLimits,
+    Network, RawDurability, RawGlobalLimits, RawInvoices, RawIpLimits, RawLimits, RawListen,
+    RawLog, RawLogFormat, RawRouting, RawStore, RawTls, RawUserLimits,
 };
 use crate::config::read::suggestion;
 use crate::config::report::Report;
+use crate::config::tree::Mark;
 use crate::config::types::{
-    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Routing, Store, UserLimits,
+    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Routing, Store, TlsFiles,
+    UserLimits,
 };
 
 /// Largest body limit.
@@ -62,11 +65,32 @@ pub(super) fn listen(raw: &Field<RawListen>, report: &mut Report) -> Listen {
         proxy: raw.proxy.value().map_or(nowhere, |address| address.0),
         admin: raw.admin.value().map_or(nowhere, |address| address.0),
         metrics: raw.metrics.value().map(|address| address.0),
+        tls: raw.tls.placed().and_then(|(mark, raw)| tls(mark, raw, report)),
+        trusted_proxies: networks(&raw.trusted_proxies, report),
         body_limit: usize::try_from(size(&raw.body_limit, 1024, LARGEST_BODY, report))
             .unwrap_or(usize::MAX),
         header_timeout: time(&raw.header_timeout, TIMEOUT, report),
         min_body_rate: size(&raw.min_body_rate, 0, LARGEST_BODY, report),
     }
+}
+
+/// Checks `listen.tls`.
+fn tls(mark: Mark, raw: &RawTls, report: &mut Report) -> Option<TlsFiles> {
+    let mut path = |field, key| {
+        let (mark, path) = required::<String>(field, mark, key, report)?;
+        if path.is_empty() {
+            report.error(mark, "the file has a path");
+        }
+        Some(PathBuf::from(path))
+    };
+    let (cert, key) = (path(&raw.cert, "cert"), path(&raw.key, "key"));
+    Some(TlsFiles { cert: cert?, key: key? })
+}
+
+/// A list of networks, without the entries that are none.
+fn networks(list: &Field<Vec<Field<Network>>>, report: &mut Report) -> Networks {
+    let (good, _) = entries(list, "an address or a network such as 10.0.0.0/8", report);
+    good.into_iter().map(|(_, network)| network.0).collect()
 }
 
 /// Checks `store`.
@@ -89,6 +113,7 @@ pub(super) fn store(raw: &Field<RawStore>, report: &mut Report) -> Store {
 pub(super) fn limits(raw: &Field<RawLimits>, report: &mut Report) -> Limits {
     let none = RawLimits::default();
     let raw = raw.value().unwrap_or(&none);
+    let exempt = raw.ip.value().map(|ip| networks(&ip.exempt, report)).unwrap_or_default();
     let mut least = |field, least| count(field, least, report).unwrap_or(least);
     let none = RawUserLimits::default();
     let user = raw.user.value().unwrap_or(&none);
@@ -106,6 +131,7 @@ pub(super) fn limits(raw: &Field<RawLimits>, report: &mut Report) -> Limits {
         concurrent: least(&ip.concurrent, 1),
         connections: least(&ip.connections, 1),
         failed_keys_per_minute: least(&ip.failed_keys_per_minute, 1),
+        exempt,
     };
     let none = RawGlobalLimits::default();
     let global = raw.global.value().unwrap_or(&none);

@@ -26,10 +26,6 @@ pub(super) fn check(raw: &RawConfig, models: &Named<Model>, report: &mut Report)
     if let Some(scale) = raw.autoscale.value() {
         autoscale(scale, report);
     }
-    if let Some(tls) = raw.listen.value().and_then(|listen| listen.tls.placed()) {
-        super::common::required(&tls.1.cert, tls.0, "cert", report);
-        super::common::required(&tls.1.key, tls.0, "key", report);
-    }
     if let Some(batching) = raw.batching.value() {
         time(&batching.window, Duration::ZERO..=Duration::from_secs(10), report);
     }

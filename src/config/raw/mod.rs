@@ -18,14 +18,14 @@ pub(super) use catalog::{
     RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawProvider,
     RawSamples, RawScope, RawTarget, RawTier,
 };
-pub(super) use leaf::{Count, Number, Price, Size, Time, Whole};
+pub(super) use leaf::{Count, Network, Number, Price, Size, Time, Whole};
 pub(super) use operations::{
     RawAutoscale, RawLog, RawLogFormat, RawPage, RawShutdown, RawSlo, RawThresholds,
 };
 pub(super) use sections::{
     RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,
-    RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawStore, RawUnknown,
-    RawUserLimits,
+    RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawStore, RawTls,
+    RawUnknown, RawUserLimits,
 };
 
 /// Tollgate's configuration.

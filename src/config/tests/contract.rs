@@ -109,8 +109,6 @@ fn every_other_key_of_the_contract_is_accepted() {
     assert_eq!(
         config.not_in_force,
         [
-            "listen.trusted_proxies",
-            "listen.tls",
             "store.redis",
             "store.postgres",
             "store.on_store_loss",
@@ -128,7 +126,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "plans[].budget",
             "plans[].overage",
             "plans[].retention",
-            "limits.ip.exempt",
             "routing.auto",
             "economics",
             "billing.currency",

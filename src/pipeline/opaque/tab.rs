@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Permit;
+use crate::admission::queue::CallSlot;
 use crate::app::App;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::pipeline::bill::Bill;
@@ -21,11 +22,16 @@ pub(super) struct Tab<'a> {
     settled: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it lives in a future that is boxed")]
 enum Kind<'a> {
-    Billed(Box<Bill<'a>>),
+    Billed(Bill<'a>),
     Free {
         /// Freed by the settlement.
-        occupied: Option<(Permit, Running, Running)>,
+        occupied: Option<(Permit, Running)>,
+        /// The call that runs.
+        calling: Option<(CallSlot, Running)>,
+        /// Whether a provider may have seen the request.
+        called: bool,
         class: Arc<str>,
         plan: Arc<str>,
         provider: Arc<str>,
@@ -37,7 +43,7 @@ enum Kind<'a> {
 impl<'a> Tab<'a> {
     /// The tab of what is billed.
     pub(super) fn billed(app: &'a App, bill: Bill<'a>) -> Self {
-        Self { app, kind: Kind::Billed(Box::new(bill)), settled: false }
+        Self { app, kind: Kind::Billed(bill), settled: false }
     }
 
     /// The tab of a read, which occupies `permit`.
@@ -47,9 +53,10 @@ impl<'a> Tab<'a> {
         [class, plan, provider]: [&Arc<str>; 3],
         started: Duration,
     ) -> Self {
-        let running = (app.metrics.enter(Scope::Requests), app.metrics.enter(Scope::Provider));
         let kind = Kind::Free {
-            occupied: Some((permit, running.0, running.1)),
+            occupied: Some((permit, app.metrics.enter(Scope::Requests))),
+            calling: None,
+            called: false,
             class: class.clone(),
             plan: plan.clone(),
             provider: provider.clone(),
@@ -66,7 +73,44 @@ impl<'a> Tab<'a> {
     pub(super) fn attempt(&mut self) -> Result<(), Refusal> {
         match &mut self.kind {
             Kind::Billed(bill) => bill.attempt(),
-            Kind::Free { .. } => Ok(()),
+            Kind::Free { called, .. } => {
+                *called = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether it holds a slot for a call.
+    pub(super) fn has_slot(&self) -> bool {
+        match &self.kind {
+            Kind::Billed(bill) => bill.has_slot(),
+            Kind::Free { calling, .. } => calling.is_some(),
+        }
+    }
+
+    /// Holds `slot` until it is settled.
+    pub(super) fn call_in(&mut self, slot: CallSlot) {
+        match &mut self.kind {
+            Kind::Billed(bill) => bill.call_in(slot),
+            Kind::Free { calling, .. } => {
+                *calling = Some((slot, self.app.metrics.enter(Scope::Provider)));
+            }
+        }
+    }
+
+    /// Gives back what the request took and ends without a record, if no
+    /// provider has seen it; otherwise does nothing and returns false.
+    pub(super) fn void(&mut self) -> bool {
+        match &mut self.kind {
+            Kind::Billed(bill) => bill.void(),
+            Kind::Free { called: true, .. } => false,
+            Kind::Free { occupied, calling, .. } => {
+                *calling = None;
+                if let Some((permit, _)) = occupied.take() {
+                    permit.refund();
+                }
+                true
+            }
         }
     }
 
@@ -128,7 +172,9 @@ impl<'a> Tab<'a> {
                 bill.waited(waited);
                 bill.settle(outcome, status, || (Tokens::default(), false)).await?;
             }
-            Kind::Free { occupied, class, plan, provider, started, first_byte } => {
+            Kind::Free {
+                occupied, calling, class, plan, provider, started, first_byte, ..
+            } => {
                 let labels = RequestLabels {
                     class,
                     model: "",
@@ -144,7 +190,7 @@ impl<'a> Tab<'a> {
                     overhead: duration.saturating_sub(waited),
                     ..RequestSample::default()
                 });
-                *occupied = None;
+                (*occupied, *calling) = (None, None);
             }
         }
         self.settled = true;

@@ -10,7 +10,7 @@ use crate::app::Reach;
 use crate::exchange::Client;
 use crate::intake::request::Outgoing;
 use crate::pipeline::relay::{Relay, read_whole};
-use crate::pipeline::{unless_gone, waiting};
+use crate::pipeline::{slot, unless_gone, waiting};
 use crate::refusal::Refusal;
 use crate::telemetry::metrics::labels::ProviderCode;
 use crate::upstream::{Body, Call, Failure, Prepared, Reply};
@@ -58,7 +58,7 @@ impl<C: Client> Relay<'_, C> {
         };
         self.bill.aim(&target.provider.name);
         let Some(reach) = self.snapshot.providers.get(&target.provider.name) else {
-            return self.ask_sandbox().await;
+            return self.ask_sandbox(deadline).await;
         };
         let asks =
             self.bill.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
@@ -99,6 +99,9 @@ impl<C: Client> Relay<'_, C> {
         query: Option<&str>,
         deadline: Instant,
     ) -> Called {
+        if let Err(called) = self.take_slot(deadline).await {
+            return called;
+        }
         let path = self.bill.endpoint.path();
         let call = Call {
             method: Method::POST,
@@ -130,8 +133,29 @@ impl<C: Client> Relay<'_, C> {
         called
     }
 
+    /// Takes a slot for a call, unless the bill has one still.
+    async fn take_slot(&mut self, deadline: Instant) -> Result<(), Called> {
+        if self.bill.has_slot() {
+            return Ok(());
+        }
+        let (app, who) = (self.app, self.bill.who());
+        let taken =
+            slot::take(app, self.snapshot, &mut *self.client, &mut *self.exchange, who, deadline);
+        match taken.await {
+            None => Err(Called::Gone),
+            Some(Err(refusal)) => Err(Called::Refused(refusal)),
+            Some(Ok(slot)) => {
+                self.bill.call_in(slot);
+                Ok(())
+            }
+        }
+    }
+
     /// Lets the sandbox answer.
-    async fn ask_sandbox(&mut self) -> Called {
+    async fn ask_sandbox(&mut self, deadline: Instant) -> Called {
+        if let Err(called) = self.take_slot(deadline).await {
+            return called;
+        }
         if let Err(refusal) = self.bill.attempt() {
             return Called::Refused(refusal);
         }
@@ -176,6 +200,7 @@ impl<C: Client> Relay<'_, C> {
     pub(super) async fn back_off(&mut self, number: u32) -> bool {
         let width = u32::try_from(self.bill.route.width()).unwrap_or(u32::MAX).max(1);
         let Some(round) = ((number + 1) / width).checked_sub(1) else { return true };
+        self.bill.let_go();
         let longest = BACK_OFF.saturating_mul(1 << round.min(16)).min(LONGEST_BACK_OFF);
         // Full jitter above a half, so that many callers do not come at once.
         let wait = longest.mul_f64(rand::random_range(0.5..=1.0));

@@ -125,7 +125,7 @@ impl<C: Client> Relay<'_, C> {
     /// A recording of a stream that may be kept.
     fn recording(&self) -> Recording {
         let asks = self.bill.endpoint.usage_on_request();
-        Recording { recorder: Recorder::default(), cuts: asks }
+        Recording { recorder: self.app.cache.record(), cuts: asks }
     }
 
     /// Keeps a stream whose end has come, before that end is passed on.

@@ -20,7 +20,7 @@ pub enum Store {
 
 /// The pairs of `layer` and `window` that are shown from the start, so that the
 /// first refusal of a kind is an increase and not a new series.
-pub(super) const REFUSALS: [[&str; 2]; 15] = [
+pub(super) const REFUSALS: [[&str; 2]; 17] = [
     ["user", "minute"],
     ["user", "hour"],
     ["user", "day"],
@@ -32,6 +32,8 @@ pub(super) const REFUSALS: [[&str; 2]; 15] = [
     ["ip", "failed_keys"],
     ["global", "connections"],
     ["global", "requests"],
+    ["global", "queue"],
+    ["global", "queue_timeout"],
     ["quota", "month"],
     ["feature", ""],
     ["auth", ""],

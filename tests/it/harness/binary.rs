@@ -45,12 +45,18 @@ pub(crate) struct Process {
     banner: String,
     child: Child,
     file: PathBuf,
+    environment: Vec<(&'static str, PathBuf)>,
     home: TempDir,
 }
 
 impl Process {
-    pub(crate) async fn start(home: TempDir, file: PathBuf) -> Self {
+    pub(crate) async fn start(
+        home: TempDir,
+        file: PathBuf,
+        environment: Vec<(&'static str, PathBuf)>,
+    ) -> Self {
         let mut command = tollgate();
+        command.envs(environment.iter().cloned());
         command.arg("serve").arg("-c").arg(&file).current_dir(home.path());
         let log = std::fs::File::create(home.path().join("stderr")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -75,12 +81,17 @@ impl Process {
         let log = || std::fs::read_to_string(home.path().join("stderr")).unwrap_or_default();
         assert!(banner.ends_with("ready\n"), "no ready line: {banner}{}", log());
         let door = Door { proxy: address(&banner, "proxy"), admin: address(&banner, "admin") };
-        Self { door, banner, child, file, home }
+        Self { door, banner, child, file, environment, home }
     }
 
     /// What it printed up to its ready line.
     pub(crate) fn banner(&self) -> &str {
         &self.banner
+    }
+
+    /// Its configuration file.
+    pub(crate) fn file(&self) -> &std::path::Path {
+        &self.file
     }
 
     /// What it wrote to its standard error so far.
@@ -116,7 +127,7 @@ impl Process {
     pub(crate) async fn kill_and_restart(mut self) -> Self {
         self.kill();
         let home = std::mem::replace(&mut self.home, TempDir::new().unwrap());
-        Self::start(home, self.file.clone()).await
+        Self::start(home, self.file.clone(), std::mem::take(&mut self.environment)).await
     }
 
     /// Runs another command of `tollgate` against it.
@@ -150,7 +161,7 @@ impl Drop for Process {
 fn address(banner: &str, name: &str) -> SocketAddr {
     let line = banner.lines().map(str::trim).find(|line| line.starts_with(name));
     let line = line.unwrap_or_else(|| panic!("no line {name} in {banner}"));
-    let (_, rest) = line.split_once("http://").unwrap_or_else(|| panic!("no address in {line}"));
+    let (_, rest) = line.split_once("://").unwrap_or_else(|| panic!("no address in {line}"));
     let end = |c: char| c == '/' || c.is_whitespace();
     let address = rest.split(end).next().unwrap_or_default();
     address.parse().unwrap_or_else(|_| panic!("no address in {line}"))

@@ -45,7 +45,12 @@ impl Request {
 
     /// `POST path` with a JSON body whose bytes are given.
     pub(crate) fn post_text(path: &str, body: impl Into<Bytes>) -> Self {
-        let mut request = Self::new("POST", path).header("content-type", "application/json");
+        Self::with_text("POST", path, body)
+    }
+
+    /// `method path` with a JSON body whose bytes are given.
+    pub(crate) fn with_text(method: &str, path: &str, body: impl Into<Bytes>) -> Self {
+        let mut request = Self::new(method, path).header("content-type", "application/json");
         request.body = body.into();
         request
     }
@@ -86,6 +91,24 @@ impl Request {
         }
         head.push_str("\r\n");
         head
+    }
+
+    /// The body.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The head alone in HTTP/2 form.
+    pub(crate) fn head_for(&self, scheme: &str) -> http::Request<()> {
+        let uri = format!("{scheme}://tollgate.test{}", self.path);
+        let mut head = http::Request::builder().method(self.method.as_str()).uri(uri);
+        for (name, value) in &self.headers {
+            head = head.header(name, value);
+        }
+        if self.method != "GET" {
+            head = head.header("content-length", self.body.len());
+        }
+        head.body(()).unwrap()
     }
 
     /// Sends it on a connection of its own and reads the whole answer.

@@ -85,6 +85,33 @@ impl Door {
         Request::get(path).bearer(ADMIN_TOKEN).send(self.admin).await
     }
 
+    /// Sends `body` to `path` at the admin listener, with the token.
+    pub(crate) async fn tell(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        Request::with_text(method, path, body).bearer(ADMIN_TOKEN).send(self.admin).await
+    }
+
+    /// Changes what is at `path` of the admin listener.
+    pub(crate) async fn change(&self, path: &str, body: &Value) -> Answer {
+        self.tell("PATCH", path, body).await
+    }
+
+    /// The value of a metric that counts, its labels included as they are shown;
+    /// 0 where there is none.
+    pub(crate) async fn metric(&self, series: &str) -> u64 {
+        let text = self.admin("/metrics").await.ok().text();
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value).unwrap_or(0)
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn wait_for_metric(&self, series: &str, value: u64) {
+        eventually(&format!("{series} {value}"), async || {
+            (self.metric(series).await == value).then_some(())
+        })
+        .await;
+    }
+
     /// Every usage record so far, the list followed to its end.
     pub(crate) async fn records(&self) -> Vec<Value> {
         let mut records = Vec::new();

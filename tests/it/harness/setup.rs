@@ -10,6 +10,7 @@ use super::binary::Process;
 use super::gateway::Gateway;
 use super::plan::Plan;
 use super::provider::Provider;
+use super::tls::Authority;
 
 /// The seller's own key at the provider, as every fixture configures it.
 pub(crate) const PROVIDER_KEY: &str = "sk-provider-secret-0123456789";
@@ -131,7 +132,15 @@ impl Setup {
     pub(crate) async fn spawn(self) -> Process {
         let home = TempDir::new().unwrap();
         let file = self.write(home.path());
-        Process::start(home, file).await
+        Process::start(home, file, Vec::new()).await
+    }
+
+    /// The same, with `authority` as the only one that it trusts.
+    pub(crate) async fn spawn_trusting(self, authority: &Authority) -> Process {
+        let home = TempDir::new().unwrap();
+        let file = self.write(home.path());
+        let trust = authority.write(home.path());
+        Process::start(home, file, vec![("SSL_CERT_FILE", trust)]).await
     }
 
     /// Writes the configuration file into `home` and gives its path.
