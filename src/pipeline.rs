@@ -189,11 +189,16 @@ fn refunding<'a>(
     match ordered {
         Ok((request, bill, recalled)) => Ok((request, bill.holding(permit), recalled)),
         Err(refusal) => {
-            permit.refund();
-            count_back(exchange);
+            give_back(permit, exchange);
             Err(refusal)
         }
     }
+}
+
+/// Gives back what a refused request has taken.
+fn give_back(permit: Permit, exchange: &mut Exchange) {
+    permit.refund();
+    count_back(exchange);
 }
 
 /// Shows a request that is refused after all as not taken.

@@ -203,8 +203,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     control.spawn(watch_certificate(reloader.clone()));
     // The tokenizer's tables take a moment to build: not on a first request.
     control.spawn_blocking(estimate::warm);
-    let data = runtime("proxy", workers())?;
-    data.spawn(server::accept(connections(&app).over(tls), proxy, stop));
+    let data = serve_clients(&app, tls, proxy, stop)?;
 
     Ok(Running {
         proxy: addresses.proxy,
@@ -354,10 +353,19 @@ fn configured(given: &StaticKey) -> ConfiguredKey {
     }
 }
 
-/// What serves clients' connections.
-fn connections(app: &Arc<App>) -> Connections<Gateway> {
+/// Accepts clients' connections on a runtime of their own.
+fn serve_clients(
+    app: &Arc<App>,
+    tls: Option<Tls>,
+    proxy: Bound,
+    stop: watch::Receiver<bool>,
+) -> Result<Runtime, StartError> {
     let (open, peers) = (app.connections.clone(), app.peers.clone());
-    Connections::new(Gateway::new(app.clone()), open, peers, app.metrics.clone())
+    let gateway = Gateway::new(app.clone());
+    let connections = Connections::new(gateway, open, peers, app.metrics.clone()).over(tls);
+    let data = runtime("proxy", workers())?;
+    data.spawn(server::accept(connections, proxy, stop));
+    Ok(data)
 }
 
 fn workers() -> usize {

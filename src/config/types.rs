@@ -1,6 +1,6 @@
 //! What a configuration means: the checked types.
 
-mod opaque;
+mod catalog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +13,10 @@ use crate::base::money::Money;
 use crate::base::network::Networks;
 use crate::base::secret::Secret;
 
-pub use opaque::{Opaque, Ownership};
+pub use catalog::{
+    BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Provider, Samples,
+    Target, Tier, TokenPrices,
+};
 
 /// A checked configuration. Names are unique, references resolve, figures are
 /// in range.
@@ -128,219 +131,6 @@ pub enum Durability {
     Power,
 }
 
-/// The protocol that a provider speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// OpenAI's, or any server compatible with it.
-    OpenAi,
-    /// Anthropic's Messages.
-    Anthropic,
-    /// Google's Gemini.
-    Gemini,
-    /// The built-in provider, which needs no account.
-    Sandbox,
-}
-
-/// One provider.
-#[derive(Clone, Debug)]
-pub struct Provider {
-    /// Its name in the file, in metrics and in records.
-    pub name: Arc<str>,
-    /// The protocol that it speaks.
-    pub dialect: Dialect,
-    /// Its base, such as `https://api.openai.com/v1`, without a trailing slash;
-    /// `None` for the sandbox.
-    pub base_url: Option<BaseUrl>,
-    /// The seller's key; empty for the sandbox and for servers that need none,
-    /// which are those with a `base_url` and without the key `api_key`.
-    pub api_key: Secret,
-    /// Why the provider is off, or `None` if it is on.
-    pub off: Option<String>,
-    /// Whether it takes `stream_options.include_usage`.
-    pub stream_usage: bool,
-    /// How long the sandbox waits before the first byte of its answer; zero for
-    /// other providers.
-    pub latency: Duration,
-}
-
-/// A provider's base, in parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl {
-    /// Whether it is `https`.
-    pub tls: bool,
-    /// Host name or address, without brackets.
-    pub host: Arc<str>,
-    /// Port, 443 or 80 where none is given.
-    pub port: u16,
-    /// Path without a trailing slash: `/v1`, or empty.
-    pub path: Arc<str>,
-}
-
-/// How demanding a model is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tier {
-    /// Small and cheap.
-    Simple,
-    /// Large.
-    Complex,
-    /// The best there is; a model without a tier counts as this.
-    Expert,
-}
-
-impl Tier {
-    /// The name in configuration, headers and records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Simple => "simple",
-            Self::Complex => "complex",
-            Self::Expert => "expert",
-        }
-    }
-}
-
-/// One public model name.
-#[derive(Clone, Debug)]
-pub struct Model {
-    /// The name that customers use, or `*`.
-    pub name: Arc<str>,
-    /// Its tier.
-    pub tier: Tier,
-    /// Where it may run, by preference. Providers that are off are among them;
-    /// a default model whose providers are not defined has none.
-    pub targets: Vec<Target>,
-    /// What its provider charges; `None` is unpriced.
-    pub cost: Option<TokenPrices>,
-}
-
-/// One place where a model may run.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The provider.
-    pub provider: Arc<Provider>,
-    /// The provider's own name of the model; `None` keeps the asked name.
-    pub model: Option<Arc<str>>,
-    /// Share of requests among targets that are equally preferred.
-    pub weight: u32,
-}
-
-/// Prices of one token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenPrices {
-    /// Of a prompt token.
-    pub input: Money,
-    /// Of a prompt token that the provider had cached.
-    pub cached_input: Money,
-    /// Of an answer token, reasoning included.
-    pub output: Money,
-}
-
-/// A request class.
-#[derive(Clone, Debug)]
-pub struct Class {
-    /// Its name, in records the `endpoint`.
-    pub name: Arc<str>,
-    /// The path prefix that chooses it, such as `/documentation`.
-    pub prefix: Option<Arc<str>>,
-    /// What one request costs the customer.
-    pub price: Money,
-    /// The feature that a plan must have.
-    pub feature: Option<Arc<str>>,
-    /// Whether its callers take one another's samples.
-    pub samples: Samples,
-    /// How its answers are cached; `None` caches only what a request asks for.
-    pub cache: Option<ClassCache>,
-    /// The public names of the models that it may run on; `None` is all.
-    pub models: Option<Vec<Arc<str>>>,
-}
-
-/// Whether a caller takes another's sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Samples {
-    /// One sample may answer several.
-    Shared,
-    /// Every caller gets a sample of its own.
-    Distinct,
-}
-
-/// How the answers of a class are cached.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ClassCache {
-    /// How long an answer may be given.
-    pub ttl: Duration,
-    /// The share of requests that the cache should answer, where one is set.
-    pub hit_rate_target: Option<f64>,
-    /// Who may get an answer.
-    pub scope: CacheScope,
-}
-
-/// Who may get a cached answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheScope {
-    /// The account whose request made it.
-    Account,
-    /// Every account.
-    Shared,
-}
-
-/// How a plan is billed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Billing {
-    /// Plan fee plus the price of every request.
-    Metered,
-    /// No price within the quota.
-    Included,
-}
-
-/// One plan.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Its name.
-    pub name: Arc<str>,
-    /// How it is billed.
-    pub billing: Billing,
-    /// Fee per month.
-    pub monthly_price: Money,
-    /// Requests per month, `None` is unlimited.
-    pub requests_per_month: Option<u64>,
-    /// The plan's own window figures; `None` takes `limits.user`'s.
-    pub requests_per_minute: Option<u32>,
-    /// See `requests_per_minute`.
-    pub requests_per_hour: Option<u32>,
-    /// See `requests_per_minute`.
-    pub requests_per_day: Option<u32>,
-    /// Requests at once; `None` takes `limits.user`'s.
-    pub concurrent: Option<u32>,
-    /// What the plan may do; `None`, where the file says nothing of it, is
-    /// everything.
-    pub features: Option<Vec<Arc<str>>>,
-    /// The classes that it may use; `None` is all.
-    pub classes: Option<Vec<Arc<str>>>,
-}
-
-impl Plan {
-    /// Whether the plan has `feature`. One that names no features is not gated
-    /// by them.
-    pub fn has_feature(&self, feature: &str) -> bool {
-        self.features.as_ref().is_none_or(|own| own.iter().any(|name| &**name == feature))
-    }
-
-    /// A plan that may do nothing, in the place of one that is not there.
-    pub fn nothing(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            billing: Billing::Metered,
-            monthly_price: Money::ZERO,
-            requests_per_month: Some(0),
-            requests_per_minute: None,
-            requests_per_hour: None,
-            requests_per_day: None,
-            concurrent: None,
-            features: Some(Vec::new()),
-            classes: Some(Vec::new()),
-        }
-    }
-}
-
 /// Limits that hold whatever the plan.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -396,6 +186,29 @@ pub struct GlobalLimits {
     pub queue: u32,
     /// Longest wait.
     pub queue_timeout: Duration,
+}
+
+/// Endpoints that Tollgate does not understand.
+#[derive(Clone, Debug)]
+pub struct Opaque {
+    /// The provider that answers them, which may be off; `None` where the
+    /// default is not among the providers.
+    pub provider: Option<Arc<Provider>>,
+    /// Whether what an account made is kept from others.
+    pub ownership: Ownership,
+    /// Whether paths that are not known at all are served.
+    pub allow_unknown: bool,
+    /// Price of one request.
+    pub price: Money,
+}
+
+/// Whether what an account made at a provider is kept from other accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// Others get a 404.
+    Enforce,
+    /// Nothing is checked: for a single tenant.
+    Off,
 }
 
 /// Routing and provider time-outs.

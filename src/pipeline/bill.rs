@@ -369,15 +369,8 @@ impl<'a> Bill<'a> {
 
 impl Drop for Bill<'_> {
     fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        if self.record.attempts == 0 {
-            // Nothing was done for the request: it is refused, and consumes
-            // nothing.
-            if let Some((permit, _)) = self.occupied.take() {
-                permit.refund();
-            }
+        // A request that nothing was done for is refused, and consumes nothing.
+        if self.settled || self.void() {
             return;
         }
         let assumed = self.assumed;

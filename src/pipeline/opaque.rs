@@ -19,6 +19,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
+use crate::admission::queue::Who;
 use crate::admission::quota::Allowance;
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
@@ -30,7 +31,7 @@ use crate::intake::endpoint::Lane;
 use crate::opaque::{self, LARGEST_JSON, Place, Tenant};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::bill::opaque::OpaqueOrder;
-use crate::pipeline::{admit, count_back, waiting};
+use crate::pipeline::{admit, give_back, slot, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::upstream::Framing;
 
@@ -66,7 +67,6 @@ struct Passage<'a, C> {
     target: Target,
     reach: &'a Arc<Reach>,
     provider: &'a Arc<Provider>,
-    account: &'a str,
     /// Whose request it is, where ownership is enforced.
     tenant: Option<Tenant<'a>>,
     tab: Tab<'a>,
@@ -106,21 +106,28 @@ pub(super) async fn serve<C: Client>(
     let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.account));
     let outgoing =
         prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
-    let outgoing = match outgoing {
-        Ok(outgoing) => outgoing,
+    let ready = match outgoing {
+        Ok(outgoing) => {
+            let who = Who { account: &caller.account };
+            let slot = slot::take_unwatched(app, snapshot, exchange, who).await;
+            slot.map(|slot| (outgoing, slot))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let (outgoing, slot) = match ready {
+        Ok(ready) => ready,
         Err(refusal) => {
-            permit.refund();
-            count_back(exchange);
+            give_back(permit, exchange);
             return Err(refusal);
         }
     };
     let tab = if reads {
         let labels = [&class.name, &caller.plan.name, &provider.name];
-        Tab::free(app, permit, labels, exchange.started)
+        Tab::free(app, permit, slot, labels, exchange.started)
     } else {
         let (class, path, price) = (&class, &place.path, config.price);
         let order = OpaqueOrder { caller, class, path, provider, price };
-        Tab::billed(app, Bill::opaque(app, exchange, &order).holding(permit))
+        Tab::billed(app, Bill::opaque(app, exchange, &order).holding(permit), slot)
     };
     exchange.billed = true;
     let target = Target {
@@ -129,20 +136,8 @@ pub(super) async fn serve<C: Client>(
         query: uri.query().map(str::to_owned),
         headers: client.head().headers.clone(),
     };
-    let account = &caller.account;
-    let mut passage = Passage {
-        app,
-        snapshot,
-        client,
-        exchange,
-        place,
-        target,
-        reach,
-        provider,
-        account,
-        tenant,
-        tab,
-    };
+    let mut passage =
+        Passage { app, snapshot, client, exchange, place, target, reach, provider, tenant, tab };
     // Boxed: its future is larger than that of the understood lane.
     Box::pin(passage.run(outgoing)).await
 }

@@ -13,6 +13,33 @@ use crate::refusal::{Code, Refusal};
 /// When a client that found no slot should come again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 
+/// [`take`] for a client whose body has not been read: it cannot be watched, as a
+/// watch would take bytes of that body.
+pub(super) async fn take_unwatched(
+    app: &App,
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    who: Who<'_>,
+) -> Result<CallSlot, Refusal> {
+    let place = match app.calls.ask(who) {
+        Ok(Asked::Slot(slot)) => {
+            app.metrics.slot_taken_after(Duration::ZERO);
+            return Ok(slot);
+        }
+        Ok(Asked::Wait(place)) => place,
+        Err(none) => return Err(overloaded(none)),
+    };
+    let _queued = app.metrics.queued();
+    let patience = snapshot.config.limits.global.queue_timeout;
+    let mut waited = Duration::ZERO;
+    let slot = waiting(app, &mut waited, place.slot(patience)).await;
+    exchange.waited += waited;
+    if slot.is_ok() {
+        app.metrics.slot_taken_after(waited);
+    }
+    slot.map_err(overloaded)
+}
+
 /// Takes a slot, waiting for at most `limits.global.queue_timeout` and no longer
 /// than `deadline`. `None` if the client leaves meanwhile.
 ///
@@ -26,38 +53,24 @@ pub(super) async fn take<C: Client>(
     who: Who<'_>,
     deadline: Instant,
 ) -> Option<Result<CallSlot, Refusal>> {
-    let waited = &mut exchange.waited;
-    unless_gone(client, take_unwatched(app, snapshot, waited, who, deadline)).await
-}
-
-/// [`take`], without looking whether the client leaves: while a body is not read,
-/// looking would take its bytes.
-///
-/// # Errors
-/// As [`take`].
-pub(super) async fn take_unwatched(
-    app: &App,
-    snapshot: &Snapshot,
-    waited: &mut Duration,
-    who: Who<'_>,
-    deadline: Instant,
-) -> Result<CallSlot, Refusal> {
-    let place = match app.calls.ask(who).map_err(overloaded)? {
-        Asked::Slot(slot) => {
+    let place = match app.calls.ask(who) {
+        Ok(Asked::Slot(slot)) => {
             app.metrics.slot_taken_after(Duration::ZERO);
-            return Ok(slot);
+            return Some(Ok(slot));
         }
-        Asked::Wait(place) => place,
+        Ok(Asked::Wait(place)) => place,
+        Err(none) => return Some(Err(overloaded(none))),
     };
     let _queued = app.metrics.queued();
     let patience = snapshot.config.limits.global.queue_timeout;
     let patience = patience.min(deadline.saturating_duration_since(Instant::now()));
-    let mut queued = Duration::ZERO;
-    let slot = waiting(app, &mut queued, place.slot(patience)).await;
-    *waited += queued;
-    let slot = slot.map_err(overloaded)?;
-    app.metrics.slot_taken_after(queued);
-    Ok(slot)
+    let mut waited = Duration::ZERO;
+    let slot = unless_gone(client, waiting(app, &mut waited, place.slot(patience))).await;
+    exchange.waited += waited;
+    if let Some(Ok(_)) = slot {
+        app.metrics.slot_taken_after(waited);
+    }
+    slot.map(|slot| slot.map_err(overloaded))
 }
 
 fn overloaded(none: NoSlot) -> Refusal {

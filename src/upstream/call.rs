@@ -138,19 +138,9 @@ impl Connections {
         Ok(Line::Whole(stream))
     }
 
-    /// A fresh connection for HTTP/1.1, whatever else the provider takes.
-    pub(super) async fn connect_alone(
-        &self,
-        origin: &Origin,
-        peer: &HttpPeer,
-    ) -> Result<Stream, Failure> {
-        let mut peer = peer.clone();
-        peer.options.alpn = ALPN::H1;
-        let connected = Box::pin(self.connector.new_stream(&peer));
-        match tokio::time::timeout(origin.timeouts().connect, connected).await {
-            Ok(stream) => stream.map_err(|error| connect_failure(&error)),
-            Err(_) => Err(Failure::TimedOut),
-        }
+    /// A fresh connection for HTTP/1.1, to a peer that offers nothing else.
+    pub(super) async fn connect_plain(&self, peer: &Arc<HttpPeer>) -> Result<Stream, Failure> {
+        Box::pin(self.connector.new_stream(&**peer)).await.map_err(|error| connect_failure(&error))
     }
 
     pub(super) fn reply(
@@ -159,7 +149,7 @@ impl Connections {
         peer: Arc<HttpPeer>,
         chunk: Duration,
     ) -> Reply {
-        session.set_read_timeout(chunk);
+        session.set_read_timeout(Some(chunk));
         let (status, headers) = match session.head() {
             Some((status, headers)) => (status, headers.clone()),
             None => (StatusCode::BAD_GATEWAY, http::HeaderMap::new()),

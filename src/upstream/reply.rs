@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{HeaderMap, StatusCode};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::http::v1::client::HttpSession;
@@ -15,6 +16,8 @@ use crate::upstream::duplex;
 
 /// How long an unused connection to a provider is kept.
 const IDLE: Duration = Duration::from_secs(60);
+/// Chunks are gathered until there are so many bytes.
+const GATHERED: usize = 16 * 1024;
 /// How long the end of an answer is waited for once its last event is there.
 const TAIL: Duration = Duration::from_millis(500);
 
@@ -85,7 +88,7 @@ impl Body {
         if let Self::Connection(connection) = self
             && let Some(session) = &mut connection.session
         {
-            session.wait_without_end();
+            session.set_read_timeout(None);
         }
     }
 
@@ -125,17 +128,10 @@ impl Session {
     }
 
     /// Bounds the wait for each piece of the body.
-    pub(super) fn set_read_timeout(&mut self, timeout: Duration) {
+    pub(super) fn set_read_timeout(&mut self, timeout: Option<Duration>) {
         match self {
-            Self::H1(session) => session.read_timeout = Some(timeout),
-            Self::H2(session) => session.read_timeout = Some(timeout),
-        }
-    }
-
-    fn wait_without_end(&mut self) {
-        match self {
-            Self::H1(session) => session.read_timeout = None,
-            Self::H2(session) => session.read_timeout = None,
+            Self::H1(session) => session.read_timeout = timeout,
+            Self::H2(session) => session.read_timeout = timeout,
         }
     }
 
@@ -153,6 +149,8 @@ pub struct Connection {
     peer: Arc<HttpPeer>,
     connector: Arc<TransportConnector>,
     close_delimited: bool,
+    /// What was met while looking ahead, for the next call.
+    met: Option<BodyError>,
 }
 
 impl Connection {
@@ -163,10 +161,37 @@ impl Connection {
         connector: Arc<TransportConnector>,
         close_delimited: bool,
     ) -> Self {
-        Self { session: Some(session), peer, connector, close_delimited }
+        Self { session: Some(session), peer, connector, close_delimited, met: None }
     }
 
+    /// The next piece, with what has come behind it already: a burst of chunks
+    /// leaves in one write, and nobody waits for more.
     async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        if let Some(error) = self.met.take() {
+            return Err(error);
+        }
+        let Some(first) = self.read().await? else { return Ok(None) };
+        let mut all = BytesMut::new();
+        while all.len().max(first.len()) < GATHERED {
+            match tokio::task::unconstrained(self.read()).now_or_never() {
+                Some(Ok(Some(more))) => {
+                    if all.is_empty() {
+                        all.reserve(GATHERED);
+                        all.extend_from_slice(&first);
+                    }
+                    all.extend_from_slice(&more);
+                }
+                Some(Err(error)) => {
+                    self.met = Some(error);
+                    break;
+                }
+                Some(Ok(None)) | None => break,
+            }
+        }
+        Ok(Some(if all.is_empty() { first } else { all.freeze() }))
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, BodyError> {
         let Some(session) = self.session.as_mut() else { return Ok(None) };
         match session.next().await {
             Ok(Some(piece)) => Ok(Some(piece)),

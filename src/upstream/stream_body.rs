@@ -1,6 +1,6 @@
 //! A call whose body is sent as it comes, with its answer looked for meanwhile.
 //!
-//! It speaks HTTP/1.1 alone. The body cannot be sent twice, so it goes over a fresh connection: one from
+//! The body cannot be sent twice, so it goes over a fresh connection: one from
 //! the pool may turn out to be closed. The connection joins the pool once the
 //! whole body was sent and the whole answer read.
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, StatusCode};
+use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use tokio::io::AsyncWriteExt;
@@ -124,8 +125,10 @@ impl Connections {
         opening: Opening,
         before_send: impl FnOnce() -> Result<(), E>,
     ) -> Result<(Sending, Answering<'_>), E> {
-        let peer = origin.peer(0).await?;
-        let stream = self.connect_alone(origin, &peer).await?;
+        let mut peer = HttpPeer::clone(&*origin.peer(0).await?);
+        peer.options.alpn = ALPN::H1;
+        let peer = Arc::new(peer);
+        let stream = self.connect_plain(&peer).await?;
         before_send()?;
         let (reader, out) = duplex::both(stream);
         out.spoil(true);

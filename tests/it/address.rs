@@ -11,6 +11,7 @@ use crate::harness::door::{Door, chat_body};
 use crate::harness::eventually::eventually;
 use crate::harness::gate::Gate;
 use crate::harness::gateway::Gateway;
+use crate::harness::h2_client::H2Client;
 use crate::harness::provider::Provider;
 use crate::harness::reply::Reply;
 use crate::harness::setup::Tollgate;
@@ -128,6 +129,18 @@ async fn an_address_has_a_limit_of_requests_at_once() {
     first.answer().await.ok();
     let both = join_all([gate.send(&gate.chat()), gate.send(&gate.chat())]).await;
     assert!(both.iter().all(|answer| answer.status() == 200));
+}
+
+#[tokio::test]
+async fn the_streams_of_one_connection_are_one_address() {
+    let provider = Provider::start().await;
+    let gate = Tollgate::before(&provider).set("limits.ip.per_minute", 10).start().await;
+    let mut client = H2Client::open(gate.proxy).await;
+    let mut took = 0;
+    for _ in 0..30 {
+        took += u32::from(client.send(&gate.chat()).await.status == 200);
+    }
+    assert!((10..=15).contains(&took), "{took}");
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::client::Connection;
+use crate::harness::client::{Connection, Request};
+use crate::harness::door::chat_body;
 use crate::harness::gate::Gate;
 use crate::harness::gateway::Gateway;
 use crate::harness::provider::{Call, Provider};
@@ -241,4 +242,24 @@ async fn the_sandbox_takes_slots_too() {
     gate.send(&gate.chat()).await.refused(503, "overloaded");
     drop(first);
     nothing_is_left(&gate).await;
+}
+
+#[tokio::test]
+async fn an_answer_from_the_cache_waits_for_no_slot() {
+    let provider = Provider::start().await;
+    let gate = slots(&provider, 1, 0)
+        .class("docs", "0.01", &json!({"cache": {"ttl": "1h"}}))
+        .start()
+        .await;
+    let cached = Request::post("/docs/v1/chat/completions", &chat_body());
+    let cached = cached.bearer(&gate.key(DEFAULT_PLAN));
+    gate.send(&cached).await.ok();
+    let held = hold(&provider);
+    let mut running = ask(&gate, 0).await;
+    held.reached_by(1).await;
+    let answer = gate.send(&cached).await.ok();
+    assert_eq!(answer.header("x-tollgate-cache"), Some("hit"));
+    gate.send(&gate.chat()).await.refused(503, "overloaded");
+    held.open();
+    running.answer().await.ok();
 }

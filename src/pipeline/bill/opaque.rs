@@ -97,8 +97,8 @@ impl<'a> Bill<'a> {
             recalled: false,
             settled: false,
             occupied: None,
-            slot: None,
             calling: None,
+            slot: None,
         }
     }
 

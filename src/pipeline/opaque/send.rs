@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use crate::admission::queue::Who;
 use crate::exchange::{Client, Ending, ReadError};
 use crate::ledger::record::Outcome;
 use crate::pipeline::opaque::{Outgoing, Passage};
 use crate::pipeline::relay::{CLIENT_CLOSED, failed};
-use crate::pipeline::{count_back, slot, unless_gone, waiting};
+use crate::pipeline::{unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::telemetry::metrics::labels::ProviderCode;
 use crate::upstream::{Answering, Call, Failure, Framing, Opening, Prepared, Reply, Sending};
@@ -80,7 +78,10 @@ impl<'a, C: Client> Passage<'a, C> {
             Called::Refused(refusal) if refusal.status.is_client_error() => {
                 self.fail(Outcome::ClientGoneEarly, refusal).await
             }
-            Called::Refused(refusal) => self.turn_away(refusal).await,
+            Called::Refused(refusal) => {
+                self.not_charged();
+                Err(refusal)
+            }
             Called::Failed(failure) => self.fail(Outcome::ProviderError, failed(failure)).await,
             Called::Reply(reply) => self.hand_over(reply).await,
         }
@@ -88,9 +89,6 @@ impl<'a, C: Client> Passage<'a, C> {
 
     /// Sends a request whose body is there, and waits for the answer's head.
     pub(super) async fn ask(&mut self, query: Option<&str>, body: Bytes) -> Called {
-        if let Err(called) = self.take_slot(false).await {
-            return called;
-        }
         let (app, reach, target) = (self.app, self.reach, &self.target);
         let call = Call {
             method: target.method.clone(),
@@ -159,11 +157,6 @@ impl<'a, C: Client> Passage<'a, C> {
         &mut self,
         framing: Framing,
     ) -> Result<(Sending, Answering<'a>), Failed> {
-        match self.take_slot(true).await {
-            Ok(()) => {}
-            Err(Called::Refused(refusal)) => return Err(Failed::Refused(refusal)),
-            Err(_) => return Err(Failed::Provider(Failure::NoAnswer)),
-        }
         let (app, reach, target) = (self.app, self.reach, &self.target);
         let call = Call {
             method: target.method.clone(),
@@ -211,42 +204,6 @@ impl<'a, C: Client> Passage<'a, C> {
             Called::Gone | Called::Refused(_) => ProviderCode::Cancelled,
         });
         called
-    }
-
-    /// Ends a request of which no call may be made. One that the provider has not
-    /// seen consumes nothing.
-    async fn turn_away(&mut self, refusal: Refusal) -> Result<Ending, Refusal> {
-        if !self.tab.void() {
-            return self.fail(Outcome::ProviderError, refusal).await;
-        }
-        self.exchange.billed = false;
-        count_back(self.exchange);
-        Err(refusal)
-    }
-
-    /// Takes a slot for a call, unless there is one still. The client is not
-    /// watched if its body is `unread`.
-    async fn take_slot(&mut self, unread: bool) -> Result<(), Called> {
-        if self.tab.has_slot() {
-            return Ok(());
-        }
-        let (app, snapshot, who) = (self.app, self.snapshot, Who { account: self.account });
-        let deadline = Instant::now() + snapshot.config.limits.global.queue_timeout;
-        let taken = if unread {
-            let waited = &mut self.exchange.waited;
-            Some(slot::take_unwatched(app, snapshot, waited, who, deadline).await)
-        } else {
-            let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-            slot::take(app, snapshot, client, exchange, who, deadline).await
-        };
-        match taken {
-            None => Err(Called::Gone),
-            Some(Err(refusal)) => Err(Called::Refused(refusal)),
-            Some(Ok(slot)) => {
-                self.tab.call_in(slot);
-                Ok(())
-            }
-        }
     }
 
     /// Settles a request that ends in a refusal.
@@ -299,7 +256,7 @@ async fn pump<C: Client>(
     loop {
         let earned = Duration::from_secs(*bytes / min_rate.max(1));
         let Some(patience) = (RATE_GRACE + earned).checked_sub(waited) else { return Sent::Slow };
-        let from = Instant::now();
+        let from = tokio::time::Instant::now();
         let piece = match tokio::time::timeout(patience, client.read()).await {
             Ok(Ok(Some(piece))) => piece,
             Ok(Ok(None)) => return Sent::Whole,

@@ -19,19 +19,16 @@ use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
 pub(super) struct Tab<'a> {
     app: &'a App,
     kind: Kind<'a>,
+    /// The slot of its calls, freed by the settlement.
+    slot: Option<CallSlot>,
     settled: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "it lives in a future that is boxed")]
 enum Kind<'a> {
-    Billed(Bill<'a>),
+    Billed(Box<Bill<'a>>),
     Free {
         /// Freed by the settlement.
-        occupied: Option<(Permit, Running)>,
-        /// The call that runs.
-        calling: Option<(CallSlot, Running)>,
-        /// Whether a provider may have seen the request.
-        called: bool,
+        occupied: Option<Box<(Permit, Running, Running)>>,
         class: Arc<str>,
         plan: Arc<str>,
         provider: Arc<str>,
@@ -42,28 +39,28 @@ enum Kind<'a> {
 
 impl<'a> Tab<'a> {
     /// The tab of what is billed.
-    pub(super) fn billed(app: &'a App, bill: Bill<'a>) -> Self {
-        Self { app, kind: Kind::Billed(bill), settled: false }
+    pub(super) fn billed(app: &'a App, bill: Bill<'a>, slot: CallSlot) -> Self {
+        Self { app, kind: Kind::Billed(Box::new(bill)), slot: Some(slot), settled: false }
     }
 
     /// The tab of a read, which occupies `permit`.
     pub(super) fn free(
         app: &'a App,
         permit: Permit,
+        slot: CallSlot,
         [class, plan, provider]: [&Arc<str>; 3],
         started: Duration,
     ) -> Self {
+        let running = (app.metrics.enter(Scope::Requests), app.metrics.enter(Scope::Provider));
         let kind = Kind::Free {
-            occupied: Some((permit, app.metrics.enter(Scope::Requests))),
-            calling: None,
-            called: false,
+            occupied: Some(Box::new((permit, running.0, running.1))),
             class: class.clone(),
             plan: plan.clone(),
             provider: provider.clone(),
             started,
             first_byte: None,
         };
-        Self { app, kind, settled: false }
+        Self { app, kind, slot: Some(slot), settled: false }
     }
 
     /// Writes down a call that is about to be made, where it is billed.
@@ -73,44 +70,7 @@ impl<'a> Tab<'a> {
     pub(super) fn attempt(&mut self) -> Result<(), Refusal> {
         match &mut self.kind {
             Kind::Billed(bill) => bill.attempt(),
-            Kind::Free { called, .. } => {
-                *called = true;
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether it holds a slot for a call.
-    pub(super) fn has_slot(&self) -> bool {
-        match &self.kind {
-            Kind::Billed(bill) => bill.has_slot(),
-            Kind::Free { calling, .. } => calling.is_some(),
-        }
-    }
-
-    /// Holds `slot` until it is settled.
-    pub(super) fn call_in(&mut self, slot: CallSlot) {
-        match &mut self.kind {
-            Kind::Billed(bill) => bill.call_in(slot),
-            Kind::Free { calling, .. } => {
-                *calling = Some((slot, self.app.metrics.enter(Scope::Provider)));
-            }
-        }
-    }
-
-    /// Gives back what the request took and ends without a record, if no
-    /// provider has seen it; otherwise does nothing and returns false.
-    pub(super) fn void(&mut self) -> bool {
-        match &mut self.kind {
-            Kind::Billed(bill) => bill.void(),
-            Kind::Free { called: true, .. } => false,
-            Kind::Free { occupied, calling, .. } => {
-                *calling = None;
-                if let Some((permit, _)) = occupied.take() {
-                    permit.refund();
-                }
-                true
-            }
+            Kind::Free { .. } => Ok(()),
         }
     }
 
@@ -172,9 +132,7 @@ impl<'a> Tab<'a> {
                 bill.waited(waited);
                 bill.settle(outcome, status, || (Tokens::default(), false)).await?;
             }
-            Kind::Free {
-                occupied, calling, class, plan, provider, started, first_byte, ..
-            } => {
+            Kind::Free { occupied, class, plan, provider, started, first_byte } => {
                 let labels = RequestLabels {
                     class,
                     model: "",
@@ -190,10 +148,11 @@ impl<'a> Tab<'a> {
                     overhead: duration.saturating_sub(waited),
                     ..RequestSample::default()
                 });
-                (*occupied, *calling) = (None, None);
+                *occupied = None;
             }
         }
         self.settled = true;
+        self.slot = None;
         Ok(())
     }
 }
