@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
-use crate::admission::queue::{CallSlot, Who};
+use crate::admission::queue::Who;
 use crate::admission::quota::Allowance;
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
@@ -70,8 +70,6 @@ struct Passage<'a, C> {
     /// Whose request it is, where ownership is enforced.
     tenant: Option<Tenant<'a>>,
     tab: Tab<'a>,
-    /// Held to the end of the passage.
-    _slot: CallSlot,
 }
 
 /// Serves one request of the opaque lane.
@@ -100,7 +98,7 @@ pub(super) async fn serve<C: Client>(
     class::check_feature(&class, &caller.plan)?;
 
     // A read counts in windows, not in the quota, and makes no record.
-    let upgrades = place.upgrades(&method, headers);
+    let upgrades = client.head().version == Version::HTTP_11 && place.upgrades(&method, headers);
     let reads = matches!(method, Method::GET | Method::HEAD) && !upgrades;
     let (month, limit) = (snapshot.calendar.month(exchange.received), caller.requests_per_month);
     let allowance = Allowance { month, limit, counts: !reads };
@@ -125,11 +123,11 @@ pub(super) async fn serve<C: Client>(
     };
     let tab = if reads {
         let labels = [&class.name, &caller.plan.name, &provider.name];
-        Tab::free(app, permit, labels, exchange.started)
+        Tab::free(app, permit, slot, labels, exchange.started)
     } else {
         let (class, path, price) = (&class, &place.path, config.price);
         let order = OpaqueOrder { caller, class, path, provider, price };
-        Tab::billed(app, Bill::opaque(app, exchange, &order).holding(permit))
+        Tab::billed(app, Bill::opaque(app, exchange, &order).holding(permit), slot)
     };
     exchange.billed = true;
     let target = Target {
@@ -138,19 +136,8 @@ pub(super) async fn serve<C: Client>(
         query: uri.query().map(str::to_owned),
         headers: client.head().headers.clone(),
     };
-    let mut passage = Passage {
-        app,
-        snapshot,
-        client,
-        exchange,
-        place,
-        target,
-        reach,
-        provider,
-        tenant,
-        tab,
-        _slot: slot,
-    };
+    let mut passage =
+        Passage { app, snapshot, client, exchange, place, target, reach, provider, tenant, tab };
     // Boxed: its future is larger than that of the understood lane.
     Box::pin(passage.run(outgoing)).await
 }
@@ -176,12 +163,16 @@ async fn prepare<C: Client>(
         tenant.check_path(place)?;
         tenant.check_query(head.uri.query())?;
     }
-    if place.upgrades(&head.method, headers) {
+    if head.version == Version::HTTP_11 && place.upgrades(&head.method, headers) {
         return Ok(Outgoing::Upgrade);
     }
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let framing = match (headers.contains_key(TRANSFER_ENCODING), length) {
         (true, _) => Framing::Chunked,
+        // On HTTP/2 a body needs no length.
+        (false, None) if head.version == Version::HTTP_2 && takes_body(&head.method) => {
+            Framing::Chunked
+        }
         (false, Some(0) | None) => return Ok(Outgoing::Whole(Bytes::new())),
         (false, Some(length)) => Framing::Length(length),
     };
@@ -200,6 +191,11 @@ async fn prepare<C: Client>(
     }
     tenant.check_body(&body)?;
     Ok(Outgoing::Whole(body))
+}
+
+/// Whether a request with this method may have a body.
+const fn takes_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// Whether a media type is one that holds no names of things.

@@ -153,7 +153,7 @@ impl Prepared {
             head.headers.append(name, value.clone());
         }
         let length = length_of(&parts.body);
-        if length > 0 {
+        if length > 0 || takes_body(&parts.method) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         Some((head.into(), &parts.body))
@@ -182,6 +182,12 @@ impl Wire {
     }
 }
 
+/// Whether a request with this method says that its body is empty (RFC 9110
+/// §8.6).
+const fn takes_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
 fn length_of(body: &[Bytes]) -> usize {
     body.iter().map(Bytes::len).sum()
 }
@@ -208,9 +214,7 @@ fn head<'a>(
         out.put_slice(value.as_bytes());
         out.put_slice(b"\r\n");
     }
-    // A method that takes a body says so where there is none (RFC 9110 §8.6).
-    let takes = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-    if length > 0 || takes {
+    if length > 0 || takes_body(method) {
         out.put_slice(b"content-length: ");
         out.put_slice(itoa::Buffer::new().format(length).as_bytes());
         out.put_slice(b"\r\n");

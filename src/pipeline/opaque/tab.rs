@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Permit;
+use crate::admission::queue::CallSlot;
 use crate::app::App;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::pipeline::bill::Bill;
@@ -18,6 +19,8 @@ use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
 pub(super) struct Tab<'a> {
     app: &'a App,
     kind: Kind<'a>,
+    /// The slot of its calls, freed by the settlement.
+    slot: Option<CallSlot>,
     settled: bool,
 }
 
@@ -36,14 +39,15 @@ enum Kind<'a> {
 
 impl<'a> Tab<'a> {
     /// The tab of what is billed.
-    pub(super) fn billed(app: &'a App, bill: Bill<'a>) -> Self {
-        Self { app, kind: Kind::Billed(Box::new(bill)), settled: false }
+    pub(super) fn billed(app: &'a App, bill: Bill<'a>, slot: CallSlot) -> Self {
+        Self { app, kind: Kind::Billed(Box::new(bill)), slot: Some(slot), settled: false }
     }
 
     /// The tab of a read, which occupies `permit`.
     pub(super) fn free(
         app: &'a App,
         permit: Permit,
+        slot: CallSlot,
         [class, plan, provider]: [&Arc<str>; 3],
         started: Duration,
     ) -> Self {
@@ -56,7 +60,7 @@ impl<'a> Tab<'a> {
             started,
             first_byte: None,
         };
-        Self { app, kind, settled: false }
+        Self { app, kind, slot: Some(slot), settled: false }
     }
 
     /// Writes down a call that is about to be made, where it is billed.
@@ -148,6 +152,7 @@ impl<'a> Tab<'a> {
             }
         }
         self.settled = true;
+        self.slot = None;
         Ok(())
     }
 }

@@ -349,3 +349,30 @@ async fn what_a_request_occupies_is_held_to_its_end() {
     provider.next(Reply::json_text(200, "{\"data\":[]}").then(Step::Close));
     get(&gate, "tester", "/v1/files").await.ok();
 }
+
+/// Covers F8.
+#[tokio::test]
+async fn a_call_takes_a_slot_and_what_finds_none_consumes_nothing() {
+    let provider = Provider::start().await;
+    let gate = before(&provider)
+        .plan("tester", |plan| plan.per_minute(2))
+        .set("limits.global.concurrent", 1)
+        .set("limits.global.queue", 0)
+        .start()
+        .await;
+    let held = Gate::closed();
+    let sound = Reply::bytes(200, "").header("content-type", "audio/mpeg").chunked();
+    provider.next(sound.chunk("1").wait(&held).chunk("2"));
+    let speak = Request::post("/v1/audio/speech", &json!({})).bearer(&gate.key("tester"));
+    let mut client = gate.open(&speak).await;
+    client.head().await;
+    client.data().await.unwrap();
+    for request in [Request::get("/v1/files"), upload(b"1")] {
+        gate.send(&request.bearer(&key_of("tester"))).await.refused(503, "overloaded");
+    }
+    held.release();
+    client.body().await;
+    provider.next(Reply::json_text(200, "{\"data\":[]}"));
+    get(&gate, "tester", "/v1/files").await.ok();
+    assert_eq!(gate.records().await.len(), 1);
+}
