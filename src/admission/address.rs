@@ -1,10 +1,8 @@
 //! The limits of client addresses: requests a minute and an hour, requests at
 //! once, unknown keys a minute.
 //!
-//! Memory does not follow the addresses seen: the windows are [`suspects`], and
+//! Memory does not follow the addresses seen: the windows are `suspects`, and
 //! the requests at once are counted only while they run.
-//!
-//! [`suspects`]: super::suspects
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -98,7 +98,7 @@ pub struct Context<'a> {
     pub provider: &'a str,
     /// Its own name of the model; `None` if the body's stays.
     pub provider_model: Option<&'a str>,
-    /// The request's headers; [`WITH_EFFECT`] of them count.
+    /// The request's headers; `WITH_EFFECT` of them count.
     pub headers: &'a HeaderMap,
     /// The request's query string.
     pub query: Option<&'a str>,

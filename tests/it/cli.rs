@@ -156,3 +156,54 @@ async fn a_second_instance_on_the_same_address_fails_plainly() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(&taken), "{}", text(&output.stderr));
 }
+
+/// Starts a configuration whose data directory is `data`, and expects it to
+/// fail; gives what it says.
+async fn refused_start(provider: &Provider, data: &std::path::Path) -> String {
+    let home = tempfile::TempDir::new().unwrap();
+    let path = data.display().to_string();
+    let file = Tollgate::before(provider).set("store.path", path).write(home.path());
+    let mut command = tollgate();
+    command.arg("serve").arg("-c").arg(file).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = finish(command).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn a_data_directory_in_use_is_a_clear_error() {
+    let provider = Provider::start().await;
+    let gate = Tollgate::before(&provider).spawn().await;
+    let data = gate.file().parent().unwrap().join("data");
+    let said = refused_start(&provider, &data).await;
+    assert!(said.contains(&data.display().to_string()) && said.contains("use"), "{said}");
+    gate.send(&gate.chat()).await.ok();
+}
+
+#[tokio::test]
+async fn a_data_directory_that_cannot_be_written_is_a_clear_error() {
+    let provider = Provider::start().await;
+    // Whatever the user: nothing can be made below a file, or in a kernel's own
+    // file system.
+    let home = tempfile::TempDir::new().unwrap();
+    let file = home.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for data in [file.join("data"), "/proc/tollgate".into()] {
+        let said = refused_start(&provider, &data).await;
+        assert!(said.contains(&data.display().to_string()), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_of_a_newer_version_is_a_clear_error() {
+    let provider = Provider::start().await;
+    let home = tempfile::TempDir::new().unwrap();
+    let store = sled::open(home.path().join("store")).unwrap();
+    store.open_tree("about").unwrap().insert("version", &99_u32.to_be_bytes()).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let said = refused_start(&provider, home.path()).await;
+    assert!(said.contains("newer") && said.contains("99"), "{said}");
+}

@@ -46,6 +46,8 @@ mod readme;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod retries;
 #[cfg(test)]
 mod sdk;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::harness::gateway::Gateway;
 use crate::harness::openai;
 use crate::harness::provider::Provider;
 use crate::harness::reply::Reply;
@@ -61,4 +62,64 @@ async fn a_provider_that_refuses_stream_options_is_asked_once_without() {
     for record in gate.records().await {
         assert_eq!((&record["estimated"], &record["status"]), (&json!(true), &json!(200)));
     }
+}
+
+/// A gateway whose model runs at `first`, and at `second` if that fails.
+async fn between(first: &Provider, second: &Provider, retries: u32) -> Gateway {
+    let spare = json!({
+        "name": "spare", "dialect": "openai", "base_url": second.url(), "api_key": "sk-spare-key",
+    });
+    let targets = json!([{"provider": "mock"}, {"provider": "spare", "model": "its-own-name"}]);
+    Tollgate::before(first)
+        .another_provider(spare)
+        .models(&json!([{"name": "gpt-4o-mini", "tier": "simple", "targets": targets}]))
+        .set("routing.retries", retries)
+        .start()
+        .await
+}
+
+#[tokio::test]
+async fn the_next_target_answers_where_the_first_fails() {
+    let (first, second) = (Provider::start().await, Provider::start().await);
+    let gate = between(&first, &second, 1).await;
+    let failures = [
+        Reply::error(503, "theirs"),
+        Reply::reset(),
+        Reply::error(429, "slow down").header("retry-after", "60"),
+    ];
+    for (number, reply) in failures.into_iter().enumerate() {
+        for request in [gate.chat(), gate.stream()] {
+            first.next(reply.clone());
+            let id = format!("over-{number}-{}", second.calls().len());
+            let answer = gate.send(&request.header("x-request-id", &id)).await.ok();
+            assert_eq!(
+                answer.header("x-tollgate-route"),
+                Some("simple;gpt-4o-mini;spare;exact"),
+                "{number}"
+            );
+            let record = gate.record_of(&id).await;
+            let said = (&record["provider"], &record["outcome"], &record["attempts"]);
+            assert_eq!(said, (&json!("spare"), &json!("ok"), &json!(2)));
+        }
+    }
+    let calls = second.calls();
+    assert_eq!(calls.len(), 6);
+    assert!(calls.iter().all(|call| call.json()["model"] == "its-own-name"));
+    assert_eq!(calls[0].header("authorization"), Some("Bearer sk-spare-key"));
+    // The first is asked first again.
+    gate.send(&gate.chat()).await.ok();
+    assert_eq!(second.calls().len(), 6);
+}
+
+#[tokio::test]
+async fn nothing_is_tried_again_once_a_byte_has_come() {
+    let (first, second) = (Provider::start().await, Provider::start().await);
+    let gate = between(&first, &second, 2).await;
+    let events = openai::chat_events("gpt-4o-mini", true);
+    first.next(Reply::events(&events).cut_after(events[0].len() + 8));
+    let mut connection = gate.open(&gate.stream()).await;
+    assert_eq!(connection.head().await.status(), 200);
+    connection.event_data().await;
+    assert!(connection.event().await.is_err());
+    assert!(second.calls().is_empty());
 }

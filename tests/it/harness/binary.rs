@@ -113,11 +113,16 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Sends it the signal called `name`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.arg(format!("-{name}")).arg(self.child.id().to_string());
+        assert!(finish(kill).await.status.success());
+    }
+
     /// Sends SIGTERM and waits for its end; gives its exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let mut kill = Command::new("kill");
-        kill.arg("-TERM").arg(self.child.id().to_string());
-        assert!(finish(kill).await.status.success());
+        self.signal("TERM").await;
         super::eventually::eventually("the process to end", async || self.child.try_wait().unwrap())
             .await
             .code()
