@@ -16,7 +16,7 @@ const MOCK: (&str, &str) = ("TEXT", openai::TEXT);
 
 /// Runs `tests/sdk/<script>` as a client of `door`. A script prints nothing and
 /// exits 0 if all is well; `environment` is passed on.
-async fn run(script: &str, door: &Door, environment: &[(&str, &str)]) {
+pub(crate) async fn run(script: &str, door: &Door, environment: &[(&str, &str)]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
     let installed = folder.join("node_modules/openai").exists();
     assert!(installed, "the SDK tests need tests/sdk/node_modules: run `make setup`");

@@ -63,3 +63,12 @@ async fn the_official_sdk_works_beyond_chat() {
     let speech = things::speech().len().to_string();
     sdk::run("opaque.py", &gate, &[("SPEECH", &speech)]).await;
 }
+
+/// Covers J1.
+#[tokio::test]
+async fn the_official_sdk_for_node_works_beyond_chat() {
+    let provider = things::provider().await;
+    let gate = before(&provider).start().await;
+    let speech = things::speech().len().to_string();
+    crate::node::run("opaque.mjs", &gate, &[("SPEECH", &speech)]).await;
+}
