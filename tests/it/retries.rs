@@ -123,3 +123,21 @@ async fn nothing_is_tried_again_once_a_byte_has_come() {
     assert!(connection.event().await.is_err());
     assert!(second.calls().is_empty());
 }
+
+/// One customer's mistake must not cost the others their figures.
+#[tokio::test]
+async fn a_refusal_of_a_clients_own_options_teaches_nothing() {
+    let provider = Provider::start().await;
+    let gate = Tollgate::before(&provider).start().await;
+    provider.answer(|call| match call.json()["stream_options"].get("bogus") {
+        Some(_) => Reply::error(400, "Unknown parameter: 'stream_options.bogus'."),
+        None => Reply::events(openai::chat_events("gpt-4o-mini", true)),
+    });
+    let body =
+        r#"{"model":"gpt-4o-mini","stream":true,"stream_options":{"bogus":1},"messages":[]}"#;
+    assert_eq!(gate.send(&gate.chat_text(body)).await.status(), 400);
+    gate.send(&gate.stream().header("x-request-id", "after")).await.ok();
+    let asked = provider.calls().pop().unwrap().json();
+    assert_eq!(asked["stream_options"], json!({"include_usage": true}));
+    assert_eq!(gate.record_of("after").await["estimated"], json!(false));
+}

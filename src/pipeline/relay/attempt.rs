@@ -85,9 +85,14 @@ impl<C: Client> Relay<'_, C> {
         if !pieces.iter().any(names_it) {
             return Called::Reply(reply);
         }
-        reach.refuses_usage.store(true, Ordering::Relaxed);
         let outgoing = self.request.outgoing(target.model.as_deref(), false);
-        self.send(reach, outgoing, turn, query, deadline).await
+        let called = self.send(reach, outgoing, turn, query, deadline).await;
+        // Refused all the same, it was the client's own mistake, which must not
+        // cost the others their figures.
+        if matches!(&called, Called::Reply(reply) if reply.status != StatusCode::BAD_REQUEST) {
+            reach.refuses_usage.store(true, Ordering::Relaxed);
+        }
+        called
     }
 
     /// Sends one request; counts it for the provider.
