@@ -41,6 +41,12 @@ pub(super) async fn show<C: Client>(
     caller: &Identity,
     name: &str,
 ) -> Result<Ending, Refusal> {
+    if !is_plain(name) {
+        return Err(Refusal::new(
+            Code::ModelNotFound,
+            "The model does not exist or is not available here.",
+        ));
+    }
     let route = snapshot.catalog.choose(Some(name))?;
     if !class::has_tier(&caller.plan, route.tier) {
         let message = "The plan does not have the model. GET /v1/models lists those that it has.";
@@ -91,6 +97,15 @@ pub(super) async fn show<C: Client>(
     }
 }
 
+/// Whether a provider can read `name` in a path only as it stands: no part of it
+/// is empty or dotted, and nothing in it is encoded. Anything else could lead out
+/// of `/models`, past the ownership of what other customers have there.
+fn is_plain(name: &str) -> bool {
+    let odd = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'%' | b'\\' | b'?' | b'#');
+    name.split('/').all(|part| !part.is_empty() && !part.bytes().all(|byte| byte == b'.'))
+        && !name.bytes().any(odd)
+}
+
 /// A model object of the OpenAI API.
 fn object(name: &str) -> serde_json::Value {
     json!({ "id": name, "object": "model", "created": 0, "owned_by": "tollgate" })
@@ -109,5 +124,21 @@ async fn send<C: Client>(
     match client.send_whole(AnswerHead { status, headers }, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(Gone) => Ok(Ending::Cut),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_plain;
+
+    #[test]
+    fn a_name_never_leads_out_of_the_models() {
+        for yes in ["gpt-4o", "maker/their-model:1", "ft:gpt-4o:org::id", "a..b"] {
+            assert!(is_plain(yes), "{yes}");
+        }
+        for no in ["../files/x", "a/../../files", "%2e%2e/files", "a%2Fb", "a//b", "", ".", "a\\b"]
+        {
+            assert!(!is_plain(no), "{no}");
+        }
     }
 }
