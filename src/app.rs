@@ -2,6 +2,7 @@
 
 mod names;
 pub mod reload;
+mod replay;
 pub mod run;
 pub mod snapshot;
 
@@ -154,6 +155,8 @@ impl App {
             cache: CacheResult::Bypass,
             age: None,
             quota_left: None,
+            quota_held: false,
+            route: None,
         }
     }
 

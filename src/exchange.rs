@@ -127,12 +127,19 @@ pub struct Exchange {
     /// Requests left in the account's month, once known; `None` where the month
     /// has no limit.
     pub quota_left: Option<u64>,
+    /// Whether `quota_left` is without a place that this request holds.
+    pub quota_held: bool,
+    /// The value of `x-tollgate-route` of an answer that is Tollgate's own.
+    pub route: Option<String>,
 }
 
 impl Exchange {
-    /// Notes that the request's place in the month's quota is free again.
+    /// Notes that the request's place in the month's quota is free again, if it
+    /// held one.
     pub fn quota_returned(&mut self) {
-        self.quota_left = self.quota_left.map(|left| left.saturating_add(1));
+        if std::mem::take(&mut self.quota_held) {
+            self.quota_left = self.quota_left.map(|left| left.saturating_add(1));
+        }
     }
 }
 

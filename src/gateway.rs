@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode, Version, request};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -135,6 +135,14 @@ fn police(session: &ServerSession) -> Result<(), Refusal> {
     }
     if head.version == Version::HTTP_11 && !head.headers.contains_key(http::header::HOST) {
         return Err(Refusal::new(Code::BadRequest, "The request has no Host header."));
+    }
+    // Stages read the first of several and providers may heed another
+    // (RFC 9110 §5.3 allows one of these each).
+    for single in [CONTENT_TYPE, AUTHORIZATION] {
+        if head.headers.get_all(single).iter().nth(1).is_some() {
+            let message = "A header that may stand once is there more than once.";
+            return Err(Refusal::new(Code::BadRequest, message));
+        }
     }
     if head.method == http::Method::CONNECT || head.method == http::Method::TRACE {
         return Err(Refusal::method_not_allowed("GET, POST"));

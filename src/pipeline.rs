@@ -50,7 +50,9 @@ pub async fn serve<C: Client>(
     let snapshot = app.snapshot.load_full();
     let config = &snapshot.config;
     let lane = endpoint::lane(uri.path(), &config.classes)?;
-    exchange.class = lane.class.cloned();
+    // As far as the head says it; the body's metadata may choose another.
+    let by_head = class::choose(&config.classes, lane.class, &client.head().headers, None);
+    exchange.class = by_head.ok().cloned();
     let caller = identify(app, &snapshot, client, exchange.received)?;
     exchange.plan = Some(caller.plan.name.clone());
     check_access(&caller)?;
@@ -77,8 +79,8 @@ pub async fn serve<C: Client>(
             models::list(app, &snapshot, client, exchange, &caller).await
         }
         Asked::Model(name) => {
-            drop(admit(app, &snapshot, client, exchange, &caller, &allowance(false))?);
-            models::show(app, &snapshot, client, exchange, &caller, name).await
+            let permit = admit(app, &snapshot, client, exchange, &caller, &allowance(false))?;
+            models::show(app, &snapshot, client, exchange, &caller, permit, name).await
         }
         Asked::Opaque => opaque::serve(app, &snapshot, client, exchange, &caller, &lane).await,
     }
@@ -131,6 +133,7 @@ fn admit<C: Client>(
     };
     let gates = Gates { requests: &app.requests, addresses: &app.addresses, metrics: &app.metrics };
     let admitted = admission::admit(asking, gates, app.clock.monotonic(), &mut exchange.standing);
+    exchange.quota_held = admitted.is_ok() && allowance.counts;
     exchange.quota_left = match &admitted {
         Ok(permit) => permit.quota_left(),
         Err(_) => account.quota_left(allowance),
@@ -156,7 +159,11 @@ async fn order<'a, C: Client>(
     exchange.waited += app.clock.monotonic().saturating_sub(from);
     let request = Request::parse(body)?;
     if endpoint.names_things() && snapshot.config.opaque.ownership == Ownership::Enforce {
-        Tenant::new(&*app.owners, &caller.account).check_body(request.body())?;
+        let tenant = Tenant::new(&*app.owners, &caller.account);
+        tenant.check_body(request.body())?;
+        if let Some(id) = &request.previous_response {
+            tenant.check_own(id)?;
+        }
     }
     let headers = &client.head().headers;
     let class =

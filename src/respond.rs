@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AGE, ALLOW, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::app::App;
@@ -13,7 +13,7 @@ use crate::refusal::{Code, Refusal};
 
 /// Headers of a provider's answer that stay here: framing is made anew, and the
 /// seller's account with the provider is no customer's business.
-const WITHHELD: [HeaderName; 12] = [
+const WITHHELD: [HeaderName; 15] = [
     HeaderName::from_static("connection"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -26,6 +26,10 @@ const WITHHELD: [HeaderName; 12] = [
     HeaderName::from_static("openai-organization"),
     HeaderName::from_static("openai-project"),
     HeaderName::from_static("set-cookie"),
+    // They speak of the provider's host, or would be taken to speak of ours.
+    HeaderName::from_static("location"),
+    HeaderName::from_static("alt-svc"),
+    HeaderName::from_static("strict-transport-security"),
 ];
 
 /// The provider's headers that a customer may see.
@@ -54,6 +58,9 @@ pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
     }
     if let Some(class) = &exchange.class {
         put(headers, "x-tollgate-class", &class.name);
+    }
+    if let Some(route) = &exchange.route {
+        put(headers, "x-tollgate-route", route);
     }
     if let Some(standing) = &exchange.standing {
         stamp_standing(headers, standing);
@@ -88,7 +95,12 @@ pub async fn refuse<C: Client>(
     exchange: &Exchange,
     refusal: &Refusal,
 ) -> Result<(), Gone> {
-    count(app, exchange, refusal);
+    if let Some(layer) = refusal.layer {
+        app.metrics.refused(layer, refusal.window);
+    }
+    if !exchange.billed {
+        count(app, exchange, refusal.status);
+    }
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = refusal.retry_after {
@@ -108,17 +120,11 @@ pub async fn refuse<C: Client>(
     client.send_whole(AnswerHead { status: refusal.status, headers }, body).await
 }
 
-/// Counts a refusal, unless a bill has counted the request already.
-fn count(app: &App, exchange: &Exchange, refusal: &Refusal) {
-    if let Some(layer) = refusal.layer {
-        app.metrics.refused(layer, refusal.window);
-    }
-    if exchange.billed {
-        return;
-    }
+/// Counts an answer that no bill counts.
+pub fn count(app: &App, exchange: &Exchange, status: StatusCode) {
     let class = exchange.class.as_ref().map_or("none", |class| &class.name);
     let plan = exchange.plan.as_deref().unwrap_or("none");
-    app.metrics.refused_answer(class, plan, refusal.status.as_u16());
+    app.metrics.answered(class, plan, status.as_u16());
 }
 
 /// The OpenAI error object with all four fields, plus the request's id.

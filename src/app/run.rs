@@ -14,6 +14,7 @@ use crate::admin::{self, AdminState, Control};
 use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
+use crate::app::replay;
 use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys};
 use crate::auth::key::{self, KeyHasher};
 use crate::auth::keyring::Keyring;
@@ -36,8 +37,6 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
 use crate::upstream::roots::{self, RootsError};
 
-/// A day, the longest window.
-const DAY: Duration = Duration::from_secs(86_400);
 /// How often idle accounts are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often the files of the certificate are looked at.
@@ -148,8 +147,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let calendar = Calendar::new(config.timezone.clone());
     let month = calendar.month(clock.wall()).number;
     let mut replay = |record: &UsageRecord| {
-        restore(&rates, &*clock, record);
-        restore_quota(&rates, &calendar, month, record);
+        replay::windows(&rates, &*clock, record);
+        replay::quota(&rates, &calendar, month, record);
     };
     let durability = config.store.durability;
     let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
@@ -292,24 +291,6 @@ fn secured(config: &Config) -> Result<(Option<Arc<Certificate>>, Option<Tls>), S
     let Some(files) = &config.listen.tls else { return Ok((None, None)) };
     let certificate = Certificate::load(files)?;
     Ok((Some(certificate.clone()), Some(Tls::new(certificate)?)))
-}
-
-/// Counts an admission of before the start, where a window still holds it.
-fn restore(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
-    let age = Duration::from_micros(clock.wall().0.saturating_sub(record.time.0));
-    if age < DAY
-        && let Some(at) = clock.monotonic().checked_sub(age)
-    {
-        rates.account(&record.account).restore(at);
-    }
-}
-
-/// Counts a charged request of before the start in its account's quota, where
-/// `month`, the present one, is its month.
-fn restore_quota(rates: &Rates, calendar: &Calendar, month: u32, record: &UsageRecord) {
-    if record.quantity > 0 && calendar.month(record.time).number == month {
-        rates.account(&record.account).restore_quota(month, u64::from(record.quantity));
-    }
 }
 
 /// The admin token: the configuration's, or else the one that is kept.

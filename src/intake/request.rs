@@ -32,6 +32,8 @@ pub struct Request {
     pub max_output: Option<u64>,
     /// How many answers are asked for.
     pub choices: u64,
+    /// The response that this one continues (`previous_response_id`).
+    pub previous_response: Option<String>,
     /// `store`: whether the provider is to keep the answer, where it is said.
     pub store: Option<bool>,
     /// Whether the request does more at the provider than make an answer: it
@@ -98,6 +100,7 @@ impl Request {
             class,
             max_output,
             choices,
+            previous_response: optional(fields.previous, "previous_response_id", "a text")?,
             store: fields.store.and_then(|raw| raw.get().parse().ok()),
             stateful: fields.background.is_some_and(|raw| raw.get() == "true")
                 || fields.conversation.is_some_and(|raw| raw.get() != "null"),
@@ -204,6 +207,7 @@ struct Fields<'a> {
     max_tokens: Option<&'a RawValue>,
     max_completion_tokens: Option<&'a RawValue>,
     max_output_tokens: Option<&'a RawValue>,
+    previous: Option<&'a RawValue>,
     store: Option<&'a RawValue>,
     background: Option<&'a RawValue>,
     conversation: Option<&'a RawValue>,
@@ -233,6 +237,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                     ("max_completion_tokens", &mut fields.max_completion_tokens)
                 }
                 "max_output_tokens" => ("max_output_tokens", &mut fields.max_output_tokens),
+                "previous_response_id" => ("previous_response_id", &mut fields.previous),
                 "store" => ("store", &mut fields.store),
                 "background" => ("background", &mut fields.background),
                 "conversation" => ("conversation", &mut fields.conversation),

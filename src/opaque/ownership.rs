@@ -26,10 +26,8 @@ impl<'t> Tenant<'t> {
     /// 404 `not_found`, 503 `storage_unavailable`.
     pub fn check_path(&self, place: &Place) -> Result<(), Refusal> {
         let mut ids = place.ids.iter();
-        if let Some(first) = ids.next()
-            && !self.owns(first)?
-        {
-            return Err(not_found());
+        if let Some(first) = ids.next() {
+            self.check_own(first)?;
         }
         ids.try_for_each(|id| self.check(id))
     }
@@ -48,6 +46,14 @@ impl<'t> Tenant<'t> {
             }
         }
         Ok(())
+    }
+
+    /// Checks a thing that only the account itself can have made.
+    ///
+    /// # Errors
+    /// As [`Tenant::check_path`].
+    pub fn check_own(&self, id: &str) -> Result<(), Refusal> {
+        if self.owns(id)? { Ok(()) } else { Err(not_found()) }
     }
 
     /// Checks the things that a JSON body names: nobody else's.

@@ -6,13 +6,14 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::admission::Permit;
 use crate::admission::queue::Who;
-use crate::app::{App, Snapshot};
+use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
 use crate::pipeline::relay::{failed, read_whole};
-use crate::pipeline::{slot, unless_gone};
+use crate::pipeline::{give_back, slot, unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::upstream::{Call, Failure, Prepared};
@@ -32,20 +33,60 @@ pub(super) async fn list<C: Client>(
     send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body.to_string().into()).await
 }
 
+/// Who knows a model.
+enum Known<'s> {
+    /// The catalogue, or the sandbox.
+    Here,
+    /// A provider, which `*` sends to.
+    There(&'s Reach),
+}
+
 /// Shows one model: the catalogue's, else with `*` the provider's own answer.
+/// Holds `permit` while a provider is asked.
 pub(super) async fn show<C: Client>(
     app: &App,
     snapshot: &Snapshot,
     client: &mut C,
     exchange: &mut Exchange,
     caller: &Identity,
+    permit: Permit,
     name: &str,
 ) -> Result<Ending, Refusal> {
+    let reach = match find(snapshot, caller, name) {
+        Ok(Known::There(reach)) => reach,
+        Ok(Known::Here) => {
+            drop(permit);
+            let body = object(name).to_string().into();
+            return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
+        }
+        Err(refusal) => {
+            give_back(permit, exchange);
+            return Err(refusal);
+        }
+    };
+    let who = Who { account: &caller.account };
+    let deadline = Instant::now() + snapshot.config.routing.timeout;
+    let slot = match slot::take(app, snapshot, client, exchange, who, deadline).await {
+        None => return Ok(Ending::Cut),
+        Some(Ok(slot)) => slot,
+        Some(Err(refusal)) => {
+            give_back(permit, exchange);
+            return Err(refusal);
+        }
+    };
+    let answer = ask(app, reach, client, exchange, name, deadline).await;
+    // Free before the answer leaves: a client that has it can ask again.
+    drop((slot, permit));
+    match answer? {
+        None => Ok(Ending::Cut),
+        Some((headers, body)) => send(app, client, exchange, StatusCode::OK, headers, body).await,
+    }
+}
+
+/// Where the model called `name` is known, if the caller's plan has it.
+fn find<'s>(snapshot: &'s Snapshot, caller: &Identity, name: &str) -> Result<Known<'s>, Refusal> {
     if !is_plain(name) {
-        return Err(Refusal::new(
-            Code::ModelNotFound,
-            "The model does not exist or is not available here.",
-        ));
+        return Err(unknown());
     }
     let route = snapshot.catalog.choose(Some(name))?;
     if !class::has_tier(&caller.plan, route.tier) {
@@ -53,22 +94,23 @@ pub(super) async fn show<C: Client>(
         return Err(Refusal::new(Code::ModelNotInPlan, message).param("model"));
     }
     if snapshot.catalog.has(name) {
-        let body = object(name).to_string().into();
-        return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
+        return Ok(Known::Here);
     }
     let target = route.target(0);
-    let Some(reach) = target.and_then(|target| snapshot.providers.get(&target.provider.name))
-    else {
-        let body = object(name).to_string().into();
-        return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
-    };
+    let reach = target.and_then(|target| snapshot.providers.get(&target.provider.name));
+    Ok(reach.map_or(Known::Here, |reach| Known::There(reach)))
+}
+
+/// The provider's own answer; `None` if the client leaves.
+async fn ask<C: Client>(
+    app: &App,
+    reach: &Reach,
+    client: &mut C,
+    exchange: &mut Exchange,
+    name: &str,
+    deadline: Instant,
+) -> Result<Option<(HeaderMap, Bytes)>, Refusal> {
     let path = format!("/models/{name}");
-    let who = Who { account: &caller.account };
-    let deadline = Instant::now() + snapshot.config.routing.timeout;
-    let _slot = match slot::take(app, snapshot, client, exchange, who, deadline).await {
-        None => return Ok(Ending::Cut),
-        Some(slot) => slot?,
-    };
     let headers = &client.head().headers;
     let call = Call { method: Method::GET, path: &path, query: None, headers, body: Vec::new() };
     let prepared = Prepared::new(&reach.origin, call);
@@ -78,23 +120,23 @@ pub(super) async fn show<C: Client>(
         let body = read_whole(&mut reply.body).await.map_err(|_| Failure::NoAnswer)?;
         Ok::<_, Failure>((reply, body))
     };
-    let ask = tokio::time::timeout_at(deadline, ask);
+    let ask = waiting(app, &mut exchange.waited, tokio::time::timeout_at(deadline, ask));
     let (reply, body) = match unless_gone(client, ask).await {
-        None => return Ok(Ending::Cut),
+        None => return Ok(None),
         Some(Ok(Ok(answer))) => answer,
         Some(Ok(Err(failure))) => return Err(failed(failure)),
         Some(Err(_)) => return Err(failed(Failure::TimedOut)),
     };
     match reply.status {
-        StatusCode::NOT_FOUND => Err(Refusal::new(
-            Code::ModelNotFound,
-            "The model does not exist or is not available here.",
-        )),
-        status if status.is_success() => {
-            send(app, client, exchange, status, respond::returned(&reply.headers), body).await
-        }
+        StatusCode::OK => Ok(Some((respond::returned(&reply.headers), body))),
+        StatusCode::NOT_FOUND => Err(unknown()),
         _ => Err(failed(Failure::NoAnswer)),
     }
+}
+
+fn unknown() -> Refusal {
+    let message = "The model does not exist or is not available here.";
+    Refusal::new(Code::ModelNotFound, message).param("model")
 }
 
 /// Whether a provider can read `name` in a path only as it stands: no part of it
@@ -121,6 +163,7 @@ async fn send<C: Client>(
 ) -> Result<Ending, Refusal> {
     headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     respond::stamp(&mut headers, exchange, app.clock.monotonic());
+    respond::count(app, exchange, status);
     match client.send_whole(AnswerHead { status, headers }, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(Gone) => Ok(Ending::Cut),

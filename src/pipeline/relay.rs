@@ -94,7 +94,7 @@ impl<C: Client> Relay<'_, C> {
             return self.whole(reply, deadline).await;
         }
         let Reply { mut body, .. } = reply;
-        body.finish().await;
+        waiting(self.app, &mut self.exchange.waited, body.finish()).await;
         self.fail(Outcome::ProviderError, provider_status(status)).await
     }
 
@@ -121,7 +121,7 @@ impl<C: Client> Relay<'_, C> {
         };
         let outcome = if status.is_success() { Outcome::Ok } else { Outcome::ProviderError };
         if status.is_success() && self.makes() {
-            self.learn(&answer)?;
+            self.learn(&answer).await?;
         }
         if outcome != Outcome::Ok {
             self.exchange.quota_returned();
@@ -177,6 +177,7 @@ impl<C: Client> Relay<'_, C> {
     /// Settles a request that ends in a refusal.
     async fn fail(&mut self, outcome: Outcome, refusal: Refusal) -> Result<Ending, Refusal> {
         self.bill.waited(self.exchange.waited);
+        self.exchange.route = Some(way(&self.bill, self.bill.provider()));
         // No outcome that ends in a refusal is charged.
         self.exchange.quota_returned();
         let prompt = self.prompt();
@@ -225,13 +226,17 @@ pub(super) fn headers(
 ) -> HeaderMap {
     let mut headers = returned;
     respond::stamp(&mut headers, exchange, app.clock.monotonic());
-    let (route, tier) = (&bill.route, bill.route.tier.as_str());
-    let way = format!("{tier};{};{provider};{}", route.model, route.reason);
-    respond::put(&mut headers, "x-tollgate-route", &way);
+    respond::put(&mut headers, "x-tollgate-route", &way(bill, provider));
     if charged {
         respond::put(&mut headers, "x-tollgate-price-usd", &bill.price().to_string());
     }
     headers
+}
+
+/// The value of `x-tollgate-route`.
+fn way(bill: &Bill<'_>, provider: &str) -> String {
+    let route = &bill.route;
+    format!("{};{};{provider};{}", route.tier.as_str(), route.model, route.reason)
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -158,9 +158,10 @@ impl Metrics {
         })
     }
 
-    /// Counts an answer that is a refusal: among the answers, but not among the
-    /// durations, which would look better the more is refused.
-    pub fn refused_answer(&self, class: &str, plan: &str, code: u16) {
+    /// Counts an answer that no bill counts, a refusal or a list of models: among
+    /// the answers, but not among the durations, which would look better the more
+    /// of them there are.
+    pub fn answered(&self, class: &str, plan: &str, code: u16) {
         let code = labels::status(code);
         let none = "none";
         let labels = [class, none, none, plan, &*code, none];

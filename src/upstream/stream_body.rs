@@ -151,6 +151,10 @@ impl Sending {
         if piece.is_empty() {
             return Ok(());
         }
+        if let Framing::Length(left) = &mut self.framing {
+            // A longer body would be read as the next request.
+            *left = left.checked_sub(piece.len() as u64).ok_or(Failure::NoAnswer)?;
+        }
         if self.framing != Framing::Chunked {
             return self.write(&[piece]).await;
         }
@@ -158,13 +162,17 @@ impl Sending {
         self.write(&[size.as_bytes(), piece, b"\r\n"]).await
     }
 
-    /// Ends the body, which must be as long as was said.
+    /// Ends the body.
     ///
     /// # Errors
-    /// As [`Sending::send`].
+    /// As [`Sending::send`], and [`Failure::NoAnswer`] if it is not as long as
+    /// was said: the connection is then not used again.
     pub async fn finish(mut self) -> Result<(), Failure> {
         if self.framing == Framing::Chunked {
             self.write(&[b"0\r\n\r\n"]).await?;
+        }
+        if matches!(self.framing, Framing::Length(1..)) {
+            return Err(Failure::NoAnswer);
         }
         self.out.spoil(false);
         Ok(())

@@ -190,6 +190,7 @@ async fn a_5xx_keeps_its_status_in_the_clients_shape() {
         let answer = gate.send(&gate.chat()).await;
         let code = answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
         assert_eq!(answer.refused(status, &code)["type"], "server_error");
+        assert_eq!(answer.header("x-tollgate-route"), Some("simple;gpt-4o-mini;mock;exact"));
         assert!(!answer.text().contains("10.0.0.7"), "{}", answer.text());
         uncharged(&gate, &answer, "provider_error").await;
     }

@@ -170,6 +170,33 @@ async fn looking_at_the_models_counts_as_a_request() {
 }
 
 #[tokio::test]
+async fn a_model_that_is_refused_takes_nothing() {
+    let provider = Provider::start().await;
+    let gate = limited(&provider, 1).await;
+    for name in ["a//b", "../files/file-1/content", "%2e%2e/files", "..%2Ffiles"] {
+        let model = Request::get(&format!("/v1/models/{name}")).bearer(&gate.key("free"));
+        gate.send(&model).await.refused(404, "model_not_found");
+    }
+    assert!(provider.calls().is_empty(), "nothing leads out of the models");
+    chat(&gate).await.ok();
+}
+
+#[tokio::test]
+async fn a_model_that_a_provider_is_asked_for_occupies_a_place() {
+    let provider = Provider::start().await;
+    let gate = Tollgate::before(&provider).plan("free", |plan| plan.concurrent(1)).start().await;
+    let held = Gate::closed();
+    provider.next(Reply::json(200, &json!({"id": "theirs"})).after(&held));
+    let model = Request::get("/v1/models/theirs").bearer(&gate.key("free"));
+    let mut first = gate.open(&model).await;
+    held.reached_by(1).await;
+    chat(&gate).await.refused(429, "concurrency_limit_exceeded");
+    held.open();
+    first.answer().await.ok();
+    chat(&gate).await.ok();
+}
+
+#[tokio::test]
 async fn requests_at_once_are_limited_and_their_places_given_back() {
     let provider = Provider::start().await;
     let gate = Tollgate::before(&provider).plan("free", |plan| plan.concurrent(2)).start().await;
@@ -208,7 +235,9 @@ async fn a_concurrency_refusal_consumes_nothing() {
     let mut first = gate.open(&gate.chat_as("free")).await;
     held.reached_by(1).await;
     for _ in 0..5 {
-        chat(&gate).await.refused(429, "concurrency_limit_exceeded");
+        let refused = chat(&gate).await;
+        refused.refused(429, "concurrency_limit_exceeded");
+        assert_eq!(refused.header("x-tollgate-class"), Some("default"), "as far as the head says");
     }
     held.open();
     first.answer().await.ok();

@@ -57,6 +57,10 @@ async fn every_answer_says_what_is_left_and_a_get_takes_nothing() {
     let gate = limited(&provider, 3).start().await;
     let models = Request::get("/v1/models").bearer(&key_of("free"));
     assert_eq!(gate.send(&models).await.ok().number(LEFT), 3);
+    let nowhere = Request::get("/v1/models/a//b").bearer(&key_of("free"));
+    let unknown = gate.send(&nowhere).await;
+    unknown.refused(404, "model_not_found");
+    assert_eq!(unknown.number(LEFT), 3, "what took nothing gives nothing back");
     assert_eq!(chat(&gate).await.ok().number(LEFT), 2);
     assert_eq!(gate.send(&models).await.ok().number(LEFT), 2);
     let mut body = chat_body();

@@ -307,6 +307,8 @@ async fn a_request_that_is_no_http_is_refused_and_the_connection_closed() {
         format!("{start}content-length: -1\r\n\r\n"),
         format!("{start}transfer-encoding: gzip\r\n\r\n"),
         format!("{start}bad header\r\n\r\n"),
+        format!("{start}content-type: audio/mpeg\r\ncontent-type: application/json\r\n\r\n"),
+        format!("{start}authorization: Bearer another-key\r\n\r\n"),
         format!("{start}host: another\r\ncontent-length: 2\r\n\r\n{{}}"),
         format!("{start}transfer-encoding: chunked\r\n\r\nxyz\r\n{{}}\r\n0\r\n\r\n"),
     ];

@@ -219,9 +219,7 @@ impl<'a, C: Client> Passage<'a, C> {
 
     /// Notes, for the answer's headers, that the request is not charged.
     pub(super) fn not_charged(&mut self) {
-        if self.tab.counts_in_quota() {
-            self.exchange.quota_returned();
-        }
+        self.exchange.quota_returned();
     }
 
     /// Settles a request whose client has left.

@@ -108,11 +108,6 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Whether an end that is not charged gives a place in the quota back.
-    pub(super) fn counts_in_quota(&self) -> bool {
-        matches!(self.kind, Kind::Billed(_))
-    }
-
     /// Settles, once: a further settlement does nothing. `waited` was spent
     /// waiting for others.
     ///

@@ -75,7 +75,7 @@ impl<C: Client> Relay<'_, C> {
         }
         // The refusal may be of what was added here: then the provider is asked
         // once more without, and remembered.
-        let reply = match self.settled_refusal(reply).await {
+        let reply = match self.settled_refusal(reply, deadline).await {
             Ok(reply) => reply,
             Err(called) => return called,
         };
@@ -182,11 +182,18 @@ impl<C: Client> Relay<'_, C> {
     }
 
     /// A refusal read whole, so that it can be looked into and still be passed.
-    async fn settled_refusal(&mut self, mut reply: Reply) -> Result<Reply, Called> {
-        match unless_gone(&mut *self.client, read_whole(&mut reply.body)).await {
+    async fn settled_refusal(
+        &mut self,
+        mut reply: Reply,
+        deadline: Instant,
+    ) -> Result<Reply, Called> {
+        let read = tokio::time::timeout_at(deadline, read_whole(&mut reply.body));
+        let read = waiting(self.app, &mut self.exchange.waited, read);
+        match unless_gone(&mut *self.client, read).await {
             None => Err(Called::Gone),
-            Some(Ok(body)) => Ok(Reply { body: Body::Made([body].into()), ..reply }),
-            Some(Err(_)) => Err(Called::Failed(Failure::NoAnswer)),
+            Some(Ok(Ok(body))) => Ok(Reply { body: Body::Made([body].into()), ..reply }),
+            Some(Ok(Err(_))) => Err(Called::Failed(Failure::NoAnswer)),
+            Some(Err(_)) => Err(Called::Failed(Failure::TimedOut)),
         }
     }
 

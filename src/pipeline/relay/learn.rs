@@ -30,22 +30,28 @@ impl<C: Client> Relay<'_, C> {
             }
     }
 
-    /// Notes a whole answer as the account's; whether it names itself.
+    /// Notes a whole answer as the account's, in the store before the client has
+    /// it; whether it names itself.
     ///
     /// # Errors
     /// 503 `storage_unavailable`; the answer must then not be sent.
-    pub(super) fn learn(&self, answer: &[u8]) -> Result<bool, Refusal> {
-        Tenant::new(&*self.app.owners, self.bill.account()).learn(answer, false)
+    pub(super) async fn learn(&self, answer: &[u8]) -> Result<bool, Refusal> {
+        let tenant = Tenant::new(&*self.app.owners, self.bill.account());
+        let new = tenant.learn(answer, false)?;
+        if new {
+            tenant.keep().await?;
+        }
+        Ok(new)
     }
 
     /// Notes an answer whose first events these are.
     ///
     /// # Errors
     /// As [`Relay::learn`].
-    pub(super) fn learn_events(&self, events: &[u8]) -> Result<bool, Refusal> {
+    pub(super) async fn learn_events(&self, events: &[u8]) -> Result<bool, Refusal> {
         for line in events.split(|byte| matches!(byte, b'\n' | b'\r')) {
             if let Some(data) = line.strip_prefix(b"data:")
-                && self.learn(data)?
+                && self.learn(data).await?
             {
                 return Ok(true);
             }

@@ -58,7 +58,7 @@ impl<C: Client> Relay<'_, C> {
                 Some(Ok(Some(chunk))) => {
                     let sifted = sieve.sift(chunk);
                     if to_learn {
-                        to_learn = !self.learn_events(&sifted.bytes)?;
+                        to_learn = !self.learn_events(&sifted.bytes).await?;
                     }
                     if sifted.last && !ended {
                         ended = true;

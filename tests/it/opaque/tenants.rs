@@ -122,6 +122,8 @@ async fn a_response_of_the_understood_lane_is_its_accounts() {
         let path = format!("/v1/responses/{}", id.as_str().unwrap());
         get(&gate, "a", &path).await.ok();
         get(&gate, "b", &path).await.refused(404, "not_found");
+        let nobodys = gate.send(&ask("a", json!({"previous_response_id": "resp_of_nobody"}))).await;
+        nobodys.refused(404, "not_found");
         let refused = gate.send(&ask("b", json!({"previous_response_id": id}))).await;
         refused.refused(404, "not_found");
         gate.send(&ask("a", json!({"previous_response_id": id}))).await.ok();
