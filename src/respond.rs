@@ -13,7 +13,7 @@ use crate::refusal::{Code, Refusal};
 
 /// Headers of a provider's answer that stay here: framing is made anew, and the
 /// seller's account with the provider is no customer's business.
-const WITHHELD: [HeaderName; 15] = [
+const WITHHELD: [HeaderName; 20] = [
     HeaderName::from_static("connection"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -27,6 +27,11 @@ const WITHHELD: [HeaderName; 15] = [
     HeaderName::from_static("openai-project"),
     HeaderName::from_static("set-cookie"),
     // They speak of the provider's host, or would be taken to speak of ours.
+    HeaderName::from_static("server"),
+    HeaderName::from_static("via"),
+    HeaderName::from_static("x-powered-by"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
     HeaderName::from_static("location"),
     HeaderName::from_static("alt-svc"),
     HeaderName::from_static("strict-transport-security"),

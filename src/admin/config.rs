@@ -67,6 +67,8 @@ fn view(config: &Config) -> Value {
             "body_limit": listen.body_limit,
             "header_timeout": span(listen.header_timeout),
             "min_body_rate": listen.min_body_rate,
+            "body_grace": span(listen.body_grace),
+            "stall_timeout": span(listen.stall_timeout),
         },
         // Where the file gives no token, one is in force all the same.
         "admin": { "token": config.admin_token },

@@ -49,6 +49,8 @@ pub(crate) fn config(dir: &Path) -> Config {
             body_limit: 1 << 25,
             header_timeout: seconds(10),
             min_body_rate: 1024,
+            body_grace: seconds(10),
+            stall_timeout: seconds(15),
         },
         admin_token: Secret::new(TOKEN),
         store: Store { path: dir.to_owned(), durability: Durability::Process },

@@ -92,8 +92,13 @@ pub struct Listen {
     pub body_limit: usize,
     /// Longest time from the first byte of a header to its end.
     pub header_timeout: Duration,
-    /// Slowest body, in bytes per second, enforced after 10 s.
+    /// Slowest body, in bytes per second, enforced after `body_grace`.
     pub min_body_rate: u64,
+    /// How long a body may take before its rate is looked at.
+    pub body_grace: Duration,
+    /// Longest wait for the next piece of a body, and for a client that reads
+    /// nothing of its answer.
+    pub stall_timeout: Duration,
 }
 
 /// A certificate and its key, both in PEM form.

@@ -1,4 +1,5 @@
-//! A stream on top of another: bytes that were read ahead come first.
+//! A stream on top of another: bytes that were read ahead come first, and what
+//! passes may be watched.
 
 use std::io;
 use std::pin::Pin;
@@ -15,6 +16,8 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::FrameWatch;
+
 /// `inner` with `ahead` put back in front of it.
 ///
 /// Pingora's own streams can be rewound, but not through the trait object that
@@ -23,21 +26,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Layered {
     ahead: BytesMut,
     inner: Stream,
+    watch: Option<FrameWatch>,
 }
 
 impl Layered {
     /// `inner`, whose first bytes are `ahead`.
     pub(super) fn new(inner: Stream, ahead: BytesMut) -> Self {
-        Self { ahead, inner }
+        Self { ahead, inner, watch: None }
     }
-}
 
-impl AsyncRead for Layered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    /// The same, ended as `watch` says.
+    pub(super) fn watched(inner: Stream, ahead: BytesMut, watch: FrameWatch) -> Self {
+        Self { ahead, inner, watch: Some(watch) }
+    }
+
+    /// Reads what is ahead, then from the stream below.
+    fn poll_below(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
             return Pin::new(&mut self.inner).poll_read(cx, buf);
         }
@@ -50,6 +54,36 @@ impl AsyncRead for Layered {
         }
         Poll::Ready(Ok(()))
     }
+
+    /// What has come of writing, if it may still go on.
+    fn written<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if let Some(watch) = &mut self.watch {
+            watch.poll_unread(written.is_pending(), cx)?;
+        }
+        written
+    }
+}
+
+impl AsyncRead for Layered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let filled = buf.filled().len();
+        let read = self.poll_below(cx, buf);
+        if let Some(watch) = &mut self.watch {
+            match &read {
+                Poll::Pending => watch.poll_unfinished(cx)?,
+                Poll::Ready(_) => watch.came(buf.filled().get(filled..).unwrap_or_default())?,
+            }
+        }
+        read
+    }
 }
 
 impl AsyncWrite for Layered {
@@ -58,7 +92,8 @@ impl AsyncWrite for Layered {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.written(written, cx)
     }
 
     fn poll_write_vectored(
@@ -66,7 +101,8 @@ impl AsyncWrite for Layered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.written(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -74,7 +110,8 @@ impl AsyncWrite for Layered {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.written(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,11 +2,13 @@
 //! read its last answer.
 //!
 //! This is a `ServerApp` of pingora-core, not an `HttpServerApp`: the scope of
-//! the connection is needed for its cap, and the first bytes of each request
-//! are read here, so that the wait between requests and the time for a header
-//! are two different clocks.
+//! the connection is needed for its cap, and the head of each request is read
+//! here, so that the wait between requests and the time for a header are two
+//! different clocks, and no parser sees a head that is not strictly HTTP.
 
 pub mod client_ip;
+mod frames;
+pub(crate) mod head;
 mod layered;
 pub mod limit;
 mod lingering;
@@ -28,7 +30,7 @@ use tokio::io::AsyncReadExt;
 use crate::base::slots::Slots;
 use crate::telemetry::metrics::Metrics;
 
-use layered::Layered;
+use head::BadHead;
 use limit::PeerLimit;
 pub(crate) use lingering::close_lingering;
 pub use tls::{Certificate, CertificateError, Tls};
@@ -59,8 +61,15 @@ pub trait Handler: Send + Sync + 'static {
     /// Longest time that a client may take for what precedes a request.
     fn header_timeout(&self) -> Duration;
 
-    /// Serves one request whose first bytes are there.
+    /// Longest time that a client may send nothing that it has begun, or read
+    /// nothing of what it is sent.
+    fn stall_timeout(&self) -> Duration;
+
+    /// Serves one request whose head is there.
     async fn handle(&self, session: ServerSession, shutdown: &ShutdownWatch) -> Next;
+
+    /// Answers what is no request; the connection ends with the answer.
+    async fn refuse(&self, session: ServerSession, bad: BadHead);
 }
 
 /// The connections of one listener.
@@ -103,33 +112,37 @@ impl<H: Handler> ServerApp for Connections<H> {
         };
         let _counted = self.metrics.connection();
         let mut stream = match &self.tls {
-            Some(tls) => Box::pin(tls.accept(stream)).await?,
+            Some(tls) => Box::pin(tls.accept(stream, self.handler.header_timeout())).await?,
             None => stream,
         };
         // A client that has just connected has something to ask.
         let soon = self.handler.header_timeout();
         let mut begun = None;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            Box::pin(multiplexed::serve(self, stream, shutdown)).await;
+            Box::pin(multiplexed::serve(self, stream, BytesMut::new(), shutdown)).await;
             return None;
         }
         if self.tls.is_none() {
             let mut first = first_bytes(&mut stream, soon, shutdown).await?;
             if multiplexed::has_preface(&mut stream, &mut first, &self.handler).await {
-                let stream = Box::new(Layered::new(stream, first));
-                Box::pin(multiplexed::serve(self, stream, shutdown)).await;
+                Box::pin(multiplexed::serve(self, stream, first, shutdown)).await;
                 return None;
             }
             begun = Some(first);
         }
         let mut patience = soon;
         loop {
-            let first = match begun {
+            let mut first = match begun {
                 Some(begun) => begun,
                 None => first_bytes(&mut stream, patience, shutdown).await?,
             };
             patience = IDLE;
+            let judged = head::read(&mut stream, &mut first, soon).await;
             let mut session = ServerSession::new_http1(stream);
+            if let Err(bad) = judged {
+                self.handler.refuse(session, bad).await;
+                return None;
+            }
             session.set_pipelining_enabled(true);
             session.set_pipelined_prefix(first);
             match self.handler.handle(session, shutdown).await {

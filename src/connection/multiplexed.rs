@@ -14,7 +14,10 @@ use pingora_core::protocols::{Digest, Stream};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use super::frames::FrameWatch;
+use super::layered::Layered;
 use super::{Connections, Handler, IDLE, LAST_CALL, Next};
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
@@ -62,10 +65,12 @@ fn undecided(first: &[u8]) -> bool {
     first.len() < PREFACE.len() && PREFACE.starts_with(first)
 }
 
-/// Serves the connection to its end. Returns once its last stream has ended.
+/// Serves the connection, whose first bytes are `first`, to its end. Returns once
+/// its last stream has ended.
 pub(super) async fn serve<H: Handler>(
     connections: &Arc<Connections<H>>,
     stream: Stream,
+    first: BytesMut,
     shutdown: &ShutdownWatch,
 ) {
     let digest = Arc::new(Digest {
@@ -75,17 +80,25 @@ pub(super) async fn serve<H: Handler>(
         socket_digest: stream.get_socket_digest(),
     });
     let patience = connections.handler.header_timeout();
+    let watch = FrameWatch::new(patience, connections.handler.stall_timeout());
+    let stream: Stream = Box::new(Layered::watched(stream, first, watch));
+    // A client that has just connected has something to ask.
+    let soon = Instant::now() + patience;
     let greeted = tokio::time::timeout(patience, server::handshake(stream, Some(options()))).await;
     let Ok(Ok(mut connection)) = greeted else { return };
     let mut streams = JoinSet::new();
     let mut stopping = shutdown.clone();
-    let (mut closing, mut malformed) = (false, 0);
+    let (mut closing, mut asked, mut malformed) = (false, false, 0);
     // Answers that broke off. To drop one resets its stream, and h2 throws away
     // what is queued of it; so each waits until the connection has been driven
     // once more after its last piece.
     let mut cut: Vec<ServerSession> = Vec::new();
     loop {
-        let quiet = if closing { LAST_CALL } else { IDLE };
+        let quiet = match (closing, asked) {
+            (true, _) => Instant::now() + LAST_CALL,
+            (false, true) => Instant::now() + IDLE,
+            (false, false) => soon,
+        };
         tokio::select! {
             biased;
             // A closed channel means that the server is gone: the same.
@@ -96,6 +109,7 @@ pub(super) async fn serve<H: Handler>(
             // This also drives the connection: reads, writes, flow control.
             accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
+                    asked = true;
                     let (connections, shutdown) = (connections.clone(), shutdown.clone());
                     streams.spawn(async move {
                         let session = ServerSession::new_http2(session);
@@ -116,7 +130,7 @@ pub(super) async fn serve<H: Handler>(
                     cut.push(session);
                 }
             }
-            () = tokio::time::sleep(quiet), if streams.is_empty() => {
+            () = tokio::time::sleep_until(quiet), if streams.is_empty() => {
                 if closing {
                     break;
                 }
@@ -135,10 +149,11 @@ mod tests {
     use std::time::Duration;
 
     use tokio::sync::watch;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::base::slots::Slots;
+    use crate::connection::head::BadHead;
     use crate::connection::limit::PeerLimit;
     use crate::telemetry::metrics::Metrics;
 
@@ -150,9 +165,15 @@ mod tests {
             Duration::from_secs(10)
         }
 
+        fn stall_timeout(&self) -> Duration {
+            Duration::from_secs(15)
+        }
+
         async fn handle(&self, session: ServerSession, _shutdown: &ShutdownWatch) -> Next {
             Next::Cut(session)
         }
+
+        async fn refuse(&self, _session: ServerSession, _bad: BadHead) {}
     }
 
     fn connections() -> Arc<Connections<Nobody>> {
@@ -169,13 +190,13 @@ mod tests {
         let (_stop, shutdown) = watch::channel(false);
         let begun = Instant::now();
         let served = tokio::spawn(async move {
-            serve(&connections(), Box::new(ours), &shutdown).await;
+            serve(&connections(), Box::new(ours), BytesMut::new(), &shutdown).await;
         });
         let (kept, connection) = h2::client::handshake(theirs).await.unwrap();
-        let ended = timeout(IDLE * 2, connection).await.expect("an end");
+        let ended = timeout(IDLE, connection).await.expect("an end");
         assert!(ended.is_ok(), "a GOAWAY without an error, not {ended:?}");
         served.await.unwrap();
-        assert_eq!(begun.elapsed().as_secs(), IDLE.as_secs());
+        assert_eq!(begun.elapsed().as_secs(), 10);
         drop(kept);
     }
 
@@ -184,7 +205,7 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let (stop, shutdown) = watch::channel(false);
         let served = tokio::spawn(async move {
-            serve(&connections(), Box::new(ours), &shutdown).await;
+            serve(&connections(), Box::new(ours), BytesMut::new(), &shutdown).await;
         });
         // The preface and empty settings; nothing after that.
         let greeting = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
@@ -198,7 +219,7 @@ mod tests {
         let (ours, _theirs) = tokio::io::duplex(64 * 1024);
         let (_stop, shutdown) = watch::channel(false);
         let connections = connections();
-        let served = serve(&connections, Box::new(ours), &shutdown);
+        let served = serve(&connections, Box::new(ours), BytesMut::new(), &shutdown);
         timeout(Duration::from_secs(11), served).await.expect("an end");
     }
 

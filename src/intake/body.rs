@@ -10,8 +10,6 @@ use crate::config::Listen;
 use crate::exchange::{Client, ReadError};
 use crate::refusal::{Code, Refusal};
 
-/// How long a body may take before its rate is looked at.
-const RATE_GRACE: Duration = Duration::from_secs(10);
 /// Largest buffer made on the word of a `content-length` alone.
 const TRUSTED_LENGTH: usize = 1024 * 1024;
 
@@ -24,15 +22,7 @@ pub fn check_headers(headers: &HeaderMap, limits: &Listen) -> Result<(), Refusal
     if declared_length(headers).is_some_and(|length| length > limits.body_limit) {
         return Err(too_large(limits));
     }
-    if headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        return Err(Refusal::new(
-            Code::UnsupportedMediaType,
-            "An encoded body is not understood: send it without content-encoding.",
-        ));
-    }
+    check_encoding(headers)?;
     match headers.get(CONTENT_TYPE) {
         Some(value) if !is_json(value.as_bytes()) => Err(Refusal::new(
             Code::UnsupportedMediaType,
@@ -42,33 +32,47 @@ pub fn check_headers(headers: &HeaderMap, limits: &Listen) -> Result<(), Refusal
     }
 }
 
+/// Refuses an encoded body: it cannot be read here, and a provider, to which the
+/// header is not passed on, would take it for what it is not.
+///
+/// # Errors
+/// 415 unless the body is as it is.
+pub fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"identity") => Err(Refusal::new(
+            Code::UnsupportedMediaType,
+            "An encoded body is not understood: send it without content-encoding.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Reads the body of `client` whole.
 ///
 /// # Errors
 /// 413 if it is over `limits.body_limit`, 408 if it stalls or is slower than
-/// `limits.min_body_rate` after 10 s, 400 if it is cut or its chunks are
+/// `limits.min_body_rate` after `limits.body_grace`, 400 if it is cut or its chunks are
 /// malformed.
 pub async fn read<C: Client>(client: &mut C, limits: &Listen) -> Result<Bytes, Refusal> {
     let declared = declared_length(&client.head().headers);
-    let mut first = match next(client, RATE_GRACE).await? {
+    let begun = tokio::time::Instant::now();
+    let mut piece = match next(client, limits.body_grace).await? {
         None => return Ok(Bytes::new()),
+        Some(piece) if declared == Some(piece.len()) => return Ok(piece),
         Some(piece) => piece,
     };
-    if declared == Some(first.len()) {
-        return Ok(first);
-    }
     let mut whole =
-        BytesMut::with_capacity(declared.unwrap_or(first.len() * 2).min(TRUSTED_LENGTH));
-    let begun = tokio::time::Instant::now();
+        BytesMut::with_capacity(declared.unwrap_or(piece.len() * 2).min(TRUSTED_LENGTH));
     loop {
-        if whole.len() + first.len() > limits.body_limit {
+        if whole.len() + piece.len() > limits.body_limit {
             return Err(too_large(limits));
         }
-        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&piece);
         let earned = Duration::from_secs(whole.len() as u64 / limits.min_body_rate.max(1));
-        let left = (RATE_GRACE + earned).checked_sub(begun.elapsed()).ok_or_else(too_slow)?;
+        let left = limits.body_grace + earned;
+        let left = left.checked_sub(begun.elapsed()).ok_or_else(too_slow)?;
         match next(client, left).await? {
-            Some(piece) => first = piece,
+            Some(next) => piece = next,
             None => return Ok(whole.freeze()),
         }
     }

@@ -16,7 +16,7 @@ mod tunnel;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::admission::queue::Who;
@@ -153,12 +153,7 @@ async fn prepare<C: Client>(
 ) -> Result<Outgoing, Refusal> {
     let head = client.head();
     let headers = &head.headers;
-    if headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity") {
-        return Err(Refusal::new(
-            Code::UnsupportedMediaType,
-            "An encoded body is not passed on: send it without content-encoding.",
-        ));
-    }
+    body::check_encoding(headers)?;
     if let Some(tenant) = tenant {
         tenant.check_path(place)?;
         tenant.check_query(head.uri.query())?;

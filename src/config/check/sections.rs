@@ -26,6 +26,9 @@ use crate::config::types::{
 const LARGEST_BODY: u64 = 1024 * 1024 * 1024;
 /// What a time-out may be.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+/// What a client may be waited for: no longer than its connection may idle
+/// without cost to it.
+const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(300);
 /// Most retries.
 const MOST_RETRIES: u32 = 10;
 /// The words of `log.level`.
@@ -69,8 +72,10 @@ pub(super) fn listen(raw: &Field<RawListen>, report: &mut Report) -> Listen {
         trusted_proxies: networks(&raw.trusted_proxies, report),
         body_limit: usize::try_from(size(&raw.body_limit, 1024, LARGEST_BODY, report))
             .unwrap_or(usize::MAX),
-        header_timeout: time(&raw.header_timeout, TIMEOUT, report),
+        header_timeout: time(&raw.header_timeout, PATIENCE, report),
         min_body_rate: size(&raw.min_body_rate, 0, LARGEST_BODY, report),
+        body_grace: time(&raw.body_grace, PATIENCE, report),
+        stall_timeout: time(&raw.stall_timeout, PATIENCE, report),
     }
 }
 
@@ -140,7 +145,7 @@ pub(super) fn limits(raw: &Field<RawLimits>, report: &mut Report) -> Limits {
         requests: least(&global.requests, 1),
         concurrent: least(&global.concurrent, 1),
         queue: least(&global.queue, 0),
-        queue_timeout: time(&global.queue_timeout, Duration::ZERO..=*TIMEOUT.end(), report),
+        queue_timeout: time(&global.queue_timeout, TIMEOUT, report),
     };
     Limits { user, ip, global }
 }

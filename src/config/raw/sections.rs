@@ -27,8 +27,13 @@ pub(crate) struct RawListen {
     pub(crate) body_limit: Field<Size>,
     /// Longest time from the first byte of a header to its end.
     pub(crate) header_timeout: Field<Time>,
-    /// Slowest body, per second, enforced after 10 s.
+    /// Slowest body, per second, enforced after `body_grace`.
     pub(crate) min_body_rate: Field<Size>,
+    /// How long a body may take before its rate is looked at.
+    pub(crate) body_grace: Field<Time>,
+    /// Longest wait for the next piece of a body, and for a client that reads
+    /// nothing of its answer.
+    pub(crate) stall_timeout: Field<Time>,
 }
 
 /// A certificate and its key.

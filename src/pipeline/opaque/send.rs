@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::Listen;
 use crate::exchange::{Client, Ending, ReadError};
 use crate::ledger::record::Outcome;
 use crate::pipeline::opaque::{Outgoing, Passage};
@@ -12,9 +13,6 @@ use crate::pipeline::{unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::telemetry::metrics::labels::ProviderCode;
 use crate::upstream::{Answering, Call, Failure, Framing, Opening, Prepared, Reply, Sending};
-
-/// How long a body may take before its rate is looked at.
-const RATE_GRACE: Duration = Duration::from_secs(10);
 
 /// What came of a call.
 pub(super) enum Called {
@@ -121,14 +119,14 @@ impl<'a, C: Client> Passage<'a, C> {
             Err(Failed::Provider(failure)) => return self.count(Called::Failed(failure)),
             Err(Failed::Refused(refusal)) => return Called::Refused(refusal),
         };
-        let rate = self.snapshot.config.listen.min_body_rate;
+        let limits = &self.snapshot.config.listen;
         let mut bytes = 0;
         let from = self.app.clock.monotonic();
         // While the body is not read, the client must not be watched: a watch
         // would take its bytes.
         let answered = tokio::select! {
             biased;
-            sent = pump(&mut *self.client, &mut sending, rate, &mut bytes) => Err(sent),
+            sent = pump(&mut *self.client, &mut sending, limits, &mut bytes) => Err(sent),
             answered = answering.head() => Ok(answered),
         };
         self.exchange.waited += self.app.clock.monotonic().saturating_sub(from);
@@ -247,13 +245,13 @@ fn reply(answered: Result<(), Failure>, answering: Answering<'_>) -> Called {
 async fn pump<C: Client>(
     client: &mut C,
     sending: &mut Sending,
-    min_rate: u64,
+    limits: &Listen,
     bytes: &mut u64,
 ) -> Sent {
     let mut waited = Duration::ZERO;
     loop {
-        let earned = Duration::from_secs(*bytes / min_rate.max(1));
-        let Some(patience) = (RATE_GRACE + earned).checked_sub(waited) else { return Sent::Slow };
+        let earned = Duration::from_secs(*bytes / limits.min_body_rate.max(1));
+        let Some(patience) = (limits.body_grace + earned).checked_sub(waited) else { return Sent::Slow };
         let from = tokio::time::Instant::now();
         let piece = match tokio::time::timeout(patience, client.read()).await {
             Ok(Ok(Some(piece))) => piece,
