@@ -2,12 +2,19 @@
 
 use super::out::{Failure, Out};
 use super::{ConfigFile, load};
-use crate::config;
+use crate::config::{self, Errors};
+use crate::connection::Certificate;
 
 /// Checks a configuration and says what is off or not in force yet.
 pub(super) fn run(file: &ConfigFile, out: &mut Out) -> Result<(), Failure> {
     let path = file.path()?;
     let checked = load(&path)?;
+    if let Some(files) = &checked.listen.tls {
+        Certificate::load(files).map_err(|error| {
+            let place = error.place(files);
+            Failure::Config(Errors::at(&path, place, error.to_string()).to_string())
+        })?;
+    }
     for provider in &checked.providers {
         if let Some(reason) = &provider.off {
             out.line(&format!("provider {} is off: {reason}", provider.name))?;

@@ -33,8 +33,13 @@ pub struct Errors(Vec<ConfigError>);
 impl Errors {
     /// The error that is about the file as a whole.
     pub fn whole(file: &Path, message: String) -> Self {
+        Self::at(file, (1, 1), message)
+    }
+
+    /// One error about what stands at `place`, its line and column.
+    pub fn at(file: &Path, (line, column): (usize, usize), message: String) -> Self {
         let file = file.display().to_string();
-        Self(vec![ConfigError { file, line: 1, column: 1, message }])
+        Self(vec![ConfigError { file, line, column, message }])
     }
 
     /// The errors in the order of the file.

@@ -108,6 +108,10 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// Line and column of `cert` in the configuration, both from 1.
+    pub cert_at: (usize, usize),
+    /// Line and column of `key`.
+    pub key_at: (usize, usize),
 }
 
 impl Listen {

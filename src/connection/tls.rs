@@ -63,6 +63,18 @@ pub enum CertificateError {
     Setup(#[from] rustls::Error),
 }
 
+impl CertificateError {
+    /// Line and column of what is at fault in the configuration that names
+    /// `files`.
+    pub fn place(&self, files: &TlsFiles) -> (usize, usize) {
+        match self {
+            Self::Unreadable { path, .. } if *path == files.cert => files.cert_at,
+            Self::NoCertificate(_) | Self::Setup(_) => files.cert_at,
+            Self::Unreadable { .. } | Self::NoKey(_) | Self::Unusable { .. } => files.key_at,
+        }
+    }
+}
+
 /// The certificate that new connections get.
 #[derive(Debug)]
 pub struct Certificate {
@@ -196,7 +208,12 @@ mod tests {
     fn made(home: &Path) -> (TlsFiles, String, String) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let files = TlsFiles { cert: home.join("cert"), key: home.join("key") };
+        let files = TlsFiles {
+            cert: home.join("cert"),
+            key: home.join("key"),
+            cert_at: (1, 1),
+            key_at: (1, 1),
+        };
         fs::write(&files.cert, &cert).unwrap();
         fs::write(&files.key, &key).unwrap();
         (files, cert, key)

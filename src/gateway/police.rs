@@ -42,8 +42,9 @@ pub(super) fn police(head: &request::Parts) -> Result<(), Refusal> {
     if SINGLE.iter().any(|single| headers.get_all(single).iter().nth(1).is_some()) {
         return Err(bad("A header that may stand once is there more than once."));
     }
-    if !head.uri.path_and_query().is_some_and(|target| is_plain(target.as_str().as_bytes())) {
-        return Err(bad("The path has a byte that must be encoded there."));
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    if !target.starts_with('/') || !is_plain(target.as_bytes()) {
+        return Err(bad("The target is no path, or has a byte that must be encoded there."));
     }
     host(head)?;
     framing(headers, head.version)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::harness::binary::{finish, run, text, tollgate};
+use crate::harness::tls::Authority;
 
 /// `tollgate check` on this text: its exit code and what it said.
 async fn check(yaml: &str) -> (Option<i32>, String) {
@@ -48,6 +49,39 @@ classes:
         assert!(said.contains(place), "{place} is missing in\n{said}");
     }
     assert!(said.contains("proxy"), "no suggestion in\n{said}");
+}
+
+#[tokio::test]
+async fn the_files_of_tls_are_looked_at() {
+    let home = TempDir::new().unwrap();
+    let authority = Authority::new();
+    let (one, other) = (authority.issue(), authority.issue());
+    let file = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
+    file("cert", &one.cert);
+    file("key", &one.key);
+    file("other", &other.key);
+    file("none", "nothing");
+    let checked = async |cert: &str, key: &str| {
+        let yaml = format!("listen:\n  tls:\n    cert: {cert}\n    key: {key}\n");
+        file("t.yaml", &yaml);
+        let mut command = tollgate();
+        command.args(["check", "-c", "t.yaml"]).current_dir(home.path());
+        let output = finish(command).await;
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (code, said) = checked("cert", "key").await;
+    assert_eq!(code, Some(0), "{said}");
+    for (cert, key, place) in [
+        ("missing", "key", "t.yaml:3:11: cannot read missing"),
+        ("cert", "missing", "t.yaml:4:10: cannot read missing"),
+        ("none", "key", "t.yaml:3:11: none has no certificate"),
+        ("cert", "none", "t.yaml:4:10: none has no private key"),
+        ("cert", "other", "t.yaml:4:10: cert and other are no usable pair"),
+    ] {
+        let (code, said) = checked(cert, key).await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(place) && !said.contains("BEGIN"), "{place} is missing in {said}");
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ mod dashboards;
 #[cfg(test)]
 mod drop_in;
 #[cfg(test)]
+mod edge;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod http2;

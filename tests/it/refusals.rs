@@ -273,12 +273,15 @@ async fn a_header_that_does_not_end_in_time_is_refused() {
 #[tokio::test]
 async fn a_body_slower_than_the_least_rate_is_refused() {
     let provider = Provider::start().await;
-    let gate = small(&provider).set("listen.min_body_rate", "100KB").start().await;
+    let gate = small(&provider)
+        .set("listen.min_body_rate", "100KB")
+        .set("listen.body_grace", "300ms")
+        .start()
+        .await;
     let mut connection = gate.connect().await;
     let request = gate.chat_text(&" ".repeat(500_000));
     connection.send(request.head().as_bytes()).await;
     connection.send(b"{").await;
-    // The rate is enforced after 10 s.
     connection.answer().await.refused(408, "request_timeout");
     assert!(provider.calls().is_empty());
 }

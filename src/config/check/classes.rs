@@ -95,10 +95,21 @@ fn prefix<'a>(
         report.error(mark, "a prefix does not contain /v1, which follows it");
         return None;
     }
-    if let Some(first) = taken.insert(prefix, mark) {
+    if let Some(first) = taken.get(prefix.as_str()) {
         report.error(mark, format!("this prefix is already taken on line {}", first.line));
         return None;
     }
+    // Which of two such classes a path belongs to would depend on what follows.
+    let above = |one: &str, other: &str| {
+        other.strip_prefix(one).is_some_and(|below| below.starts_with('/'))
+    };
+    let overlapping = taken.iter().find(|(other, _)| above(other, prefix) || above(prefix, other));
+    if let Some((other, first)) = overlapping {
+        let other = if first.outside { "another" } else { *other };
+        report.error(mark, format!("this prefix overlaps {other} on line {}", first.line));
+        return None;
+    }
+    taken.insert(prefix, mark);
     Some(prefix)
 }
 

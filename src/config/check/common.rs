@@ -14,6 +14,8 @@ use crate::config::tree::Mark;
 
 /// Longest name of anything.
 const LONGEST_NAME: usize = 128;
+/// Most that one process can hold of anything that costs it memory.
+const MOST_AT_ONCE: u32 = 1_000_000;
 
 /// The checked entries of a list, by name, in the order of the file.
 #[derive(Debug)]
@@ -204,9 +206,18 @@ pub(super) fn whole(field: &Field<Whole>, range: RangeInclusive<u32>, report: &m
 /// A number of requests or connections, at least `least`. `unlimited` is
 /// `u32::MAX`; `None` where there is no good value.
 pub(super) fn count(field: &Field<Count>, least: u32, report: &mut Report) -> Option<u32> {
+    number_of(field, least..=u32::MAX, report)
+}
+
+/// The same of what the process holds at once, at most [`MOST_AT_ONCE`].
+pub(super) fn capacity(field: &Field<Count>, least: u32, report: &mut Report) -> Option<u32> {
+    number_of(field, least..=MOST_AT_ONCE, report)
+}
+
+fn number_of(field: &Field<Count>, range: RangeInclusive<u32>, report: &mut Report) -> Option<u32> {
     let (mark, value) = field.placed()?;
     let Some(value) = value.0 else { return Some(u32::MAX) };
-    let range = u64::from(least)..=u64::from(u32::MAX);
+    let range = u64::from(*range.start())..=u64::from(*range.end());
     let value = within(mark, value, &range, as_text, report)?;
     u32::try_from(value).ok()
 }

@@ -60,6 +60,9 @@ fn figures(plan: &RawPlan, report: &mut Report) {
     ] {
         count(field, 1, report);
     }
+    if let Some((mark, Count(Some(0)))) = plan.requests_per_month.placed() {
+        report.error(mark, "must be 1 or more, or `unlimited`");
+    }
     if plan.retention.value().is_some() {
         time(&plan.retention, AT_LEAST_A_SECOND, report);
     }

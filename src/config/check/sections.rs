@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::common::{count, entries, required, time, whole};
+use super::common::{capacity, count, entries, required, time, whole};
 use crate::base::network::Networks;
 use crate::config::field::Field;
 use crate::config::raw::{
@@ -86,10 +86,11 @@ fn tls(mark: Mark, raw: &RawTls, report: &mut Report) -> Option<TlsFiles> {
         if path.is_empty() {
             report.error(mark, "the file has a path");
         }
-        Some(PathBuf::from(path))
+        Some((PathBuf::from(path), (mark.line, mark.column)))
     };
     let (cert, key) = (path(&raw.cert, "cert"), path(&raw.key, "key"));
-    Some(TlsFiles { cert: cert?, key: key? })
+    let ((cert, cert_at), (key, key_at)) = cert.zip(key)?;
+    Some(TlsFiles { cert, key, cert_at, key_at })
 }
 
 /// A list of networks, without the entries that are none.
@@ -140,11 +141,12 @@ pub(super) fn limits(raw: &Field<RawLimits>, report: &mut Report) -> Limits {
     };
     let none = RawGlobalLimits::default();
     let global = raw.global.value().unwrap_or(&none);
+    let mut most = |field, least| capacity(field, least, report).unwrap_or(least);
     let global = GlobalLimits {
-        connections: least(&global.connections, 1),
-        requests: least(&global.requests, 1),
-        concurrent: least(&global.concurrent, 1),
-        queue: least(&global.queue, 0),
+        connections: most(&global.connections, 1),
+        requests: most(&global.requests, 1),
+        concurrent: most(&global.concurrent, 1),
+        queue: most(&global.queue, 0),
         queue_timeout: time(&global.queue_timeout, TIMEOUT, report),
     };
     Limits { user, ip, global }

@@ -85,6 +85,19 @@ fn ranges_are_checked() {
     one_error("listen: { proxy: 127.0.0.1:8081 }", "1:18", "the same address");
     one_error("listen: { tls: { cert: a } }", "1:16", "`key` is missing");
     one_error("store: { path: \"\" }", "1:16", "has a path");
+    one_error("limits: { global: { queue_timeout: 0s } }", "1:36", "must be from 1ms to 86400s");
+    one_error("limits: { global: { connections: 2000000 } }", "1:34", "from 1 to 1000000");
+    one_error("limits: { global: { queue: 4000000000 } }", "1:28", "must be from 0 to 1000000");
+    one_error("limits: { global: { concurrent: -1 } }", "1:33", "");
+    one_error("limits: { ip: { connections: 0 } }", "1:30", "must be from 1");
+    one_error("limits: { ip: { exempt: [10.0.0.0/33] } }", "1:26", "");
+    one_error("listen: { trusted_proxies: [10.0.0.0.0/8] }", "1:29", "");
+    one_error("listen: { header_timeout: 1h }", "1:27", "must be from 1ms to 300s");
+    one_error("listen: { stall_timeout: 0s }", "1:26", "must be from 1ms to 300s");
+    one_error("listen: { body_grace: -1s }", "1:23", "expected a duration");
+    one_error("plans: [{ name: pro, requests_per_month: 0 }]", "1:42", "1 or more");
+    one_error("plans: [{ name: pro, requests_per_minute: 0 }]", "1:43", "must be from 1");
+    one_error("plans: [{ name: pro, monthly_price: -1 }]", "1:37", "not negative");
 }
 
 #[test]
@@ -141,6 +154,18 @@ fn names_are_given_and_unique() {
         "classes: [{ name: a, price: 1, prefix: /a }, { name: b, price: 1, prefix: /a }]",
         "1:75",
         "already taken on line 1",
+    );
+    for (one, other) in [("/a", "/a/b"), ("/a/b/c", "/a/b")] {
+        one_error(
+            &format!(
+                "classes:\n- {{ name: a, price: 1, prefix: {one} }}\n- {{ name: b, price: 1, prefix: {other} }}"
+            ),
+            "3:32",
+            &format!("overlaps {one} on line 2"),
+        );
+    }
+    super::config(
+        "classes: [{ name: a, price: 1, prefix: /a }, { name: b, price: 1, prefix: /ab }]",
     );
     one_error("models: [{ name: m }]", "1:10", "`targets` is missing here");
     one_error("models: [{ name: m, targets: [] }]", "1:30", "at least one target");

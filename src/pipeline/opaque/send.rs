@@ -251,7 +251,9 @@ async fn pump<C: Client>(
     let mut waited = Duration::ZERO;
     loop {
         let earned = Duration::from_secs(*bytes / limits.min_body_rate.max(1));
-        let Some(patience) = (limits.body_grace + earned).checked_sub(waited) else { return Sent::Slow };
+        let Some(patience) = (limits.body_grace + earned).checked_sub(waited) else {
+            return Sent::Slow;
+        };
         let from = tokio::time::Instant::now();
         let piece = match tokio::time::timeout(patience, client.read()).await {
             Ok(Ok(Some(piece))) => piece,
