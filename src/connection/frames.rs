@@ -194,9 +194,9 @@ mod tests {
         watch
     }
 
-    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
-        let mut frame = vec![0, 0, payload as u8, kind, flags, 0, 0, 0, 1];
-        frame.resize(HEADER + payload, 7);
+    fn frame(kind: u8, flags: u8, payload: u8) -> Vec<u8> {
+        let mut frame = vec![0, 0, payload, kind, flags, 0, 0, 0, 1];
+        frame.resize(HEADER + usize::from(payload), 7);
         frame
     }
 

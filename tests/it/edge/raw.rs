@@ -35,9 +35,12 @@ pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
         block.push(0);
         for text in [name, value] {
             // A 7-bit prefix: longer lengths go on in the next byte (§5.1).
-            match text.len() {
-                short @ 0..127 => block.push(short as u8),
-                long => block.extend([127, u8::try_from(long - 127).expect("a short text")]),
+            let short = text.len().min(127);
+            block.push(u8::try_from(short).unwrap());
+            if short == 127 {
+                block.push(
+                    u8::try_from(text.len() - short).ok().filter(|rest| *rest < 128).unwrap(),
+                );
             }
             block.extend_from_slice(text.as_bytes());
         }
