@@ -89,6 +89,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         },
         keys: Vec::new(),
         timezone: jiff::tz::TimeZone::UTC,
+        webhooks: Vec::new(),
         shutdown_grace: seconds(60),
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
         log_text_hash: true,
