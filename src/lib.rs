@@ -39,3 +39,5 @@ pub mod accounts;
 pub mod admin;
 pub mod banner;
 pub mod cli;
+pub mod http_client;
+pub mod webhooks;

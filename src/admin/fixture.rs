@@ -20,7 +20,9 @@ use crate::config::{
 };
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
+use crate::store::outbox::EmbeddedOutbox;
 use crate::telemetry::metrics::Metrics;
+use crate::webhooks::Webhooks;
 
 pub(crate) const TOKEN: &str = "an-admin-token";
 
@@ -164,6 +166,13 @@ pub(crate) fn registry(
     let registry = Registry::new(config.clone(), parts);
     registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();
     Arc::new(registry)
+}
+
+/// Nobody who is told of events.
+pub(crate) fn webhooks(dir: &Path, clock: Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Arc<Webhooks> {
+    let store = crate::store::Store::open(&dir.join("events")).unwrap();
+    let outbox = Arc::new(EmbeddedOutbox::open(&store).unwrap());
+    Webhooks::open(outbox, clock, metrics.clone(), &[]).unwrap()
 }
 
 /// A plan with nothing but a name.

@@ -14,8 +14,8 @@ use crate::admin::{self, AdminState, Control};
 use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
-use crate::app::replay;
 use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys};
+use crate::app::{replay, used_up};
 use crate::auth::key::{self, KeyHasher};
 use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
@@ -31,11 +31,13 @@ use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
 use crate::store::accounts::Directory;
+use crate::store::outbox::EmbeddedOutbox;
 use crate::store::ownership::EmbeddedOwners;
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
 use crate::upstream::roots::{self, RootsError};
+use crate::webhooks::Webhooks;
 
 /// How often idle accounts are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -79,7 +81,7 @@ pub enum StartError {
     Store(#[from] store::OpenError),
     /// A tree of the embedded store cannot be opened.
     #[error(transparent)]
-    Trees(store::StoreError),
+    Trees(StoreError),
     /// A secret file of the data directory cannot be read or made.
     #[error("cannot read or make {}: {error}", path.display())]
     Secret {
@@ -119,6 +121,7 @@ pub struct Running {
     /// What the opening of the ledger found.
     pub report: Report,
     app: Arc<App>,
+    webhooks: Arc<Webhooks>,
     reloader: Arc<Reloader>,
     stopping: watch::Sender<bool>,
     data: Option<Runtime>,
@@ -174,18 +177,31 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
     let cache = Arc::new(cache);
-    let parts =
-        Parts { clock, ledger, cache, metrics, keyring, rates, store, owners, text_hash_key };
+    let webhooks = webhooks(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;
+    let parts = Parts {
+        clock,
+        ledger,
+        cache,
+        metrics,
+        keyring,
+        rates,
+        store,
+        owners,
+        notices: webhooks.clone(),
+        text_hash_key,
+    };
     let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
-    let reloader = Reloader::new(app.clone(), registry.clone(), generated, certificate);
+    let reloader =
+        Reloader::new(app.clone(), registry.clone(), webhooks.clone(), generated, certificate);
     let reloader = Arc::new(reloader);
     let state = AdminState {
         ledger: app.ledger.clone(),
         cache: app.cache.clone(),
         control: reloader.clone(),
         registry: registry.clone(),
+        webhooks: webhooks.clone(),
         metrics: app.metrics.clone(),
         clock: app.clock.clone(),
         token: admin_token.clone(),
@@ -199,6 +215,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
     }
     control.spawn(sweep(app.clone(), registry));
+    let counted = app.clone();
+    control.spawn(webhooks.clone().run(move || used_up::notices(&counted)));
     control.spawn(watch_certificate(reloader.clone()));
     // The tokenizer's tables take a moment to build: not on a first request.
     control.spawn_blocking(estimate::warm);
@@ -213,6 +231,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         keys,
         report,
         app,
+        webhooks,
         reloader,
         stopping,
         data: Some(data),
@@ -245,6 +264,8 @@ impl Running {
         if let Some(control) = self.control.take() {
             control.shutdown_timeout(LAST_MOMENT);
         }
+        // At the start of a later month nothing would find them again.
+        self.webhooks.keep_raised();
         if let Err(error) = self.app.ledger.sync() {
             tracing::error!(%error, "the ledger could not be flushed at the end");
         }
@@ -322,6 +343,17 @@ fn accounts(
         metrics: metrics.clone(),
     };
     Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
+}
+
+/// Who is told of events, and what the store still holds for them.
+fn webhooks(
+    store: &Store,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Webhooks>, StoreError> {
+    let outbox = Arc::new(EmbeddedOutbox::open(store)?);
+    Webhooks::open(outbox, clock.clone(), metrics.clone(), &config.webhooks)
 }
 
 fn configured(given: &StaticKey) -> ConfiguredKey {

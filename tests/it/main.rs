@@ -57,3 +57,5 @@ mod streaming;
 mod systemd;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod webhooks;

@@ -88,7 +88,10 @@ fn secret(mark: Mark, entry: &RawWebhook, report: &mut Report) -> Option<Secret>
     if let Some(encoded) = text.strip_prefix(ENCODED)
         && !STANDARD.decode(encoded).is_ok_and(|key| key.len() >= SHORTEST)
     {
-        report.error(mark, "a secret that begins with whsec_ goes on with 16 bytes or more in base64");
+        report.error(
+            mark,
+            "a secret that begins with whsec_ goes on with 16 bytes or more in base64",
+        );
         return None;
     }
     Some(Secret::new(text.as_str()))
