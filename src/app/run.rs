@@ -31,7 +31,6 @@ use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
 use crate::store::accounts::Directory;
-use crate::store::outbox::EmbeddedOutbox;
 use crate::store::ownership::EmbeddedOwners;
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -177,7 +176,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
     let cache = Arc::new(cache);
-    let webhooks = webhooks(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;
+    let webhooks = Webhooks::of(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;
     let parts = Parts {
         clock,
         ledger,
@@ -343,17 +342,6 @@ fn accounts(
         metrics: metrics.clone(),
     };
     Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
-}
-
-/// Who is told of events, and what the store still holds for them.
-fn webhooks(
-    store: &Store,
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    metrics: &Arc<Metrics>,
-) -> Result<Arc<Webhooks>, StoreError> {
-    let outbox = Arc::new(EmbeddedOutbox::open(store)?);
-    Webhooks::open(outbox, clock.clone(), metrics.clone(), &config.webhooks)
 }
 
 fn configured(given: &StaticKey) -> ConfiguredKey {

@@ -26,10 +26,10 @@ use tokio::sync::Notify;
 
 use crate::base::clock::Clock;
 use crate::base::id::{RecordId, RecordIds};
-use crate::config::{QUOTA_WARNING, Webhook};
+use crate::config::{Config, QUOTA_WARNING, Webhook};
 use crate::notice::{Notice, Notices};
-use crate::store::StoreError;
-use crate::store::outbox::{Entry, Once, Outbox, Recipient};
+use crate::store::outbox::{EmbeddedOutbox, Entry, Once, Outbox, Recipient};
+use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 use deliver::Courier;
@@ -79,11 +79,25 @@ struct Endpoint {
 }
 
 impl Webhooks {
+    /// Those of `config`, and what `store` still holds for them. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn of(
+        store: &Store,
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let outbox = Arc::new(EmbeddedOutbox::open(store)?);
+        Self::open(outbox, clock.clone(), metrics.clone(), &config.webhooks)
+    }
+
     /// Those of `webhooks`, and what `outbox` still holds for them. Blocks.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn open(
+    fn open(
         outbox: Arc<dyn Outbox>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
