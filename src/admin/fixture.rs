@@ -20,7 +20,6 @@ use crate::config::{
 };
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
-use crate::store::outbox::EmbeddedOutbox;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::Webhooks;
 
@@ -169,10 +168,13 @@ pub(crate) fn registry(
 }
 
 /// Nobody who is told of events.
-pub(crate) fn webhooks(dir: &Path, clock: Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Arc<Webhooks> {
-    let store = crate::store::Store::open(&dir.join("events")).unwrap();
-    let outbox = Arc::new(EmbeddedOutbox::open(&store).unwrap());
-    Webhooks::open(outbox, clock, metrics.clone(), &[]).unwrap()
+pub(crate) fn webhooks(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Arc<Webhooks> {
+    let store = crate::store::Store::open(&config.store.path.join("events")).unwrap();
+    Webhooks::of(&store, config, clock, metrics).unwrap()
 }
 
 /// A plan with nothing but a name.

@@ -4,8 +4,6 @@ use super::*;
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::secret::Secret;
 use crate::notice::Kind;
-use crate::store::Store;
-use crate::store::outbox::EmbeddedOutbox;
 
 const NOW: Timestamp = Timestamp(1_795_496_400_000_000);
 
