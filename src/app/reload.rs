@@ -30,12 +30,13 @@ pub struct Reloader {
 impl Reloader {
     /// A reloader of `app`, whose accounts and keys are those of `registry`.
     pub fn new(
-        app: Arc<App>,
-        registry: Arc<Registry>,
-        webhooks: Arc<Webhooks>,
+        app: &Arc<App>,
+        registry: &Arc<Registry>,
+        webhooks: &Arc<Webhooks>,
         made: AHashMap<Arc<str>, Secret>,
         certificate: Option<Arc<Certificate>>,
     ) -> Self {
+        let (app, registry, webhooks) = (app.clone(), registry.clone(), webhooks.clone());
         Self { app, registry, webhooks, made, certificate, turn: Mutex::new(()) }
     }
 

@@ -192,33 +192,13 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
-    let reloader =
-        Reloader::new(app.clone(), registry.clone(), webhooks.clone(), generated, certificate);
+    let reloader = Reloader::new(&app, &registry, &webhooks, generated, certificate);
     let reloader = Arc::new(reloader);
-    let state = AdminState {
-        ledger: app.ledger.clone(),
-        cache: app.cache.clone(),
-        control: reloader.clone(),
-        registry: registry.clone(),
-        webhooks: webhooks.clone(),
-        metrics: app.metrics.clone(),
-        clock: app.clock.clone(),
-        token: admin_token.clone(),
-    };
+    let state = operated(&app, &reloader, registry, &webhooks, &admin_token);
     let (stopping, stop) = watch::channel(false);
     let report = app.ledger.report().clone();
 
-    let control = runtime("control", 1)?;
-    control.spawn(serve_admin(admin.into_socket(), admin::router(state.clone())));
-    if let Some(bound) = metrics_alone {
-        control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
-    }
-    control.spawn(sweep(app.clone(), registry));
-    let counted = app.clone();
-    control.spawn(webhooks.clone().run(move || used_up::notices(&counted)));
-    control.spawn(watch_certificate(reloader.clone()));
-    // The tokenizer's tables take a moment to build: not on a first request.
-    control.spawn_blocking(estimate::warm);
+    let control = serve_operators(&app, &reloader, state, admin, metrics_alone)?;
     let data = serve_clients(&app, tls, proxy, stop)?;
 
     Ok(Running {
@@ -352,6 +332,49 @@ fn configured(given: &StaticKey) -> ConfiguredKey {
         key: if generated { key::generate() } else { given.key.clone() },
         generated,
     }
+}
+
+/// What the admin API reads and changes.
+fn operated(
+    app: &Arc<App>,
+    reloader: &Arc<Reloader>,
+    registry: Arc<Registry>,
+    webhooks: &Arc<Webhooks>,
+    token: &Secret,
+) -> AdminState {
+    AdminState {
+        ledger: app.ledger.clone(),
+        cache: app.cache.clone(),
+        control: reloader.clone(),
+        registry,
+        webhooks: webhooks.clone(),
+        metrics: app.metrics.clone(),
+        clock: app.clock.clone(),
+        token: token.clone(),
+    }
+}
+
+/// Accepts operators' connections, and does what no client waits for, on a
+/// runtime of its own.
+fn serve_operators(
+    app: &Arc<App>,
+    reloader: &Arc<Reloader>,
+    state: AdminState,
+    admin: Bound,
+    metrics_alone: Option<Bound>,
+) -> Result<Runtime, StartError> {
+    let control = runtime("control", 1)?;
+    control.spawn(serve_admin(admin.into_socket(), admin::router(state.clone())));
+    control.spawn(sweep(app.clone(), state.registry.clone()));
+    let counted = app.clone();
+    control.spawn(state.webhooks.clone().run(move || used_up::notices(&counted)));
+    if let Some(bound) = metrics_alone {
+        control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
+    }
+    control.spawn(watch_certificate(reloader.clone()));
+    // The tokenizer's tables take a moment to build: not on a first request.
+    control.spawn_blocking(estimate::warm);
+    Ok(control)
 }
 
 /// Accepts clients' connections on a runtime of their own.
