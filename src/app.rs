@@ -5,6 +5,7 @@ pub mod reload;
 mod replay;
 pub mod run;
 pub mod snapshot;
+mod used_up;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::config::{Config, Provider};
 use crate::connection::limit::PeerLimit;
 use crate::exchange::{CacheResult, Exchange};
 use crate::ledger::Ledger;
+use crate::notice::Notices;
 use crate::sandbox::{self, ReplyBody};
 use crate::store::Store;
 use crate::store::ownership::Owners;
@@ -68,6 +70,8 @@ pub struct App {
     pub store: Store,
     /// Whose each thing is that a provider made.
     pub owners: Arc<dyn Owners>,
+    /// Who hears of quotas and budgets that run out.
+    pub notices: Arc<dyn Notices>,
     /// The response cache.
     pub cache: Arc<Cache>,
     /// The metrics.
@@ -89,6 +93,8 @@ pub struct Parts {
     pub store: Store,
     /// Whose each thing is that a provider made.
     pub owners: Arc<dyn Owners>,
+    /// Who hears of quotas and budgets that run out.
+    pub notices: Arc<dyn Notices>,
     /// The response cache.
     pub cache: Arc<Cache>,
     /// The metrics.
@@ -120,6 +126,7 @@ impl App {
             ledger: parts.ledger,
             store: parts.store,
             owners: parts.owners,
+            notices: parts.notices,
             cache: parts.cache,
             metrics: parts.metrics,
             names: Names::default(),

@@ -15,7 +15,7 @@ use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
     BaseUrl, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat, Model,
-    Plan, Provider, Samples,
+    Plan, Provider, Samples, Webhook,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -94,7 +94,10 @@ fn view(config: &Config) -> Value {
             // Empty in the file is generated: there is a key either way.
             "key": key.key,
         })).collect::<Vec<_>>(),
-        "billing": { "timezone": config.timezone.iana_name() },
+        "billing": {
+            "timezone": config.timezone.iana_name(),
+            "webhooks": config.webhooks.iter().map(|one| webhook(one)).collect::<Vec<_>>(),
+        },
         "privacy": { "log_text_hash": config.log_text_hash },
         "shutdown": { "grace": span(config.shutdown_grace) },
         "log": {
@@ -216,6 +219,14 @@ fn limits(limits: &Limits) -> Value {
             "queue": global.queue,
             "queue_timeout": span(global.queue_timeout),
         },
+    })
+}
+
+fn webhook(webhook: &Webhook) -> Value {
+    json!({
+        "url": webhook.shown,
+        "secret": webhook.secret,
+        "events": webhook.events,
     })
 }
 

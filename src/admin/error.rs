@@ -48,8 +48,11 @@ pub(super) enum ApiError {
         /// The parameter at fault.
         param: Option<Cow<'static, str>>,
     },
-    /// The ledger cannot be read.
-    #[error("the ledger cannot be read at the moment")]
+    /// There is nobody to tell.
+    #[error("no webhook is configured: billing.webhooks is empty")]
+    NoWebhook,
+    /// The data directory cannot be read or written.
+    #[error("the data directory cannot be read or written at the moment")]
     Storage,
     /// A fault of Tollgate's own.
     #[error("internal error")]
@@ -78,6 +81,7 @@ impl ApiError {
                 | Refused::KeyEnded => StatusCode::CONFLICT,
                 Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             },
+            Self::NoWebhook => StatusCode::CONFLICT,
             Self::Storage => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -102,6 +106,7 @@ impl ApiError {
                 }
                 Refused::Store(_) => ("server_error", "storage_unavailable"),
             },
+            Self::NoWebhook => ("invalid_request_error", "conflict"),
             Self::Storage => ("server_error", "storage_unavailable"),
             Self::Internal => ("server_error", "internal_error"),
         }

@@ -21,6 +21,7 @@ use crate::config::{
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
 use crate::telemetry::metrics::Metrics;
+use crate::webhooks::Webhooks;
 
 pub(crate) const TOKEN: &str = "an-admin-token";
 
@@ -91,6 +92,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         },
         keys: Vec::new(),
         timezone: jiff::tz::TimeZone::UTC,
+        webhooks: Vec::new(),
         shutdown_grace: seconds(60),
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
         log_text_hash: true,
@@ -165,6 +167,16 @@ pub(crate) fn registry(
     let registry = Registry::new(config.clone(), parts);
     registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();
     Arc::new(registry)
+}
+
+/// Nobody who is told of events.
+pub(crate) fn webhooks(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Arc<Webhooks> {
+    let store = crate::store::Store::open(&config.store.path.join("events")).unwrap();
+    Webhooks::of(&store, config, clock, metrics).unwrap()
 }
 
 /// A plan with nothing but a name.

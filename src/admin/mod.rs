@@ -24,6 +24,7 @@ use crate::cache::Cache;
 use crate::config::{Config, Errors};
 use crate::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
+use crate::webhooks::Webhooks;
 
 mod accounts;
 mod auth;
@@ -39,6 +40,7 @@ mod providers;
 mod query;
 pub mod token;
 mod usage;
+mod webhooks;
 
 use error::ApiError;
 
@@ -65,6 +67,8 @@ pub struct AdminState {
     pub control: Arc<dyn Control>,
     /// The accounts and their keys.
     pub registry: Arc<Registry>,
+    /// Who is told of events.
+    pub webhooks: Arc<Webhooks>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -87,6 +91,8 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys", post(keys::create).get(keys::list))
         .route("/keys/{id}", delete(keys::revoke))
         .route("/keys/{id}/rotate", post(keys::rotate))
+        .route("/webhooks", get(webhooks::list))
+        .route("/webhooks/test", post(webhooks::test))
         .route("/openapi.json", get(openapi::show))
         .route("/config", get(config::show))
         .route("/config/reload", post(config::reload))

@@ -39,6 +39,7 @@ impl Admin {
             ledger: Arc::new(ledger),
             cache: fixture::cache(),
             registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
+            webhooks: fixture::webhooks(&config, &clock, &metrics),
             control: Arc::new(fixture::Still(config)),
             metrics,
             clock,

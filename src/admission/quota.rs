@@ -23,6 +23,14 @@ pub struct Month {
     pub ends: Timestamp,
 }
 
+impl Month {
+    /// Its name: `2026-11`.
+    pub fn name(self) -> String {
+        let months = self.number.saturating_sub(1);
+        format!("{:04}-{:02}", months / 12, months % 12 + 1)
+    }
+}
+
 /// Tells which month a moment lies in. The month that was asked for last is
 /// kept, so that an answer usually costs two comparisons.
 #[derive(Debug)]

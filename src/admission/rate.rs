@@ -43,6 +43,11 @@ impl Rates {
         state
     }
 
+    /// The state of the account `id`, if it has one.
+    pub fn find(&self, id: &str) -> Option<Arc<AccountState>> {
+        self.shard(id)?.lock().get(id).cloned()
+    }
+
     /// Forgets the accounts whose windows are empty at `now`, which have nothing
     /// counted in `month`, and whose state nobody holds. Returns how many. Locks
     /// one shard at a time.

@@ -11,12 +11,14 @@ use crate::app::{App, Snapshot};
 use crate::base::secret::Secret;
 use crate::config::{self, Config, Errors, StaticKey};
 use crate::connection::Certificate;
+use crate::webhooks::Webhooks;
 
 /// Reads the configuration's file again on request. A request that runs keeps
 /// the configuration that it began with; a bad file changes nothing.
 pub struct Reloader {
     app: Arc<App>,
     registry: Arc<Registry>,
+    webhooks: Arc<Webhooks>,
     /// The keys that were made at start, by account: a reload keeps them.
     made: AHashMap<Arc<str>, Secret>,
     /// What new connections of clients get, where they get any.
@@ -28,12 +30,14 @@ pub struct Reloader {
 impl Reloader {
     /// A reloader of `app`, whose accounts and keys are those of `registry`.
     pub fn new(
-        app: Arc<App>,
-        registry: Arc<Registry>,
+        app: &Arc<App>,
+        registry: &Arc<Registry>,
+        webhooks: &Arc<Webhooks>,
         made: AHashMap<Arc<str>, Secret>,
         certificate: Option<Arc<Certificate>>,
     ) -> Self {
-        Self { app, registry, made, certificate, turn: Mutex::new(()) }
+        let (app, registry, webhooks) = (app.clone(), registry.clone(), webhooks.clone());
+        Self { app, registry, webhooks, made, certificate, turn: Mutex::new(()) }
     }
 
     /// Whether clients are served over TLS.
@@ -81,6 +85,7 @@ impl Reloader {
         app.connections.set_cap(config.limits.global.connections);
         app.calls.set_caps(config.limits.global.concurrent, config.limits.global.queue);
         app.peers.set(config.clone());
+        self.webhooks.configure(&config.webhooks);
         app.snapshot.store(Arc::new(Snapshot::new(config, &app.metrics, &app.clock)));
         self.refresh_certificate();
         Ok(())

@@ -14,8 +14,8 @@ use crate::admin::{self, AdminState, Control};
 use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
-use crate::app::replay;
 use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys};
+use crate::app::{replay, used_up};
 use crate::auth::key::{self, KeyHasher};
 use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
@@ -32,10 +32,11 @@ use crate::meter::estimate;
 use crate::server::{self, Bound};
 use crate::store::accounts::Directory;
 use crate::store::ownership::EmbeddedOwners;
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
 use crate::upstream::roots::{self, RootsError};
+use crate::webhooks::Webhooks;
 
 /// How often idle accounts are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -79,7 +80,7 @@ pub enum StartError {
     Store(#[from] store::OpenError),
     /// A tree of the embedded store cannot be opened.
     #[error(transparent)]
-    Trees(store::StoreError),
+    Trees(StoreError),
     /// A secret file of the data directory cannot be read or made.
     #[error("cannot read or make {}: {error}", path.display())]
     Secret {
@@ -119,6 +120,7 @@ pub struct Running {
     /// What the opening of the ledger found.
     pub report: Report,
     app: Arc<App>,
+    webhooks: Arc<Webhooks>,
     reloader: Arc<Reloader>,
     stopping: watch::Sender<bool>,
     data: Option<Runtime>,
@@ -174,34 +176,29 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
     let cache = Arc::new(cache);
-    let parts =
-        Parts { clock, ledger, cache, metrics, keyring, rates, store, owners, text_hash_key };
+    let webhooks = Webhooks::of(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;
+    let parts = Parts {
+        clock,
+        ledger,
+        cache,
+        metrics,
+        keyring,
+        rates,
+        store,
+        owners,
+        notices: webhooks.clone(),
+        text_hash_key,
+    };
     let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
-    let reloader = Reloader::new(app.clone(), registry.clone(), generated, certificate);
+    let reloader = Reloader::new(&app, &registry, &webhooks, generated, certificate);
     let reloader = Arc::new(reloader);
-    let state = AdminState {
-        ledger: app.ledger.clone(),
-        cache: app.cache.clone(),
-        control: reloader.clone(),
-        registry: registry.clone(),
-        metrics: app.metrics.clone(),
-        clock: app.clock.clone(),
-        token: admin_token.clone(),
-    };
+    let state = operated(&app, &reloader, registry, &webhooks, &admin_token);
     let (stopping, stop) = watch::channel(false);
     let report = app.ledger.report().clone();
 
-    let control = runtime("control", 1)?;
-    control.spawn(serve_admin(admin.into_socket(), admin::router(state.clone())));
-    if let Some(bound) = metrics_alone {
-        control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
-    }
-    control.spawn(sweep(app.clone(), registry));
-    control.spawn(watch_certificate(reloader.clone()));
-    // The tokenizer's tables take a moment to build: not on a first request.
-    control.spawn_blocking(estimate::warm);
+    let control = serve_operators(&app, &reloader, state, admin, metrics_alone)?;
     let data = serve_clients(&app, tls, proxy, stop)?;
 
     Ok(Running {
@@ -213,6 +210,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         keys,
         report,
         app,
+        webhooks,
         reloader,
         stopping,
         data: Some(data),
@@ -245,6 +243,8 @@ impl Running {
         if let Some(control) = self.control.take() {
             control.shutdown_timeout(LAST_MOMENT);
         }
+        // At the start of a later month nothing would find them again.
+        self.webhooks.keep_raised();
         if let Err(error) = self.app.ledger.sync() {
             tracing::error!(%error, "the ledger could not be flushed at the end");
         }
@@ -332,6 +332,49 @@ fn configured(given: &StaticKey) -> ConfiguredKey {
         key: if generated { key::generate() } else { given.key.clone() },
         generated,
     }
+}
+
+/// What the admin API reads and changes.
+fn operated(
+    app: &Arc<App>,
+    reloader: &Arc<Reloader>,
+    registry: Arc<Registry>,
+    webhooks: &Arc<Webhooks>,
+    token: &Secret,
+) -> AdminState {
+    AdminState {
+        ledger: app.ledger.clone(),
+        cache: app.cache.clone(),
+        control: reloader.clone(),
+        registry,
+        webhooks: webhooks.clone(),
+        metrics: app.metrics.clone(),
+        clock: app.clock.clone(),
+        token: token.clone(),
+    }
+}
+
+/// Accepts operators' connections, and does what no client waits for, on a
+/// runtime of its own.
+fn serve_operators(
+    app: &Arc<App>,
+    reloader: &Arc<Reloader>,
+    state: AdminState,
+    admin: Bound,
+    metrics_alone: Option<Bound>,
+) -> Result<Runtime, StartError> {
+    let control = runtime("control", 1)?;
+    control.spawn(serve_admin(admin.into_socket(), admin::router(state.clone())));
+    control.spawn(sweep(app.clone(), state.registry.clone()));
+    let counted = app.clone();
+    control.spawn(state.webhooks.clone().run(move || used_up::notices(&counted)));
+    if let Some(bound) = metrics_alone {
+        control.spawn(serve_admin(bound.into_socket(), admin::metrics_router(state)));
+    }
+    control.spawn(watch_certificate(reloader.clone()));
+    // The tokenizer's tables take a moment to build: not on a first request.
+    control.spawn_blocking(estimate::warm);
+    Ok(control)
 }
 
 /// Accepts clients' connections on a runtime of their own.

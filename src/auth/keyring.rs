@@ -242,6 +242,13 @@ impl Keyring {
         identity.in_force(now).then_some(identity)
     }
 
+    /// Shows every identity to `look`, an account's once for each key.
+    pub fn each(&self, mut look: impl FnMut(&Arc<Identity>)) {
+        for shard in &self.shards {
+            shard.read().values().for_each(&mut look);
+        }
+    }
+
     /// Keys that are held.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()

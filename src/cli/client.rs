@@ -16,6 +16,7 @@ use crate::admin::token;
 use crate::banner::reachable;
 use crate::base::secret::Secret;
 use crate::config::Config;
+use crate::http_client;
 
 /// A client of the admin API.
 pub(super) struct AdminClient {
@@ -67,10 +68,8 @@ impl AdminClient {
                     "{url:?} is no address of an admin API, such as http://127.0.0.1:8081"
                 ))
             })?;
-        let http = reqwest::Client::builder()
-            // The admin API is close by; a proxy of the environment must not see the token.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
+        let http = http_client::plain()
+            .map_err(|error| Failure::Failed(format!("cannot make a client: {error}")))?
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_secs(120))
             .build()

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 33] = [
+const NOT_IN_FORCE: [&str; 32] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -30,7 +30,6 @@ const NOT_IN_FORCE: [&str; 33] = [
     "billing.currency",
     "billing.tax",
     "billing.stripe",
-    "billing.webhooks",
     "privacy.retention",
     "privacy.master_key",
     "privacy.retired_keys",

@@ -26,6 +26,7 @@ mod cache;
 pub mod labels;
 mod register;
 mod series;
+mod webhooks;
 
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
@@ -34,6 +35,7 @@ use labels::{Scope, Store};
 use register::Register;
 use series::OwnedLabels;
 pub use series::{ProviderSeries, RequestLabels, RequestSample, Series};
+pub use webhooks::{Delivery, WebhookFamilies};
 
 /// Edges of request durations in seconds: 5 ms to 120 s, with the 0.5 s of the
 /// service objective among them.
@@ -62,6 +64,7 @@ pub struct Metrics {
     provider_calls_in_flight: IntGauge,
     cache: CacheFamilies,
     admission: AdmissionFamilies,
+    webhooks: WebhookFamilies,
     families: Families,
 }
 
@@ -139,6 +142,7 @@ impl Metrics {
             provider_calls_in_flight: scope(Scope::Provider),
             cache: CacheFamilies::register(&register)?,
             admission: AdmissionFamilies::register(&register)?,
+            webhooks: WebhookFamilies::register(&register)?,
             families,
             registry,
         })
@@ -212,6 +216,11 @@ impl Metrics {
     /// Counts one request that an estimate of its address's rate decided.
     pub fn address_estimated(&self) {
         self.admission.address_estimated();
+    }
+
+    /// The metrics of events that others are told of.
+    pub const fn webhooks(&self) -> &WebhookFamilies {
+        &self.webhooks
     }
 
     /// Counts one call made again after a failed attempt.

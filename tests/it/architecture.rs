@@ -20,8 +20,17 @@ const STAGES: [&str; 13] = [
     "ledger",
 ];
 /// What a request never meets; the data plane does not know of it.
-const CONTROL: [&str; 7] =
-    ["accounts", "admin", "billing", "dashboard", "autoscale", "cli", "banner"];
+const CONTROL: [&str; 9] = [
+    "accounts",
+    "admin",
+    "billing",
+    "dashboard",
+    "autoscale",
+    "cli",
+    "banner",
+    "http_client",
+    "webhooks",
+];
 /// What every stage may import.
 const SHARED: [&str; 6] = ["base", "config", "exchange", "refusal", "store", "telemetry"];
 /// Who may name Pingora.

@@ -59,3 +59,5 @@ mod streaming;
 mod systemd;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod webhooks;

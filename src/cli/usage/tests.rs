@@ -28,6 +28,7 @@ async fn admin(records: u64) -> (String, tempfile::TempDir) {
         ledger: Arc::new(ledger),
         cache: fixture::cache(),
         registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
+        webhooks: fixture::webhooks(&config, &clock, &metrics),
         control: Arc::new(fixture::Still(config)),
         metrics,
         clock,

@@ -12,6 +12,7 @@ mod plans;
 mod providers;
 mod sections;
 mod unused;
+mod webhooks;
 
 use std::path::Path;
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub(super) fn check(
         routing: sections::routing(&raw.routing, report),
         keys,
         timezone: sections::timezone(&raw.billing, report),
+        webhooks: webhooks::check(&raw.billing, report),
         shutdown_grace: grace
             .map_or(Duration::ZERO, |grace| time(grace, Duration::ZERO..=LONGEST_GRACE, report)),
         log: sections::log(&raw.log, report),

@@ -162,7 +162,7 @@ fn parse_url(text: &str) -> Result<BaseUrl, &'static str> {
     Ok(BaseUrl { tls, host: host.into(), port, path: path.into() })
 }
 
-fn is_local(host: &str) -> bool {
+pub(super) fn is_local(host: &str) -> bool {
     let loopback = |address: std::net::IpAddr| address.is_loopback();
     host == "localhost" || host.parse().is_ok_and(loopback)
 }

@@ -8,6 +8,7 @@ mod catalog;
 mod leaf;
 mod operations;
 mod sections;
+mod webhooks;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -27,6 +28,7 @@ pub(super) use sections::{
     RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawStore, RawTls,
     RawUnknown, RawUserLimits,
 };
+pub(super) use webhooks::RawWebhook;
 
 /// Tollgate's configuration.
 ///

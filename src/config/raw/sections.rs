@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::RawWebhook;
 use super::leaf::{Address, Anything, Count, Network, Price, Size, Time, Whole};
 use crate::config::field::Field;
 
@@ -283,8 +284,8 @@ pub(crate) struct RawInvoices {
     pub(crate) tax: Field<BTreeMap<String, Anything>>,
     /// A Stripe account to push to.
     pub(crate) stripe: Field<BTreeMap<String, Anything>>,
-    /// Addresses that are told of invoices.
-    pub(crate) webhooks: Field<Vec<Anything>>,
+    /// Addresses that are told of events.
+    pub(crate) webhooks: Field<Vec<Field<RawWebhook>>>,
 }
 
 /// What is kept about people, and how long.

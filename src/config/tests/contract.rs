@@ -87,7 +87,7 @@ plans:
 limits: { ip: { exempt: [127.0.0.1, fd00::/8] } }
 opaque: { provider: local, ownership: off, unknown: allow, price: 0.001 }
 routing: { auto: { simple: llama }, connect_timeout: 2s }
-billing: { timezone: Europe/Berlin, currency: EUR, tax: { rate: 19 }, stripe: { api_key: x }, webhooks: [{ url: "https://example.com" }] }
+billing: { timezone: Europe/Berlin, currency: EUR, tax: { rate: 19 }, stripe: { api_key: x }, webhooks: [{ url: "https://example.com/hook", secret: 0123456789abcdef, events: [quota.warning] }] }
 privacy: { master_key: 0123456789abcdef, retired_keys: [fedcba9876543210] }
 economics: { targets: { gross_margin: 0.7 } }
 autoscale: { executor: systemd }
@@ -131,7 +131,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "billing.currency",
             "billing.tax",
             "billing.stripe",
-            "billing.webhooks",
             "privacy.master_key",
             "privacy.retired_keys",
             "autoscale",

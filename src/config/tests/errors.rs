@@ -273,3 +273,23 @@ fn an_error_is_shown_as_file_line_column_message() {
     assert_eq!((&json[0]["line"], &json[0]["column"]), (&1.into(), &1.into()));
     assert!(json[0]["message"].as_str().is_some_and(|it| it.starts_with("unknown key")));
 }
+
+#[test]
+fn a_webhook_has_a_url_a_secret_and_events_that_there_are() {
+    let one = |entry: &str, place: &str, what: &str| {
+        one_error(&format!("billing:\n  webhooks:\n  - {entry}\n"), place, what);
+    };
+    one("{ secret: 0123456789abcdef }", "3:5", "`url` is missing");
+    one("{ url: https://a/ }", "3:5", "`secret` is missing");
+    one("{ url: ftp://a/, secret: 0123456789abcdef }", "3:12", "https:// or http://");
+    one("{ url: nonsense, secret: 0123456789abcdef }", "3:12", "cannot be parsed");
+    one("{ url: \"https://a/#b\", secret: 0123456789abcdef }", "3:12", "no fragment");
+    one("{ url: https://a/, secret: 0123456789abcde }", "3:32", "16 to 1024 characters");
+    one("{ url: https://a/, secret: whsec_0123456789 }", "3:32", "16 bytes or more in base64");
+    let secret = "secret: 0123456789abcdef";
+    one(&format!("{{ url: https://a/, {secret}, events: [] }}"), "3:58", "leave it out");
+    one(&format!("{{ url: https://a/, {secret}, events: [quota.warn] }}"), "3:59", "no such event");
+    one(&format!("{{ url: https://a/, {secret}, event: [] }}"), "3:50", "did you mean `events`?");
+    let twice = format!("{{ url: https://a/, {secret} }}\n  - {{ url: https://a, {secret} }}");
+    one(&twice, "4:12", "already given");
+}
