@@ -14,6 +14,7 @@ pub mod server;
 pub mod base;
 pub mod config;
 pub mod exchange;
+pub mod notice;
 pub mod refusal;
 pub mod store;
 pub mod telemetry;
