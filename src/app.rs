@@ -27,6 +27,7 @@ use crate::config::{Config, Provider};
 use crate::connection::limit::PeerLimit;
 use crate::exchange::{CacheResult, Exchange};
 use crate::ledger::Ledger;
+use crate::notice::Notices;
 use crate::sandbox::{self, ReplyBody};
 use crate::store::Store;
 use crate::store::ownership::Owners;
@@ -72,6 +73,8 @@ pub struct App {
     pub cache: Arc<Cache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Who is told that a quota or budget runs out.
+    pub notices: Arc<dyn Notices>,
     /// Texts that every record repeats.
     pub names: Names,
     ids: RecordIds,
@@ -93,6 +96,8 @@ pub struct Parts {
     pub cache: Arc<Cache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Who is told that a quota or budget runs out.
+    pub notices: Arc<dyn Notices>,
     /// The keys in force.
     pub keyring: Arc<Keyring>,
     /// The accounts' windows and quotas, rebuilt from the ledger.
@@ -122,6 +127,7 @@ impl App {
             owners: parts.owners,
             cache: parts.cache,
             metrics: parts.metrics,
+            notices: parts.notices,
             names: Names::default(),
             ids: RecordIds::default(),
             journal_up: AtomicBool::new(true),
@@ -156,6 +162,7 @@ impl App {
             age: None,
             quota_left: None,
             quota_held: false,
+            warnings: Vec::new(),
             route: None,
         }
     }

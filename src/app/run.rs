@@ -29,6 +29,7 @@ use crate::gateway::Gateway;
 use crate::ledger::record::UsageRecord;
 use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
+use crate::notice::Unheard;
 use crate::server::{self, Bound};
 use crate::store::accounts::Directory;
 use crate::store::ownership::EmbeddedOwners;
@@ -148,7 +149,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let month = calendar.month(clock.wall()).number;
     let mut replay = |record: &UsageRecord| {
         replay::windows(&rates, &*clock, record);
-        replay::quota(&rates, &calendar, month, record);
+        replay::month(&rates, &calendar, month, record);
     };
     let durability = config.store.durability;
     let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
@@ -174,8 +175,19 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
     let cache = Arc::new(cache);
-    let parts =
-        Parts { clock, ledger, cache, metrics, keyring, rates, store, owners, text_hash_key };
+    let notices = Arc::new(Unheard);
+    let parts = Parts {
+        clock,
+        ledger,
+        cache,
+        metrics,
+        notices,
+        keyring,
+        rates,
+        store,
+        owners,
+        text_hash_key,
+    };
     let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
