@@ -101,15 +101,17 @@ pub(super) async fn revoke(
 }
 
 fn shown_once((key, text): (ApiKey, Secret)) -> Response {
-    let body: Value = json!({
+    let mut body: Value = json!({
         "id": key.id,
         "account": key.account,
         "name": key.name,
         "prefix": key.prefix,
         "key": text.expose(),
         "created_at": moment(key.created_at),
-        "budget": key.budget,
     });
+    if let Some(budget) = key.budget {
+        body["budget"] = json!(budget);
+    }
     (StatusCode::CREATED, Json(body)).into_response()
 }
 

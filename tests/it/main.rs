@@ -12,6 +12,8 @@ mod admin;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod cli;
@@ -57,3 +59,7 @@ mod streaming;
 mod systemd;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod usage;
+#[cfg(test)]
+mod warnings;

@@ -85,6 +85,10 @@ fn ranges_are_checked() {
     one_error("listen: { proxy: 127.0.0.1:8081 }", "1:18", "the same address");
     one_error("listen: { tls: { cert: a } }", "1:16", "`key` is missing");
     one_error("store: { path: \"\" }", "1:16", "has a path");
+    one_error("plans: [{ name: pro, budget: 0 }]", "1:30", "a budget is more than 0");
+    one_error("plans: [{ name: pro, budget: -1 }]", "1:30", "an amount");
+    one_error("plans: [{ name: pro, overage: refuse }]", "1:31", "an amount");
+    one_error("keys: [{ account: a, plan: pro, budget: 0.0 }]", "1:41", "more than 0");
 }
 
 #[test]
