@@ -96,8 +96,6 @@ pub struct Parts {
     pub cache: Arc<Cache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Who is told that a quota or budget runs out.
-    pub notices: Arc<dyn Notices>,
     /// The keys in force.
     pub keyring: Arc<Keyring>,
     /// The accounts' windows and quotas, rebuilt from the ledger.
@@ -107,8 +105,8 @@ pub struct Parts {
 }
 
 impl App {
-    /// An application that begins with `snapshot`.
-    pub fn new(snapshot: Snapshot, parts: Parts) -> Arc<Self> {
+    /// An application that begins with `snapshot` and tells `notices` what runs out.
+    pub fn new(snapshot: Snapshot, parts: Parts, notices: Arc<dyn Notices>) -> Arc<Self> {
         let global = snapshot.config.limits.global;
         let peers = PeerLimit::new(snapshot.config.clone());
         Arc::new(Self {
@@ -127,7 +125,7 @@ impl App {
             owners: parts.owners,
             cache: parts.cache,
             metrics: parts.metrics,
-            notices: parts.notices,
+            notices,
             names: Names::default(),
             ids: RecordIds::default(),
             journal_up: AtomicBool::new(true),

@@ -109,8 +109,8 @@ fn shown_once((key, text): (ApiKey, Secret)) -> Response {
         "key": text.expose(),
         "created_at": moment(key.created_at),
     });
-    if let Some(budget) = key.budget {
-        body["budget"] = json!(budget);
+    if let (Some(budget), Some(members)) = (key.budget, body.as_object_mut()) {
+        members.insert("budget".to_owned(), json!(budget));
     }
     (StatusCode::CREATED, Json(body)).into_response()
 }

@@ -131,9 +131,8 @@ impl Marks {
         crossings: &mut Vec<Crossing>,
     ) {
         let picos = |amount: Money| u128::try_from(amount.picos()).unwrap_or(0);
-        let show = |picos: u128| {
-            Money::from_picos(i128::try_from(picos).unwrap_or(i128::MAX)).to_string()
-        };
+        let show =
+            |picos: u128| Money::from_picos(i128::try_from(picos).unwrap_or(i128::MAX)).to_string();
         self.cross(kind, (picos(before), picos(after)), picos(budget), crossings, show);
     }
 }

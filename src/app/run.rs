@@ -175,20 +175,9 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
     let cache = Arc::new(cache);
-    let notices = Arc::new(Unheard);
-    let parts = Parts {
-        clock,
-        ledger,
-        cache,
-        metrics,
-        notices,
-        keyring,
-        rates,
-        store,
-        owners,
-        text_hash_key,
-    };
-    let app = App::new(snapshot, parts);
+    let parts =
+        Parts { clock, ledger, cache, metrics, keyring, rates, store, owners, text_hash_key };
+    let app = App::new(snapshot, parts, Arc::new(Unheard));
     let generated = keys.iter().filter(|made| made.generated);
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
     let reloader = Reloader::new(app.clone(), registry.clone(), generated, certificate);

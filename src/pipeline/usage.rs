@@ -76,8 +76,9 @@ pub(super) async fn record<C: Client>(
         Ok(Ok(found)) => found,
         Ok(Err(_)) | Err(_) => {
             let message = "The usage records cannot be read at the moment.";
-            return Err(Refusal::new(Code::StorageUnavailable, message)
-                .retry_after(Duration::from_secs(1)));
+            return Err(
+                Refusal::new(Code::StorageUnavailable, message).retry_after(Duration::from_secs(1))
+            );
         }
     };
     let record = found.ok_or_else(|| {
@@ -87,11 +88,7 @@ pub(super) async fn record<C: Client>(
 }
 
 /// Blocks.
-fn find(
-    ledger: &Ledger,
-    account: Arc<str>,
-    id: &str,
-) -> Result<Option<UsageRecord>, StorageError> {
+fn find(ledger: &Ledger, account: Arc<str>, id: &str) -> Result<Option<UsageRecord>, StorageError> {
     let filter = Filter { account: Some(account), ..Filter::default() };
     let mut page = Page { after: None, limit: PAGE };
     let mut found = None;

@@ -23,8 +23,7 @@ const STAGES: [&str; 13] = [
 const CONTROL: [&str; 7] =
     ["accounts", "admin", "billing", "dashboard", "autoscale", "cli", "banner"];
 /// What every stage may import.
-const SHARED: [&str; 7] =
-    ["base", "config", "exchange", "notice", "refusal", "store", "telemetry"];
+const SHARED: [&str; 7] = ["base", "config", "exchange", "notice", "refusal", "store", "telemetry"];
 /// Who may name Pingora.
 const ON_PINGORA: [&str; 4] = ["server", "gateway", "connection", "upstream"];
 /// The words of one stage that every stage may use: a record is what they all

@@ -117,7 +117,11 @@ async fn a_budget_is_kept_with_its_account_or_key() {
     let own = |budget: Value| json!({"overrides": {"budget": budget}});
     for (given, shown) in [(json!(25), json!("25")), (json!("0.5"), json!("0.5"))] {
         let (status, changed) = admin.patch("/admin/accounts/shop", &own(given)).await;
-        assert_eq!((status, &changed["overrides"]["budget"]), (StatusCode::OK, &shown), "{changed}");
+        assert_eq!(
+            (status, &changed["overrides"]["budget"]),
+            (StatusCode::OK, &shown),
+            "{changed}"
+        );
     }
     let (_, changed) = admin.patch("/admin/accounts/shop", &own(json!("unlimited"))).await;
     assert_eq!(changed["overrides"]["budget"], "unlimited");

@@ -330,7 +330,10 @@ fn budgets_hold_under_many_threads() {
         }
     });
     let (one, two) = (account.month("key_0", &asked), account.month("key_1", &asked));
-    assert_eq!(one.account, Spend { charged: one.key.charged + two.key.charged, ..Spend::default() });
+    assert_eq!(
+        one.account,
+        Spend { charged: one.key.charged + two.key.charged, ..Spend::default() }
+    );
     // Four more cents fit neither the account nor, if it was the key, the key.
     let left = cents(701) - one.account.charged;
     let keys = [one, two].map(|key| cents(399) - key.key.charged);
