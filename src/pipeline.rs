@@ -84,8 +84,8 @@ pub async fn serve<C: Client>(
         }
         Asked::Usage => usage::show(app, &snapshot, client, exchange, &caller).await,
         Asked::Record(id) => {
-            drop(admit(app, &snapshot, client, exchange, &caller, &uncounted)?);
-            usage::record(app, client, exchange, &caller, id).await
+            let permit = admit(app, &snapshot, client, exchange, &caller, &uncounted)?;
+            usage::record(app, client, exchange, &caller, permit, id).await
         }
         Asked::Opaque => opaque::serve(app, &snapshot, client, exchange, &caller, &lane).await,
     }

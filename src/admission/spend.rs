@@ -324,6 +324,8 @@ impl Used {
             Err(at) => {
                 let mut used = KeyUsed::default();
                 change(&mut used);
+                // Most accounts have one key, and more come rarely.
+                self.keys.reserve_exact(1);
                 self.keys.insert(at, (Arc::clone(key), used));
             }
         }

@@ -17,7 +17,7 @@ use crate::admission::quota::Allowance;
 use crate::admission::spend::{MonthStanding, Spend};
 use crate::admission::state::AccountState;
 use crate::admission::windows::{Standing, WindowLimits};
-use crate::admission::{self, Asking, Gates};
+use crate::admission::{self, Asking, Gates, Permit};
 use crate::app::{App, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
@@ -61,18 +61,23 @@ pub(super) async fn show<C: Client>(
 }
 
 /// Shows the caller's record of the request called `id`, the newest where several
-/// were called so.
+/// were called so. Holds `permit` while the ledger is read, which counts whatever
+/// is found.
 pub(super) async fn record<C: Client>(
     app: &App,
     client: &mut C,
     exchange: &mut Exchange,
     caller: &Identity,
+    permit: Permit,
     id: &str,
 ) -> Result<Ending, Refusal> {
     let (ledger, account) = (Arc::clone(&app.ledger), Arc::clone(&caller.account));
     let id = id.to_owned();
     let find = tokio::task::spawn_blocking(move || find(&ledger, account, &id));
-    let found = match waiting(app, &mut exchange.waited, find).await {
+    let read = waiting(app, &mut exchange.waited, find).await;
+    // Free before the answer leaves: a client that has it can ask again.
+    drop(permit);
+    let found = match read {
         Ok(Ok(found)) => found,
         Ok(Err(_)) | Err(_) => {
             let message = "The usage records cannot be read at the moment.";
