@@ -22,6 +22,7 @@ use tollgate::admission::windows::WindowLimits;
 use tollgate::auth::key::KeyHasher;
 use tollgate::auth::keyring::{Identity, Keyring, Prepared};
 use tollgate::base::clock::{Clock, SystemClock, Timestamp};
+use tollgate::base::money::Money;
 use tollgate::base::network::Networks;
 use tollgate::config::{IpLimits, Plan, UserLimits};
 use tollgate::store::accounts::{Account, Overrides, Status};
@@ -79,17 +80,27 @@ fn admit(clock: &SystemClock, accounts: usize) -> u64 {
     let calendar = Calendar::new(jiff::tz::TimeZone::UTC);
     let limits = WindowLimits::from(&DEFAULTS);
     let gap = Duration::from_secs(1) / u32::try_from(accounts).unwrap_or(1);
+    let (key, price) = (Arc::from("key_0123456789ab"), Money::from_picos(20_000_000_000));
     let mut now = Duration::from_secs(86_400);
     let mut turn = ids.iter().cycle();
     let mut run = |steps: u64| {
         for id in turn.by_ref().zip(0..steps).map(|(id, _)| id) {
             now += gap;
             let month = calendar.month(Timestamp(1_795_496_400_000_000));
-            let allowance = Allowance { month, limit: Some(u64::MAX), counts: true };
+            let allowance = Allowance {
+                month,
+                limit: Some(u64::MAX),
+                budget: Some(Money::MAX),
+                counts: true,
+                ..Allowance::NONE
+            };
             let account = rates.account(id);
             if let Ok(mut admission) = account.admit(now, &limits, DEFAULTS.concurrent, &allowance)
             {
-                admission.charge();
+                // As a request that is billed does: reserved, settled, charged.
+                let held = admission.hold(&key, price);
+                admission.take_place();
+                drop(black_box((held, admission.charge(&key, price))));
                 drop(black_box(admission));
             }
         }

@@ -163,6 +163,7 @@ impl App {
             age: None,
             quota_left: None,
             quota_held: false,
+            warnings: Vec::new(),
             route: None,
         }
     }

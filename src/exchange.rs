@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::config::Class;
+use crate::notice::Kind;
 
 /// The client's side of one request, whatever the HTTP version.
 ///
@@ -129,6 +130,9 @@ pub struct Exchange {
     pub quota_left: Option<u64>,
     /// Whether `quota_left` is without a place that this request holds.
     pub quota_held: bool,
+    /// The month's limits of which the account or its key has reached a threshold,
+    /// each with the threshold in percent.
+    pub warnings: Vec<(Kind, u8)>,
     /// The value of `x-tollgate-route` of an answer that is Tollgate's own.
     pub route: Option<String>,
 }

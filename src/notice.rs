@@ -52,11 +52,3 @@ impl Kind {
         }
     }
 }
-
-/// Takes notices and does nothing with them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unheard;
-
-impl Notices for Unheard {
-    fn raise(&self, _notice: Notice) {}
-}

@@ -13,6 +13,7 @@ mod opaque;
 mod recall;
 mod relay;
 mod slot;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,13 +57,12 @@ pub async fn serve<C: Client>(
     let caller = identify(app, &snapshot, client, exchange.received)?;
     exchange.plan = Some(caller.plan.name.clone());
     check_access(&caller)?;
-    let month = snapshot.calendar.month(exchange.received);
-    let limit = caller.requests_per_month;
-    let allowance = |counts| Allowance { month, limit, counts };
+    let allowance = |counts| allowance(&snapshot, exchange, &caller, counts);
+    let (counted, uncounted) = (allowance(true), allowance(false));
     match endpoint::asked(&method, lane.path)? {
         Asked::Understood(endpoint) => {
             body::check_headers(&client.head().headers, &config.listen)?;
-            let permit = admit(app, &snapshot, client, exchange, &caller, &allowance(true))?;
+            let permit = admit(app, &snapshot, client, exchange, &caller, &counted)?;
             let ordered =
                 order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
             let (request, bill, recalled) = refunding(permit, ordered, exchange)?;
@@ -75,12 +75,17 @@ pub async fn serve<C: Client>(
             relay.answer(uri.query()).await
         }
         Asked::Models => {
-            drop(admit(app, &snapshot, client, exchange, &caller, &allowance(false))?);
+            drop(admit(app, &snapshot, client, exchange, &caller, &uncounted)?);
             models::list(app, &snapshot, client, exchange, &caller).await
         }
         Asked::Model(name) => {
-            let permit = admit(app, &snapshot, client, exchange, &caller, &allowance(false))?;
+            let permit = admit(app, &snapshot, client, exchange, &caller, &uncounted)?;
             models::show(app, &snapshot, client, exchange, &caller, permit, name).await
+        }
+        Asked::Usage => usage::show(app, &snapshot, client, exchange, &caller).await,
+        Asked::Record(id) => {
+            let permit = admit(app, &snapshot, client, exchange, &caller, &uncounted)?;
+            usage::record(app, client, exchange, &caller, permit, id).await
         }
         Asked::Opaque => opaque::serve(app, &snapshot, client, exchange, &caller, &lane).await,
     }
@@ -114,6 +119,23 @@ fn check_access(caller: &Identity) -> Result<(), Refusal> {
     Err(Refusal::new(Code::AccountSuspended, message))
 }
 
+/// What the request asks of the caller's month, in which it counts or not.
+fn allowance(
+    snapshot: &Snapshot,
+    exchange: &Exchange,
+    caller: &Identity,
+    counts: bool,
+) -> Allowance {
+    Allowance {
+        month: snapshot.calendar.month(exchange.received),
+        limit: caller.requests_per_month,
+        overage: caller.overage().is_some(),
+        budget: caller.budget,
+        key_budget: caller.key_budget,
+        counts,
+    }
+}
+
 /// Takes what the request occupies, from its headers alone.
 fn admit<C: Client>(
     app: &App,
@@ -133,11 +155,15 @@ fn admit<C: Client>(
     };
     let gates = Gates { requests: &app.requests, addresses: &app.addresses, metrics: &app.metrics };
     let admitted = admission::admit(asking, gates, app.clock.monotonic(), &mut exchange.standing);
-    exchange.quota_held = admitted.is_ok() && allowance.counts;
+    exchange.quota_held =
+        allowance.counts && admitted.as_ref().is_ok_and(|permit| !permit.is_beyond());
     exchange.quota_left = match &admitted {
         Ok(permit) => permit.quota_left(),
         Err(_) => account.quota_left(allowance),
     };
+    if allowance.is_limited() {
+        exchange.warnings = account.month(&caller.key_id, allowance).levels.reached().collect();
+    }
     admitted
 }
 
@@ -187,13 +213,18 @@ async fn order<'a, C: Client>(
     Ok((request, bill, recalled))
 }
 
-/// Keeps the permit of what is ordered; of what is refused, gives it back.
+/// Keeps the permit of what is ordered, once budgets allow what that may cost; of
+/// what is refused, gives it back.
 fn refunding<'a>(
-    permit: Permit,
+    mut permit: Permit,
     ordered: Result<Ordered<'a>, Refusal>,
     exchange: &mut Exchange,
 ) -> Result<Ordered<'a>, Refusal> {
-    match ordered {
+    let held = ordered.and_then(|ordered| {
+        permit.hold(ordered.1.key(), ordered.1.most())?;
+        Ok(ordered)
+    });
+    match held {
         Ok((request, bill, recalled)) => Ok((request, bill.holding(permit), recalled)),
         Err(refusal) => {
             give_back(permit, exchange);

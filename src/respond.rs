@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::exchange::{AnswerHead, Client, Exchange, Gone, RateStanding};
+use crate::notice::Kind;
 use crate::refusal::{Code, Refusal};
 
 /// Headers of a provider's answer that stay here: framing is made anew, and the
@@ -73,8 +74,19 @@ pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
     if let Some(left) = exchange.quota_left {
         headers.insert("x-tollgate-quota-remaining", HeaderValue::from(left));
     }
+    stamp_warnings(headers, &exchange.warnings);
     let own = now.saturating_sub(exchange.started).saturating_sub(exchange.waited);
     put(headers, "x-tollgate-overhead-ms", &millis(own));
+}
+
+/// Says of which monthly limits a threshold was reached: `quota=80, budget=100`.
+pub fn stamp_warnings(headers: &mut HeaderMap, warnings: &[(Kind, u8)]) {
+    if warnings.is_empty() {
+        return;
+    }
+    let parts: Vec<_> =
+        warnings.iter().map(|(kind, percent)| format!("{}={percent}", kind.as_str())).collect();
+    put(headers, "x-tollgate-warning", &parts.join(", "));
 }
 
 fn stamp_standing(headers: &mut HeaderMap, standing: &RateStanding) {

@@ -81,7 +81,8 @@ impl Registry {
             let key_id = hash.key_id();
             next.configured_keys.insert(key_id.clone());
             let user = &next.config.limits.user;
-            identities.push((hash, Identity::new(account, Some(&given.plan), user, key_id)));
+            let identity = Identity::new(account, Some(&given.plan), user, key_id);
+            identities.push((hash, identity.within(given.budget)));
         }
         let mut without = BTreeMap::<&str, AHashSet<&str>>::new();
         let now = self.clock.wall();

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use crate::auth::key::{self, KeyHash, KeyHasher};
 use crate::auth::keyring::{Identity, Keyring};
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::money::Money;
 use crate::base::secret::Secret;
 use crate::config::{Config, Plan};
 use crate::store::accounts::{Account, Accounts, ApiKey, Keys, Overrides, Status};
@@ -172,7 +173,9 @@ impl Registry {
         self.accounts.flush()?;
         let (plan, user) = (state.plan(&account.plan), &state.config.limits.user);
         self.keyring.update_account(id, |held| {
-            Identity::new(&account, plan, user, held.key_id.clone()).until(held.expires_at)
+            Identity::new(&account, plan, user, held.key_id.clone())
+                .until(held.expires_at)
+                .within(held.key_budget)
         });
         self.count(&mut state, Some(&before), Some(&account.plan));
         Ok(account)
@@ -195,7 +198,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes a key. Its text is in the answer and nowhere else. Blocks.
+    /// Makes a key, with a budget in dollars a month of its own if it is given. Its
+    /// text is in the answer and nowhere else. Blocks.
     ///
     /// # Errors
     /// [`Refused`]; nothing is changed then.
@@ -203,10 +207,11 @@ impl Registry {
         &self,
         account: &str,
         name: Option<String>,
+        budget: Option<Money>,
     ) -> Result<(ApiKey, Secret), Refused> {
         let state = self.state.lock();
         let account = self.account(account)?;
-        self.make_key(&state, &account, name)
+        self.make_key(&state, &account, name, budget)
     }
 
     /// At most `limit` keys in the order of their ids, those after `after`; of
@@ -228,7 +233,8 @@ impl Registry {
     }
 
     /// Makes a key in the place of another, which stays in force for `grace`,
-    /// at most [`LONGEST_GRACE`]. Blocks.
+    /// at most [`LONGEST_GRACE`]. It has the budget of the old one, of which it has
+    /// spent nothing yet. Blocks.
     ///
     /// # Errors
     /// [`Refused`]; nothing is changed then.
@@ -245,7 +251,7 @@ impl Registry {
         let end = old.expires_at.map_or(end, |before| before.min(end));
         old.expires_at = Some(end);
         // The new one first: what breaks off in between leaves two keys, not none.
-        let made = self.make_key(&state, &account, old.name.clone())?;
+        let made = self.make_key(&state, &account, old.name.clone(), old.budget)?;
         self.keys.replace_key(&old)?;
         self.accounts.flush()?;
         let hash = KeyHash::from_bytes(old.hash);
@@ -293,6 +299,7 @@ impl Registry {
         state: &State,
         account: &Account,
         name: Option<String>,
+        budget: Option<Money>,
     ) -> Result<(ApiKey, Secret), Refused> {
         loop {
             let text = key::generate();
@@ -306,6 +313,7 @@ impl Registry {
                 created_at: self.clock.wall(),
                 revoked_at: None,
                 expires_at: None,
+                budget,
             };
             // An id is 48 bits of the hash: rarely, it is taken.
             if self.keys.add_key(&key)? {
@@ -334,7 +342,9 @@ impl State {
 
     fn identity(&self, account: &Account, key: &ApiKey) -> Identity {
         let (plan, user) = (self.plan(&account.plan), &self.config.limits.user);
-        Identity::new(account, plan, user, Arc::from(&*key.id)).until(key.expires_at)
+        Identity::new(account, plan, user, Arc::from(&*key.id))
+            .until(key.expires_at)
+            .within(key.budget)
     }
 
     fn check(&self, plan: &str, overrides: &Overrides) -> Result<(), Refused> {

@@ -20,7 +20,7 @@ struct World {
 
 fn given(config: &Config, account: &str, plan: &str, key: &str) -> StaticKey {
     let plan = config.plans.iter().find(|known| *known.name == *plan).unwrap();
-    StaticKey { account: account.into(), plan: plan.clone(), key: Secret::new(key) }
+    StaticKey { account: account.into(), plan: plan.clone(), key: Secret::new(key), budget: None }
 }
 
 /// A configuration with these plans; the account `demo` has the first.
@@ -88,7 +88,7 @@ impl World {
 fn keys_survive_the_process_as_hashes() {
     let (dir, world) = World::new();
     world.shop();
-    let (key, text) = world.registry.create_key("shop", Some("ci".to_owned())).unwrap();
+    let (key, text) = world.registry.create_key("shop", Some("ci".to_owned()), None).unwrap();
     assert!(text.expose().starts_with(&key.prefix));
     assert_eq!(world.plan_of(text.expose()).as_deref(), Some("free"));
     drop(world);
@@ -110,13 +110,13 @@ fn keys_survive_the_process_as_hashes() {
 fn a_suspended_account_is_refused_until_it_is_active_again() {
     let (_dir, world) = World::new();
     world.shop();
-    let (_, text) = world.registry.create_key("shop", None).unwrap();
+    let (_, text) = world.registry.create_key("shop", None, None).unwrap();
     let status = |status| Change { status: Some(status), ..Change::default() };
     world.registry.change("shop", status(Status::Suspended)).unwrap();
     let held = world.keyring.identify(text.expose(), NOW).unwrap();
     assert_eq!(held.access, Access::Suspended);
     // A key that is made meanwhile is no way around it.
-    let (_, other) = world.registry.create_key("shop", None).unwrap();
+    let (_, other) = world.registry.create_key("shop", None, None).unwrap();
     assert_eq!(world.plan_of(other.expose()), None);
     world.registry.change("shop", status(Status::Active)).unwrap();
     assert!(world.plan_of(text.expose()).is_some() && world.plan_of(other.expose()).is_some());
@@ -126,7 +126,7 @@ fn a_suspended_account_is_refused_until_it_is_active_again() {
 fn a_rotated_key_ends_with_its_grace() {
     let (_dir, world) = World::new();
     world.shop();
-    let (first, text) = world.registry.create_key("shop", Some("ci".to_owned())).unwrap();
+    let (first, text) = world.registry.create_key("shop", Some("ci".to_owned()), None).unwrap();
     let (second, new) = world.registry.rotate(&first.id, HOUR).unwrap();
     assert_eq!((second.name.as_deref(), second.account.as_str()), (Some("ci"), "shop"));
     assert!(world.plan_of(text.expose()).is_some() && world.plan_of(new.expose()).is_some());
@@ -147,7 +147,7 @@ fn a_rotated_key_ends_with_its_grace() {
 fn a_revoked_key_has_stopped_for_good() {
     let (dir, world) = World::new();
     world.shop();
-    let (key, text) = world.registry.create_key("shop", None).unwrap();
+    let (key, text) = world.registry.create_key("shop", None, None).unwrap();
     let revoked = world.registry.revoke(&key.id).unwrap();
     assert_eq!((revoked.revoked_at, world.plan_of(text.expose())), (Some(NOW), None));
     assert_eq!(world.registry.revoke(&key.id).unwrap(), revoked);
@@ -161,13 +161,13 @@ fn a_revoked_key_has_stopped_for_good() {
 fn a_deleted_account_takes_its_keys_along() {
     let (_dir, world) = World::new();
     world.shop();
-    let (key, text) = world.registry.create_key("shop", None).unwrap();
+    let (key, text) = world.registry.create_key("shop", None, None).unwrap();
     assert_eq!(world.accounts_of("free").as_deref(), Some("2"));
     world.registry.delete("shop").unwrap();
     assert_eq!(world.plan_of(text.expose()), None);
     assert_eq!(world.registry.delete("shop"), Err(Refused::NoAccount));
     assert_eq!(world.registry.revoke(&key.id).unwrap_err(), Refused::NoKey);
-    assert_eq!(world.registry.create_key("shop", None), Err(Refused::NoAccount));
+    assert_eq!(world.registry.create_key("shop", None, None), Err(Refused::NoAccount));
     assert_eq!(world.accounts_of("free").as_deref(), Some("1"));
 }
 
@@ -208,7 +208,7 @@ fn a_plan_that_accounts_with_keys_have_cannot_go_in_a_reload() {
     // Without a key nobody loses anything.
     world.reload(&config(&["pro"])).unwrap();
     world.reload(&config(&["pro", "free"])).unwrap();
-    let (_, text) = world.registry.create_key("shop", None).unwrap();
+    let (_, text) = world.registry.create_key("shop", None, None).unwrap();
     let refused = world.reload(&config(&["pro"])).unwrap_err();
     assert_eq!(refused, ApplyError::PlanInUse { plan: "free".to_owned(), accounts: 1 });
     assert_eq!(world.plan_of(text.expose()).as_deref(), Some("free"));
@@ -227,7 +227,7 @@ fn a_plan_that_accounts_with_keys_have_cannot_go_in_a_reload() {
 fn two_accounts_with_one_key_change_nothing() {
     let (_dir, world) = World::new();
     world.shop();
-    let (_, text) = world.registry.create_key("shop", None).unwrap();
+    let (_, text) = world.registry.create_key("shop", None, None).unwrap();
     let mut taken = Config::clone(&config(&["free", "pro"]));
     taken.keys.push(given(&taken, "thief", "pro", text.expose()));
     assert!(matches!(world.reload(&Arc::new(taken)), Err(ApplyError::Shared(_))));

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::body::{Members, Said};
+use super::body::{Members, Said, dollars};
 use super::error::ApiError;
 use super::query::Id;
 use super::{AdminState, List, blocking, query};
@@ -141,6 +141,7 @@ struct OwnFigures {
     day: Said<u32>,
     concurrent: Said<u32>,
     month: Said<u64>,
+    budget: Said<Money>,
     prices: Said<BTreeMap<String, Said<Money>>>,
 }
 
@@ -152,6 +153,7 @@ impl OwnFigures {
             day: members.small_limit("requests_per_day")?,
             concurrent: members.small_limit("concurrent")?,
             month: members.limit("requests_per_month")?,
+            budget: members.budget("budget")?,
             prices: match members.object("prices")? {
                 Said::Nothing => Said::Nothing,
                 Said::Null => Said::Null,
@@ -185,6 +187,7 @@ impl OwnFigures {
             requests_per_day: self.day.or(before.requests_per_day),
             concurrent: self.concurrent.or(before.concurrent),
             requests_per_month: self.month.or(before.requests_per_month),
+            budget: self.budget.or(before.budget),
             prices,
         }
     }
@@ -194,11 +197,7 @@ fn read_prices(mut members: Members) -> Result<BTreeMap<String, Said<Money>>, Ap
     let mut prices = BTreeMap::new();
     for class in members.names() {
         let message = "dollars, from 0, with at most 12 decimals, such as \"0.01\"";
-        let price = members.read(&class, message, |value| {
-            let number = value.is_number().then(|| value.to_string());
-            let text = value.as_str().or(number.as_deref())?;
-            text.parse().ok().filter(|price| *price >= Money::ZERO)
-        })?;
+        let price = members.read(&class, message, dollars)?;
         prices.insert(class, price);
     }
     Ok(prices)
@@ -208,12 +207,16 @@ fn read_prices(mut members: Members) -> Result<BTreeMap<String, Said<Money>>, Ap
 fn shown(own: &Overrides) -> Map<String, Value> {
     let small = |limit: u32| if limit == u32::MAX { "unlimited".into() } else { limit.into() };
     let large = |limit: u64| if limit == u64::MAX { "unlimited".into() } else { limit.into() };
-    let figures: [(&str, Option<Value>); 5] = [
+    let dollars = |budget: Money| {
+        if budget == Money::MAX { "unlimited".into() } else { json!(budget) }
+    };
+    let figures: [(&str, Option<Value>); 6] = [
         ("requests_per_minute", own.requests_per_minute.map(small)),
         ("requests_per_hour", own.requests_per_hour.map(small)),
         ("requests_per_day", own.requests_per_day.map(small)),
         ("requests_per_month", own.requests_per_month.map(large)),
         ("concurrent", own.concurrent.map(small)),
+        ("budget", own.budget.map(dollars)),
     ];
     let given = figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let mut shown: Map<String, Value> = given.collect();

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Request};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
+use crate::base::money::Money;
 
 /// Largest body, in bytes.
 const LARGEST: usize = 64 * 1024;
@@ -117,6 +118,17 @@ impl Members {
         })
     }
 
+    /// The budget called `name`: dollars a month, more than 0. As
+    /// [`Said::Value`] of [`Money::MAX`], `unlimited`.
+    pub(super) fn budget(&mut self, name: &str) -> Result<Said<Money>, ApiError> {
+        let message = "dollars, more than 0, with at most 12 decimals, such as \"25\", or \
+                       \"unlimited\"";
+        self.read(name, message, |value| match value.as_str() {
+            Some("unlimited") => Some(Money::MAX),
+            _ => dollars(value).filter(|budget| !budget.is_zero()),
+        })
+    }
+
     /// The duration called `name`: seconds, or a text such as `90s`, `30m`, `1h`
     /// or `7d`.
     pub(super) fn duration(&mut self, name: &str) -> Result<Said<Duration>, ApiError> {
@@ -178,4 +190,11 @@ impl Members {
     pub(super) fn bad(&self, name: &str, message: &'static str) -> ApiError {
         ApiError::BadParameter { param: format!("{}{name}", self.path).into(), message }
     }
+}
+
+/// An amount of dollars, from 0: a number, or a text.
+pub(super) fn dollars(value: &Value) -> Option<Money> {
+    let number = value.is_number().then(|| value.to_string());
+    let text = value.as_str().or(number.as_deref())?;
+    text.parse().ok().filter(|amount| *amount >= Money::ZERO)
 }

@@ -93,6 +93,7 @@ fn view(config: &Config) -> Value {
             "plan": key.plan.name,
             // Empty in the file is generated: there is a key either way.
             "key": key.key,
+            "budget": key.budget,
         })).collect::<Vec<_>>(),
         "billing": {
             "timezone": config.timezone.iana_name(),
@@ -186,6 +187,8 @@ fn plan(plan: &Plan) -> Value {
         },
         "monthly_price": plan.monthly_price,
         "requests_per_month": plan.requests_per_month.map_or_else(|| "unlimited".into(), Value::from),
+        "overage": plan.overage,
+        "budget": plan.budget,
         "requests_per_minute": plan.requests_per_minute,
         "requests_per_hour": plan.requests_per_hour,
         "requests_per_day": plan.requests_per_day,

@@ -16,6 +16,7 @@ use super::error::ApiError;
 use super::query::Id;
 use super::{AdminState, List, blocking, query};
 use crate::accounts::{LONGEST_GRACE, Refused};
+use crate::base::money::Money;
 use crate::base::secret::Secret;
 use crate::store::accounts::ApiKey;
 
@@ -29,6 +30,7 @@ pub(super) struct View {
     created_at: String,
     revoked_at: Option<String>,
     expires_at: Option<String>,
+    budget: Option<Money>,
 }
 
 impl From<ApiKey> for View {
@@ -41,11 +43,12 @@ impl From<ApiKey> for View {
             created_at: moment(key.created_at),
             revoked_at: key.revoked_at.map(moment),
             expires_at: key.expires_at.map(moment),
+            budget: key.budget,
         }
     }
 }
 
-/// `POST /admin/keys {account, name?}`: 201 with the key.
+/// `POST /admin/keys {account, name?, budget?}`: 201 with the key.
 pub(super) async fn create(
     State(state): State<AdminState>,
     mut body: Members,
@@ -53,8 +56,9 @@ pub(super) async fn create(
     let account =
         body.id("account")?.value().ok_or_else(|| body.bad("account", "it is missing"))?;
     let name = body.text("name")?.value();
+    let budget = body.budget("budget")?.value().filter(|budget| *budget < Money::MAX);
     body.end()?;
-    let made = blocking(move || state.registry.create_key(&account, name)).await?;
+    let made = blocking(move || state.registry.create_key(&account, name, budget)).await?;
     Ok(shown_once(made.map_err(of_account)?))
 }
 
@@ -97,7 +101,7 @@ pub(super) async fn revoke(
 }
 
 fn shown_once((key, text): (ApiKey, Secret)) -> Response {
-    let body: Value = json!({
+    let mut body: Value = json!({
         "id": key.id,
         "account": key.account,
         "name": key.name,
@@ -105,6 +109,9 @@ fn shown_once((key, text): (ApiKey, Secret)) -> Response {
         "key": text.expose(),
         "created_at": moment(key.created_at),
     });
+    if let (Some(budget), Some(members)) = (key.budget, body.as_object_mut()) {
+        members.insert("budget".to_owned(), json!(budget));
+    }
     (StatusCode::CREATED, Json(body)).into_response()
 }
 

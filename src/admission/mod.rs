@@ -8,22 +8,27 @@ pub mod quota;
 pub mod rate;
 mod sketch;
 mod sliding;
+pub mod spend;
 pub mod state;
 mod suspects;
+pub mod warnings;
 pub mod windows;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::money::Money;
 use crate::base::slots::{Slot, Slots};
 use crate::config::{IpLimits, UserLimits};
 use crate::exchange::RateStanding;
 use crate::refusal::{Code, Refusal};
 use crate::telemetry::metrics::Metrics;
 use address::{AddressAdmission, AddressDenied, Addresses};
-use quota::Allowance;
-use state::{AccountState, Admission, Denied};
+use quota::{Allowance, Month};
+use spend::Purse;
+use state::{AccountState, Admission, Denied, OverBudget};
+use warnings::Charged;
 use windows::{Standing, WindowLimits};
 
 /// Whose limit it is, in a message.
@@ -36,6 +41,15 @@ pub struct Permit {
     admission: Admission,
     address: Option<AddressAdmission>,
     _global: Slot,
+}
+
+/// A request that only looks: it occupies its place among its address's and the
+/// process's requests until dropped, and nothing of its account's.
+#[derive(Debug)]
+#[must_use = "dropping the visit frees what the request occupies"]
+pub struct Visit {
+    address: Option<AddressAdmission>,
+    global: Slot,
 }
 
 /// Who asks, and what holds for them.
@@ -78,24 +92,8 @@ pub fn admit(
     now: Duration,
     stands: &mut Option<RateStanding>,
 ) -> Result<Permit, Refusal> {
-    let Some(global) = gates.requests.try_acquire() else {
-        let refusal = Refusal::new(Code::Overloaded, "Too many requests run at the moment.")
-            .window("requests")
-            .retry_after(Duration::from_secs(1));
-        return Err(refusal);
-    };
     let user = WindowLimits::from(asking.user);
-    let address = match admit_address(asking, gates, now) {
-        Ok(address) => address,
-        Err(AddressDenied::Rate { refusal: full, .. }) => {
-            *stands = Some(standing(&full.standing));
-            return Err(rate(&full, OF_ADDRESS).layer("ip"));
-        }
-        Err(AddressDenied::Concurrency { limit }) => {
-            *stands = Some(standing(&asking.account.standing(now, &user)));
-            return Err(concurrency(limit, OF_ADDRESS).layer("ip"));
-        }
-    };
+    let Visit { address, global } = visit(asking, gates, now, stands)?;
     match asking.account.admit(now, &user, asking.user.concurrent, asking.allowance) {
         Ok(admission) => {
             *stands = Some(standing(admission.standing()));
@@ -107,6 +105,37 @@ pub fn admit(
             }
             *stands = Some(standing(denied.standing()));
             Err(refusal(&denied))
+        }
+    }
+}
+
+/// Admits a request that only looks: the account's limits do not hold for it.
+///
+/// # Errors
+/// 503 if the process is full, 429 if the address is at its concurrency or a
+/// window of it is full; nothing is then taken.
+pub fn visit(
+    asking: Asking<'_>,
+    gates: Gates<'_>,
+    now: Duration,
+    stands: &mut Option<RateStanding>,
+) -> Result<Visit, Refusal> {
+    let Some(global) = gates.requests.try_acquire() else {
+        let refusal = Refusal::new(Code::Overloaded, "Too many requests run at the moment.")
+            .window("requests")
+            .retry_after(Duration::from_secs(1));
+        return Err(refusal);
+    };
+    match admit_address(asking, gates, now) {
+        Ok(address) => Ok(Visit { address, global }),
+        Err(AddressDenied::Rate { refusal: full, .. }) => {
+            *stands = Some(standing(&full.standing));
+            Err(rate(&full, OF_ADDRESS).layer("ip"))
+        }
+        Err(AddressDenied::Concurrency { limit }) => {
+            let user = WindowLimits::from(asking.user);
+            *stands = Some(standing(&asking.account.standing(now, &user)));
+            Err(concurrency(limit, OF_ADDRESS).layer("ip"))
         }
     }
 }
@@ -157,10 +186,42 @@ impl Permit {
         self.admission.quota_left()
     }
 
-    /// Keeps the request's place in the quota: it is charged. A place that is
-    /// not charged is free again once the permit is dropped.
-    pub const fn charge(&mut self) {
-        self.admission.charge();
+    /// Whether the request may lie beyond the account's quota.
+    pub const fn is_beyond(&self) -> bool {
+        self.admission.is_beyond()
+    }
+
+    /// Reserves `most` dollars of the month's budgets of the account and of the
+    /// key called `key`, together or not at all. Call it once.
+    ///
+    /// # Errors
+    /// 429 `insufficient_quota` if a budget does not allow it; nothing is then
+    /// reserved.
+    pub fn hold(&mut self, key: &Arc<str>, most: Money) -> Result<(), Refusal> {
+        self.admission.hold(key, most).map_err(|over| over_budget(&over))
+    }
+
+    /// Takes the request's place among the month's charged ones, as its record is
+    /// about to be written. Gives whether it lies beyond the quota.
+    pub fn take_place(&mut self) -> bool {
+        self.admission.take_place()
+    }
+
+    /// Undoes `take_place`: the record could not be written.
+    pub fn return_place(&mut self) {
+        self.admission.return_place();
+    }
+
+    /// Keeps the place that was taken for good, with what the request of the key
+    /// called `key` costs. A place that is not charged, and what is reserved of
+    /// budgets, are free again once the permit is dropped.
+    pub fn charge(&mut self, key: &Arc<str>, price: Money) -> Charged {
+        self.admission.charge(key, price)
+    }
+
+    /// The month that the request counts in.
+    pub const fn month(&self) -> Month {
+        self.admission.month()
     }
 
     /// Gives everything back: the request is refused at a later point.
@@ -185,6 +246,20 @@ fn refusal(denied: &Denied) -> Refusal {
         )
         .window("month"),
     }
+}
+
+fn over_budget(over: &OverBudget) -> Refusal {
+    let OverBudget { purse, budget, most, month } = over;
+    let whose = match purse {
+        Purse::Account => "account",
+        Purse::Key => "API key",
+    };
+    let message = format!(
+        "The {whose}'s budget of ${budget} a month does not allow this request, which may cost \
+         ${most}. It is renewed at {}.",
+        month.ends,
+    );
+    Refusal::new(Code::InsufficientQuota, message).window("budget")
 }
 
 fn rate(full: &windows::Refusal, whose: &str) -> Refusal {

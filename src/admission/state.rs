@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::quota::{Allowance, Month, Quota};
+use super::quota::{Allowance, Month};
+use super::spend::{MonthStanding, Months, Purse};
+use super::warnings::Charged;
 use super::windows::{Refusal, Standing, WindowLimits, Windows};
+use crate::base::money::Money;
 
-/// The windows, the quota and the running requests of one account.
+/// The windows, the months and the running requests of one account.
 #[derive(Debug, Default)]
 pub struct AccountState {
     counts: Mutex<Counts>,
@@ -21,20 +24,49 @@ pub struct AccountState {
 #[derive(Debug, Default)]
 struct Counts {
     windows: Windows,
-    quota: Quota,
+    months: Months,
 }
 
 /// An admitted request. It occupies its place among the account's concurrent
 /// requests until dropped; its entry in the windows stays unless it is refunded,
-/// its place in the quota only if it is charged.
+/// its place in the quota, and what it costs, only if it is charged.
 #[derive(Debug)]
 #[must_use = "dropping the admission frees the concurrency slot"]
 pub struct Admission {
     account: Arc<AccountState>,
     standing: Standing,
-    /// The month in which the request has a place reserved.
-    reserved: Option<u32>,
+    allowance: Allowance,
+    place: Place,
+    /// What is reserved of budgets, and for which key.
+    held: Option<(Arc<str>, Money)>,
     quota_left: Option<u64>,
+    beyond: bool,
+}
+
+/// What a request has of a month's places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// None, or none to give back any more.
+    None,
+    /// One that is reserved in this month.
+    Reserved(u32),
+    /// One among the charged ones of this month, beyond the quota or within, whose
+    /// record is being written.
+    Taken(u32, bool),
+}
+
+/// A budget does not allow a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a budget of ${budget} a month does not allow ${most} more")]
+pub struct OverBudget {
+    /// Whose budget.
+    pub purse: Purse,
+    /// The budget.
+    pub budget: Money,
+    /// What the request may cost at most.
+    pub most: Money,
+    /// The month.
+    pub month: Month,
 }
 
 /// Why a request of an account may not run now.
@@ -89,23 +121,25 @@ impl AccountState {
         concurrent: u32,
         allowance: &Allowance,
     ) -> Result<Admission, Denied> {
-        let (standing, reserved, quota_left) = {
+        let (standing, reserved, quota_left, beyond) = {
             let mut counts = self.counts.lock();
-            let Counts { windows, quota } = &mut *counts;
+            let Counts { windows, months } = &mut *counts;
             if self.running.load(Ordering::Acquire) >= concurrent {
                 let standing = windows.standing(now, limits);
                 return Err(Denied::Concurrency { limit: concurrent, standing });
             }
-            if let Some(limit) = allowance.limit.filter(|_| quota.is_spent(allowance)) {
+            if let Some(limit) = allowance.limit.filter(|_| months.is_spent(allowance)) {
                 let standing = windows.standing(now, limits);
                 return Err(Denied::Quota { limit, month: allowance.month, standing });
             }
             let standing = windows.take(now, limits).map_err(Denied::Rate)?;
-            let reserved = quota.reserve(allowance);
+            let reserved = months.reserve(allowance);
             self.running.fetch_add(1, Ordering::AcqRel);
-            (standing, reserved, quota.left(allowance))
+            (standing, reserved, months.left(allowance), months.is_beyond(allowance))
         };
-        Ok(Admission { account: Arc::clone(self), standing, reserved, quota_left })
+        let place = reserved.map_or(Place::None, Place::Reserved);
+        let (account, allowance, held) = (Arc::clone(self), *allowance, None);
+        Ok(Admission { account, standing, allowance, place, held, quota_left, beyond })
     }
 
     /// Where the account's windows stand at `now`.
@@ -113,9 +147,19 @@ impl AccountState {
         self.counts.lock().windows.standing(now, limits)
     }
 
+    /// Where each of the account's windows stands at `now`, the shortest first.
+    pub fn windows(&self, now: Duration, limits: &WindowLimits) -> [Standing; 3] {
+        self.counts.lock().windows.standings(now, limits)
+    }
+
+    /// Where the account and its key called `key` stand in the allowance's month.
+    pub fn month(&self, key: &str, allowance: &Allowance) -> MonthStanding {
+        self.counts.lock().months.standing(key, allowance)
+    }
+
     /// Requests left of the allowance; `None` where it has no limit.
     pub fn quota_left(&self, allowance: &Allowance) -> Option<u64> {
-        self.counts.lock().quota.left(allowance)
+        self.counts.lock().months.left(allowance)
     }
 
     /// Counts an admission of the past, for rebuilding from the journal.
@@ -123,9 +167,10 @@ impl AccountState {
         self.counts.lock().windows.restore(at);
     }
 
-    /// Counts charged requests of the past, for rebuilding from the journal.
-    pub fn restore_quota(&self, month: u32, quantity: u64) {
-        self.counts.lock().quota.restore(month, quantity);
+    /// Counts charged requests of the past of the key called `key`, and what they
+    /// cost together, for rebuilding from the journal.
+    pub fn restore_month(&self, month: u32, key: &Arc<str>, quantity: u64, price: Money) {
+        self.counts.lock().months.restore(month, key, quantity, price);
     }
 
     /// Requests running now.
@@ -137,7 +182,7 @@ impl AccountState {
     /// window or in `month`.
     pub fn is_idle(&self, now: Duration, month: u32) -> bool {
         let mut counts = self.counts.lock();
-        counts.windows.is_empty(now) && counts.quota.is_empty(month) && self.running() == 0
+        counts.windows.is_empty(now) && counts.months.is_empty(month) && self.running() == 0
     }
 }
 
@@ -153,9 +198,66 @@ impl Admission {
         self.quota_left
     }
 
-    /// Keeps the request's place in the quota for good: it is charged.
-    pub const fn charge(&mut self) {
-        self.reserved = None;
+    /// Whether the request may lie beyond the quota: more are charged or running
+    /// than it has places.
+    pub const fn is_beyond(&self) -> bool {
+        self.beyond
+    }
+
+    /// Reserves `most` dollars of the budgets of the account and of the key called
+    /// `key`, together or not at all. Call it once.
+    ///
+    /// # Errors
+    /// [`OverBudget`]; nothing is then reserved.
+    pub fn hold(&mut self, key: &Arc<str>, most: Money) -> Result<(), OverBudget> {
+        let Place::Reserved(month) = self.place else { return Ok(()) };
+        let held = self.account.counts.lock().months.hold(month, key, most, &self.allowance);
+        let over = |purse, budget: Option<Money>| OverBudget {
+            purse,
+            budget: budget.unwrap_or_default(),
+            most,
+            month: self.allowance.month,
+        };
+        held.map_err(|purse| match purse {
+            Purse::Account => over(purse, self.allowance.budget),
+            Purse::Key => over(purse, self.allowance.key_budget),
+        })?;
+        self.held = Some((Arc::clone(key), most));
+        Ok(())
+    }
+
+    /// Takes the request's place among the charged ones, as its record is about to
+    /// be written. Gives whether it lies beyond the quota.
+    pub fn take_place(&mut self) -> bool {
+        let Place::Reserved(month) = self.place else { return false };
+        let beyond = self.account.counts.lock().months.take_place(month, &self.allowance);
+        self.place = Place::Taken(month, beyond);
+        beyond
+    }
+
+    /// Undoes `take_place`: the record could not be written.
+    pub fn return_place(&mut self) {
+        let Place::Taken(month, beyond) = self.place else { return };
+        self.place = Place::Reserved(month);
+        self.account.counts.lock().months.return_place(month, beyond, &self.allowance);
+    }
+
+    /// Keeps the place that was taken for good, with what the request costs: its
+    /// record is written.
+    pub fn charge(&mut self, key: &Arc<str>, price: Money) -> Charged {
+        let Place::Taken(month, _) = self.place else { return Charged::default() };
+        self.place = Place::None;
+        let mut counts = self.account.counts.lock();
+        if let Some((key, most)) = self.held.take() {
+            counts.months.let_go(month, &key, most);
+        }
+        let crossings = counts.months.charge(month, key, price, &self.allowance);
+        Charged { crossings, levels: counts.months.standing(key, &self.allowance).levels }
+    }
+
+    /// The month that the request counts in.
+    pub const fn month(&self) -> Month {
+        self.allowance.month
     }
 
     /// Ends the admission as if it had never been: for a request that is refused
@@ -167,8 +269,13 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        if let Some(month) = self.reserved {
-            self.account.counts.lock().quota.give_back(month);
+        self.return_place();
+        if let Place::Reserved(month) = self.place {
+            let mut counts = self.account.counts.lock();
+            if let Some((key, most)) = self.held.take() {
+                counts.months.let_go(month, &key, most);
+            }
+            counts.months.release(month);
         }
         self.account.running.fetch_sub(1, Ordering::AcqRel);
     }

@@ -185,6 +185,12 @@ impl<const N: usize> Windows<N> {
         self.figures(nanos(now), limits)
     }
 
+    /// Where each window stands at `now`, without taking.
+    pub fn standings(&mut self, now: Duration, limits: &WindowLimits) -> [Standing; N] {
+        self.advance(now, limits);
+        self.each.each_ref().map(|sliding| self.figures_of(sliding, nanos(now), limits))
+    }
+
     /// Counts an admission of the past, whatever the limits: for rebuilding from
     /// the journal. Any order will do.
     pub fn restore(&mut self, at: Duration) {
@@ -210,16 +216,28 @@ impl<const N: usize> Windows<N> {
     }
 
     fn figures(&self, now: u64, limits: &WindowLimits) -> Standing {
-        let left = |sliding: &Sliding| limits.of(sliding.window()).saturating_sub(sliding.count());
+        let left = |sliding: &&Sliding| limits.of(sliding.window()).saturating_sub(sliding.count());
         // Of several that are as tight, the first: the shortest.
-        let tightest = self.each.iter().min_by_key(|sliding| left(sliding));
-        let window = tightest.map_or(Window::Minute, Sliding::window);
+        match self.each.iter().min_by_key(left) {
+            Some(tightest) => self.figures_of(tightest, now, limits),
+            None => Standing {
+                at: Duration::from_nanos(self.latest),
+                window: Window::Minute,
+                limit: u32::MAX,
+                remaining: u32::MAX,
+                reset: Duration::ZERO,
+            },
+        }
+    }
+
+    fn figures_of(&self, sliding: &Sliding, now: u64, limits: &WindowLimits) -> Standing {
+        let (window, limit) = (sliding.window(), limits.of(sliding.window()));
         Standing {
             at: Duration::from_nanos(self.latest),
             window,
-            limit: limits.of(window),
-            remaining: tightest.map_or(u32::MAX, left),
-            reset: tightest.map_or(Duration::ZERO, |tightest| tightest.reset(now)),
+            limit,
+            remaining: limit.saturating_sub(sliding.count()),
+            reset: sliding.reset(now),
         }
     }
 

@@ -20,10 +20,13 @@ pub(super) fn windows(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
     }
 }
 
-/// Counts a charged request of before the start in its account's quota, where
-/// `month`, the present one, is its month.
-pub(super) fn quota(rates: &Rates, calendar: &Calendar, month: u32, record: &UsageRecord) {
+/// Counts a charged request of before the start in its account's quota, and its
+/// price in what the account and its key have spent, where `month`, the present
+/// one, is its month.
+pub(super) fn month(rates: &Rates, calendar: &Calendar, month: u32, record: &UsageRecord) {
     if record.quantity > 0 && calendar.month(record.time).number == month {
-        rates.account(&record.account).restore_quota(month, u64::from(record.quantity));
+        let quantity = u64::from(record.quantity);
+        let account = rates.account(&record.account);
+        account.restore_month(month, &record.key_id, quantity, record.price);
     }
 }

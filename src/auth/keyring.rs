@@ -45,6 +45,12 @@ pub struct Identity {
     pub limits: UserLimits,
     /// Requests in a calendar month; `None` is unlimited.
     pub requests_per_month: Option<u64>,
+    /// Dollars that the account may spend on requests in a calendar month; `None`
+    /// is unlimited.
+    pub budget: Option<Money>,
+    /// Dollars that requests with the key may cost in a calendar month; `None` is
+    /// unlimited.
+    pub key_budget: Option<Money>,
     /// The account's own prices of a request, by class.
     pub prices: Arc<[(Arc<str>, Money)]>,
     /// Whether its requests are served.
@@ -76,6 +82,8 @@ impl Identity {
             key_id,
             limits: effective_limits(&plan, own, defaults),
             requests_per_month: quota.filter(|limit| *limit < u64::MAX),
+            budget: own.budget.or(plan.budget).filter(|budget| *budget < Money::MAX),
+            key_budget: None,
             prices: prices.collect(),
             plan,
             access,
@@ -88,6 +96,19 @@ impl Identity {
     pub fn until(mut self, expires_at: Option<Timestamp>) -> Self {
         self.expires_at = expires_at;
         self
+    }
+
+    /// The same, with a budget of the key's own.
+    #[must_use]
+    pub fn within(mut self, key_budget: Option<Money>) -> Self {
+        self.key_budget = key_budget;
+        self
+    }
+
+    /// Price of a request beyond the quota; `None` where such a request is refused
+    /// or there is no quota.
+    pub fn overage(&self) -> Option<Money> {
+        self.plan.overage.filter(|_| self.requests_per_month.is_some())
     }
 
     /// What a request of `class` costs the account where requests are charged.

@@ -35,6 +35,8 @@ pub enum BadAmount {
 impl Money {
     /// Nothing.
     pub const ZERO: Self = Self(0);
+    /// The largest amount.
+    pub const MAX: Self = Self(i128::MAX);
 
     /// `picos` pico-dollars.
     pub const fn from_picos(picos: i128) -> Self {

@@ -106,7 +106,8 @@ const SUM: &[&str] = &[
 const ACCOUNT: &[&str] =
     &["id", "name", "plan", "status", "external_id", "overrides", "created_at"];
 /// The fields of a key.
-const KEY: &[&str] = &["id", "account", "name", "prefix", "created_at", "revoked_at", "expires_at"];
+const KEY: &[&str] =
+    &["id", "account", "name", "prefix", "created_at", "revoked_at", "expires_at", "budget"];
 
 /// Prints a list page by page.
 pub(super) struct Printer<'a> {

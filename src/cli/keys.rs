@@ -11,9 +11,9 @@ use super::out::{Failure, Out};
 
 /// The fields of a key in lists.
 const FIELDS: &[&str] =
-    &["id", "account", "name", "prefix", "created_at", "revoked_at", "expires_at"];
+    &["id", "account", "name", "prefix", "created_at", "revoked_at", "expires_at", "budget"];
 /// The fields of a key that has just been made.
-const MADE: &[&str] = &["id", "account", "name", "created_at", "key"];
+const MADE: &[&str] = &["id", "account", "name", "created_at", "budget", "key"];
 /// Where keys are.
 const PATH: &str = "/admin/keys";
 
@@ -34,6 +34,10 @@ enum What {
         /// Its name
         #[arg(long)]
         name: Option<String>,
+        /// Most that requests with it may cost in a month, in dollars [default:
+        /// no limit of its own]
+        #[arg(long, value_name = "DOLLARS")]
+        budget: Option<String>,
         #[command(flatten)]
         shape: Shape,
         #[command(flatten)]
@@ -82,8 +86,8 @@ impl Keys {
                 let query: Vec<_> = account.iter().map(|id| ("account", id.as_str())).collect();
                 run(follow(&client, PATH, &query, *format, Columns::Keys, out))
             }
-            What::Create { account, name, shape, file } => {
-                let body = json!({ "account": account, "name": name });
+            What::Create { account, name, budget, shape, file } => {
+                let body = json!({ "account": account, "name": name, "budget": budget });
                 let client = AdminClient::find(file)?;
                 let made = run(client.send(Method::POST, PATH, Some(&body)))?;
                 print_object(&made, MADE, shape, out)

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 32] = [
+const NOT_IN_FORCE: [&str; 30] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -20,8 +20,6 @@ const NOT_IN_FORCE: [&str; 32] = [
     "classes[].price_cached",
     "classes[].tokens_price",
     "plans[].tokens_per_minute",
-    "plans[].budget",
-    "plans[].overage",
     "plans[].retention",
     "batching",
     "routing.auto",

@@ -248,6 +248,8 @@ pub struct StaticKey {
     pub plan: Arc<Plan>,
     /// The key; empty means a new one at each start.
     pub key: Secret,
+    /// Dollars that requests with it may cost in a month; `None` is unlimited.
+    pub budget: Option<Money>,
 }
 
 /// Logging.

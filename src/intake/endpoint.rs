@@ -61,6 +61,10 @@ pub enum Asked<'a> {
     Models,
     /// `GET /v1/models/{id}`.
     Model(&'a str),
+    /// `GET /v1/usage`.
+    Usage,
+    /// `GET /v1/usage/{request_id}`.
+    Record(&'a str),
     /// Something that is passed on without being understood, if at all.
     Opaque,
 }
@@ -103,6 +107,17 @@ pub fn asked<'a>(method: &Method, path: &'a str) -> Result<Asked<'a>, Refusal> {
             _ => Err(Refusal::method_not_allowed("POST")),
         };
     }
+    let usage = match path.strip_prefix("/v1/usage") {
+        Some("" | "/") => Some(Asked::Usage),
+        Some(rest) => rest.strip_prefix('/').map(Asked::Record),
+        None => None,
+    };
+    if let Some(asked) = usage {
+        return match *method {
+            Method::GET => Ok(asked),
+            _ => Err(Refusal::method_not_allowed("GET")),
+        };
+    }
     let models = match path.strip_prefix("/v1/models") {
         Some("" | "/") => Some(Asked::Models),
         Some(rest) => rest.strip_prefix('/').map(Asked::Model),
@@ -133,6 +148,10 @@ mod tests {
         );
         assert_eq!(asked(&Method::GET, "/v1/models").unwrap(), Asked::Models);
         assert_eq!(asked(&Method::GET, "/v1/models/a/b").unwrap(), Asked::Model("a/b"));
+        assert_eq!(asked(&Method::GET, "/v1/usage").unwrap(), Asked::Usage);
+        assert_eq!(asked(&Method::GET, "/v1/usage/req_1").unwrap(), Asked::Record("req_1"));
+        assert_eq!(code(Method::POST, "/v1/usage"), Code::MethodNotAllowed);
+        assert_eq!(code(Method::HEAD, "/v1/usage/req_1"), Code::MethodNotAllowed);
         assert_eq!(code(Method::GET, "/v1/chat/completions"), Code::MethodNotAllowed);
         assert_eq!(code(Method::DELETE, "/v1/models"), Code::MethodNotAllowed);
         assert_eq!(code(Method::PUT, "/v1/models/x"), Code::MethodNotAllowed);

@@ -42,6 +42,23 @@ pub const fn charge(class_price: Money, billing: Billing, outcome: Outcome) -> C
     Charge { quantity, unit_price, list_price: class_price, price }
 }
 
+/// The most that a request of a class that costs `class_price` may come to, under
+/// a plan billed by `billing`; `overage` is the price of one beyond the quota,
+/// where such requests are served. Which one it is shows when it settles.
+pub fn most(class_price: Money, billing: Billing, overage: Option<Money>) -> Money {
+    let within = charge(class_price, billing, Outcome::Ok).price;
+    overage.map_or(within, |overage| overage.max(within))
+}
+
+impl Charge {
+    /// The charge for the same request beyond the quota, where it costs `overage`
+    /// whatever its class and the plan's billing.
+    #[must_use]
+    pub const fn beyond_quota(self, overage: Money) -> Self {
+        Self { unit_price: overage, price: overage.times(self.quantity as u64), ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +125,25 @@ mod tests {
             charge(list_price, Billing::Included, Outcome::Ok),
             Charge { quantity: 1, unit_price: Money::ZERO, list_price, price: Money::ZERO }
         );
+    }
+
+    /// Covers A4: the overage price replaces the class's, under either billing.
+    #[test]
+    fn a_request_beyond_the_quota_costs_the_overage() {
+        let (list_price, overage) = (money("0.03"), money("0.05"));
+        for billing in [Billing::Metered, Billing::Included] {
+            assert_eq!(
+                charge(list_price, billing, Outcome::Ok).beyond_quota(overage),
+                Charge { quantity: 1, unit_price: overage, list_price, price: overage }
+            );
+            let cut = charge(list_price, billing, Outcome::Cut).beyond_quota(overage);
+            assert_eq!((cut.quantity, cut.price), (0, Money::ZERO));
+        }
+        let most = |overage| most(list_price, Billing::Metered, overage);
+        assert_eq!(most(None), list_price);
+        assert_eq!(most(Some(overage)), overage);
+        assert_eq!(most(Some(money("0.01"))), list_price);
+        assert_eq!(super::most(list_price, Billing::Included, None), Money::ZERO);
     }
 
     #[test]

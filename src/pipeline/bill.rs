@@ -7,6 +7,7 @@
 //! after the order) settles itself if a provider may have been called, and gives
 //! everything back if not.
 
+mod charge;
 pub(super) mod opaque;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::ledger::Settled;
 use crate::ledger::record::{Attempt, Outcome, Tokens, UsageRecord};
 use crate::meter::policy::{self, TokenSource};
 use crate::meter::{estimate, price};
+use crate::notice::Kind;
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
 use crate::telemetry::metrics::labels::Scope;
@@ -62,6 +64,8 @@ pub(super) struct Bill<'a> {
     billing: Billing,
     /// What the account pays for a request of the class, where it pays.
     unit_price: Money,
+    /// What it pays instead for one beyond its quota, where that is served.
+    overage: Option<Money>,
     started: Duration,
     waited: Duration,
     assumed: Tokens,
@@ -70,6 +74,8 @@ pub(super) struct Bill<'a> {
     /// Whether the answer came from there.
     recalled: bool,
     settled: bool,
+    /// The monthly limits of which a threshold was reached, once it is charged.
+    warnings: Option<Vec<(Kind, u8)>>,
     /// What the request occupies: freed by the settlement, so that a client that
     /// has its answer can send its next request.
     occupied: Option<(Permit, Running)>,
@@ -134,12 +140,14 @@ impl<'a> Bill<'a> {
             endpoint,
             billing: caller.plan.billing,
             unit_price: caller.price(class),
+            overage: caller.overage(),
             started: exchange.started,
             waited: exchange.waited,
             assumed: Tokens { input, output, ..Tokens::default() },
             cache: exchange.cache,
             recalled: false,
             settled: false,
+            warnings: None,
             occupied: None,
             slot: None,
             calling: None,
@@ -150,11 +158,6 @@ impl<'a> Bill<'a> {
     pub(super) fn holding(mut self, permit: Permit) -> Self {
         self.occupied = Some((permit, self.app.metrics.enter(Scope::Requests)));
         self
-    }
-
-    /// What the request will cost the customer if it is charged.
-    pub(super) fn price(&self) -> Money {
-        price::charge(self.unit_price, self.billing, Outcome::Ok).price
     }
 
     /// The provider of the last attempt.
@@ -313,7 +316,7 @@ impl<'a> Bill<'a> {
             TokenSource::Assumed => (self.assumed, true),
             TokenSource::None => (Tokens::default(), false),
         };
-        let charge = price::charge(self.unit_price, self.billing, outcome);
+        let charge = self.decide(outcome);
         let cost = if self.recalled { Money::ZERO } else { self.cost(&self.record.tokens) };
         let duration = self.elapsed();
         let record = &mut self.record;
@@ -326,12 +329,13 @@ impl<'a> Bill<'a> {
         record.unpriced &= !self.recalled;
         record.duration_ms = millis(duration);
         let written = self.app.ledger.settle(record);
-        let settled = self.app.journal_took(written).map_err(|_| storage_unavailable())?;
+        let Ok(settled) = self.app.journal_took(written) else {
+            self.undecide();
+            return Err(storage_unavailable());
+        };
         self.settled = true;
         self.observe(duration);
-        if let Some((permit, _)) = self.occupied.as_mut().filter(|_| charge.quantity > 0) {
-            permit.charge();
-        }
+        self.pay();
         self.occupied = None;
         self.let_go();
         Ok(settled)

@@ -20,7 +20,6 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::admission::queue::Who;
-use crate::admission::quota::Allowance;
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
@@ -28,10 +27,11 @@ use crate::config::{Listen, Ownership, Provider};
 use crate::exchange::{Client, Ending, Exchange};
 use crate::intake::body;
 use crate::intake::endpoint::Lane;
+use crate::meter::price;
 use crate::opaque::{self, LARGEST_JSON, Place, Tenant};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::bill::opaque::OpaqueOrder;
-use crate::pipeline::{admit, give_back, slot, waiting};
+use crate::pipeline::{admit, allowance, give_back, slot, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::upstream::Framing;
 
@@ -100,13 +100,17 @@ pub(super) async fn serve<C: Client>(
     // A read counts in windows, not in the quota, and makes no record.
     let upgrades = client.head().version == Version::HTTP_11 && place.upgrades(&method, headers);
     let reads = matches!(method, Method::GET | Method::HEAD) && !upgrades;
-    let (month, limit) = (snapshot.calendar.month(exchange.received), caller.requests_per_month);
-    let allowance = Allowance { month, limit, counts: !reads };
-    let permit = admit(app, snapshot, client, exchange, caller, &allowance)?;
+    let allowance = allowance(snapshot, exchange, caller, !reads);
+    let mut permit = admit(app, snapshot, client, exchange, caller, &allowance)?;
     let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.account));
     let outgoing =
         prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
-    let ready = match outgoing {
+    let most = price::most(config.price, caller.plan.billing, caller.overage());
+    let held = outgoing.and_then(|outgoing| {
+        permit.hold(&caller.key_id, most)?;
+        Ok(outgoing)
+    });
+    let ready = match held {
         Ok(outgoing) => {
             let who = Who { account: &caller.account };
             let slot = slot::take_unwatched(app, snapshot, exchange, who).await;

@@ -227,8 +227,11 @@ pub(super) fn headers(
     let mut headers = returned;
     respond::stamp(&mut headers, exchange, app.clock.monotonic());
     respond::put(&mut headers, "x-tollgate-route", &way(bill, provider));
-    if charged {
-        respond::put(&mut headers, "x-tollgate-price-usd", &bill.price().to_string());
+    if let Some(warnings) = bill.warnings() {
+        respond::stamp_warnings(&mut headers, warnings);
+    }
+    if let Some(price) = bill.price().filter(|_| charged) {
+        respond::put(&mut headers, "x-tollgate-price-usd", &price.to_string());
     }
     headers
 }

@@ -66,6 +66,9 @@ pub struct Overrides {
     #[n(5)]
     #[cbor(default)]
     pub prices: BTreeMap<String, Money>,
+    /// Dollars for requests in a calendar month; [`Money::MAX`] is unlimited.
+    #[n(7)]
+    pub budget: Option<Money>,
 }
 
 /// One account.
@@ -128,6 +131,10 @@ pub struct ApiKey {
     #[n(7)]
     #[cbor(with = "optional_moment", has_nil)]
     pub expires_at: Option<Timestamp>,
+    /// Dollars that requests with it may cost in a calendar month; `None` is
+    /// unlimited.
+    #[n(8)]
+    pub budget: Option<Money>,
 }
 
 impl ApiKey {

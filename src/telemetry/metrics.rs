@@ -18,6 +18,7 @@ use prometheus::{
 };
 
 use crate::base::money::Money;
+use crate::notice::Kind;
 use crate::telemetry::copy_on_write::CopyOnWrite;
 use crate::telemetry::process;
 
@@ -263,6 +264,11 @@ impl Metrics {
     /// Shows that `plan` has `count` accounts.
     pub fn accounts(&self, plan: &str, count: i64) {
         self.families.accounts.with_label_values(&[plan]).set(count);
+    }
+
+    /// An account or key came to `threshold` percent of a month's limit.
+    pub fn quota_warned(&self, kind: Kind, threshold: u8) {
+        self.admission.quota_warned(kind, threshold);
     }
 
     /// Everything in the Prometheus text format 0.0.4. It reads `/proc`, which

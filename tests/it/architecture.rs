@@ -32,7 +32,7 @@ const CONTROL: [&str; 9] = [
     "webhooks",
 ];
 /// What every stage may import.
-const SHARED: [&str; 6] = ["base", "config", "exchange", "refusal", "store", "telemetry"];
+const SHARED: [&str; 7] = ["base", "config", "exchange", "notice", "refusal", "store", "telemetry"];
 /// Who may name Pingora.
 const ON_PINGORA: [&str; 4] = ["server", "gateway", "connection", "upstream"];
 /// The words of one stage that every stage may use: a record is what they all

@@ -12,6 +12,8 @@ mod admin;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod cli;
@@ -59,5 +61,9 @@ mod streaming;
 mod systemd;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod usage;
+#[cfg(test)]
+mod warnings;
 #[cfg(test)]
 mod webhooks;

@@ -184,3 +184,79 @@ async fn a_kill_keeps_the_count() {
     assert_eq!(chat(&gate).await.ok().number(LEFT), 0);
     refused(&chat(&gate).await);
 }
+
+/// The first charged requests of the month are within the quota, as many as it
+/// has; each of the others costs the overage.
+#[tokio::test]
+async fn overage_begins_exactly_at_the_quota() {
+    for (billing, within) in [("metered", "0.02"), ("included", "0")] {
+        let provider = Provider::start().await;
+        let gate = Tollgate::before(&provider)
+            .plan("free", |plan| {
+                plan.set("billing", billing).set("requests_per_month", 7).set("overage", "0.05")
+            })
+            .set("routing.retries", 0)
+            .spawn()
+            .await;
+        provider.next(Reply::error(500, "theirs"));
+        assert_eq!(chat(&gate).await.status(), 500);
+        let answers = join_all((0..40).map(|_| chat(&gate))).await;
+        let prices = |price: &str| {
+            let said = |answer: &&Answer| answer.header("x-tollgate-price-usd") == Some(price);
+            answers.iter().filter(said).count()
+        };
+        assert_eq!((prices(within), prices("0.05")), (7, 33), "{billing}");
+        let gate = gate.kill_and_restart().await;
+        let mut body = chat_body();
+        body["stream"] = true.into();
+        let stream = Request::post("/v1/chat/completions", &body).bearer(&key_of("free"));
+        let streamed = gate.send(&stream).await.ok();
+        assert_eq!(streamed.number(LEFT), 0);
+        // Which price it has is not known before it ends.
+        assert_eq!(streamed.header("x-tollgate-price-usd"), None);
+        let answer = chat(&gate).await.ok();
+        assert_eq!(answer.number(LEFT), 0);
+        assert_eq!(answer.header("x-tollgate-price-usd"), Some("0.05"));
+        let bad = Request::post_text("/v1/chat/completions", "{").bearer(&key_of("free"));
+        assert_eq!(gate.send(&bad).await.number(LEFT), 0, "there is no place to give back");
+        let records = gate.records().await;
+        let priced = |price: &str| {
+            let same = |record: &&serde_json::Value| {
+                record["quantity"] == 1 && record["price"] == price && record["unit_price"] == price
+            };
+            records.iter().filter(same).count()
+        };
+        assert_eq!((priced(within), priced("0.05")), (7, 35), "{billing}");
+        assert!(records.iter().all(|record| record["list_price"] == "0.02"));
+    }
+}
+
+/// A budget holds for what overage costs too: what is reserved is the dearer price.
+#[tokio::test]
+async fn overage_is_within_the_budget() {
+    let provider = Provider::start().await;
+    let gate = Tollgate::before(&provider)
+        .plan("free", |plan| {
+            plan.included()
+                .set("requests_per_month", 2)
+                .set("overage", "0.05")
+                .set("budget", "0.17")
+        })
+        .start()
+        .await;
+    let answers = join_all((0..30).map(|_| chat(&gate))).await;
+    let passed = answers.iter().filter(|answer| answer.status() == 200).count();
+    // Three at once may each come to lie beyond the quota; those within cost nothing.
+    assert!((3..=5).contains(&passed), "{passed}");
+    for _ in passed..5 {
+        chat(&gate).await.ok();
+    }
+    refused_by_budget(&chat(&gate).await);
+    let cost: Vec<_> = gate.records().await.iter().map(|it| it["price"].to_string()).collect();
+    assert_eq!(cost.iter().filter(|price| *price == "\"0.05\"").count(), 3);
+}
+
+fn refused_by_budget(answer: &Answer) {
+    let message = answer.refused(429, "insufficient_quota")["message"].to_string();
+    assert!(message.contains("budget of $0.17"), "{message}");
+}

@@ -101,12 +101,51 @@ async fn a_key_is_shown_once_and_listed_without_its_text() {
     let old = list["data"].as_array().unwrap().iter().find(|it| it["id"] == made["id"]).unwrap();
     assert_eq!(old["expires_at"], "2026-11-24T06:00:00.000000Z");
     assert!(!list.to_string().contains(&key), "a list shows a key");
+    assert_eq!(old["budget"], Value::Null);
 
     let path = format!("/admin/keys/{}", made["id"].as_str().unwrap());
     let (status, revoked) = admin.ask(Method::DELETE, &path, "").await;
     assert_eq!((status, &revoked["revoked_at"]), (StatusCode::OK, &made["created_at"]));
     let (status, refused) = admin.ask(Method::POST, &rotate, "").await;
     assert_eq!((status, &refused["error"]["code"]), (StatusCode::CONFLICT, &json!("conflict")));
+}
+
+#[tokio::test]
+async fn a_budget_is_kept_with_its_account_or_key() {
+    let admin = Admin::new();
+    admin.shop().await;
+    let own = |budget: Value| json!({"overrides": {"budget": budget}});
+    for (given, shown) in [(json!(25), json!("25")), (json!("0.5"), json!("0.5"))] {
+        let (status, changed) = admin.patch("/admin/accounts/shop", &own(given)).await;
+        assert_eq!(
+            (status, &changed["overrides"]["budget"]),
+            (StatusCode::OK, &shown),
+            "{changed}"
+        );
+    }
+    let (_, changed) = admin.patch("/admin/accounts/shop", &own(json!("unlimited"))).await;
+    assert_eq!(changed["overrides"]["budget"], "unlimited");
+    let (_, changed) = admin.patch("/admin/accounts/shop", &own(Value::Null)).await;
+    assert_eq!(changed["overrides"]["budget"], Value::Null);
+    for bad in [json!(0), json!(-1), json!("much"), json!("0.0000000000001"), json!([])] {
+        let (status, refused) = admin.patch("/admin/accounts/shop", &own(bad.clone())).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{bad}");
+        assert_eq!(refused["error"]["param"], "overrides.budget", "{refused}");
+        let key = json!({"account": "shop", "budget": bad});
+        let (status, refused) = admin.post("/admin/keys", &key).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{refused}");
+        assert_eq!(refused["error"]["param"], "budget", "{refused}");
+    }
+    let key = json!({"account": "shop", "budget": "2.50"});
+    let (_, made) = admin.post("/admin/keys", &key).await;
+    assert_eq!(made["budget"], "2.5");
+    // The key in its place has the same budget.
+    let rotate = format!("/admin/keys/{}/rotate", made["id"].as_str().unwrap());
+    let (_, new) = admin.post(&rotate, &json!({})).await;
+    assert_eq!(new["budget"], "2.5", "{new}");
+    let (_, list) = admin.get("/admin/keys?account=shop").await;
+    let budgets: Vec<_> = list["data"].as_array().unwrap().iter().map(|it| &it["budget"]).collect();
+    assert_eq!(budgets, ["2.5", "2.5"]);
 }
 
 #[tokio::test]

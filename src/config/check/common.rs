@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::money::Money;
 use crate::base::secret::Secret;
 use crate::config::field::Field;
-use crate::config::raw::{Count, Number, Time, Whole};
+use crate::config::raw::{Count, Number, Price, Time, Whole};
 use crate::config::read::{shown, suggestion};
 use crate::config::report::Report;
 use crate::config::tree::Mark;
@@ -249,4 +250,15 @@ pub(super) fn number(
 
 fn as_text<T: Display>(value: T) -> String {
     value.to_string()
+}
+
+/// An amount of dollars to spend; `None` where there is no good value. Nothing at
+/// all is an error: it would refuse everything.
+pub(super) fn budget(field: &Field<Price>, report: &mut Report) -> Option<Money> {
+    let (mark, Price(amount)) = field.placed()?;
+    if amount.is_zero() {
+        report.error(mark, "a budget is more than 0; without one, nothing is refused");
+        return None;
+    }
+    Some(*amount)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::common::{Named, entries, name, visible_secret};
+use super::common::{Named, budget, entries, name, visible_secret};
 use crate::config::field::Field;
 use crate::config::raw::RawAccountKey;
 use crate::config::report::Report;
@@ -25,6 +25,7 @@ pub(super) fn check(
             _ => "the key of an account".to_owned(),
         };
         let key = visible_secret(&entry.key, &of, report);
+        let budget = budget(&entry.budget, report);
         let (Some((account_mark, account)), Some((plan_mark, plan_name))) = (account, plan) else {
             continue;
         };
@@ -45,7 +46,7 @@ pub(super) fn check(
         if !key.is_empty() && keys.iter().any(|other| other.key == key) {
             report.error(entry.key.mark().unwrap_or(account_mark), "this key is already given");
         }
-        keys.push(StaticKey { account: account.into(), plan: Arc::clone(plan), key });
+        keys.push(StaticKey { account: account.into(), plan: Arc::clone(plan), key, budget });
     }
     keys
 }

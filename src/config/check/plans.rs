@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::common::{Named, count, entries, name, time, undefined};
+use super::common::{Named, budget, count, entries, name, time, undefined};
 use super::unused::AT_LEAST_A_SECOND;
 use crate::base::money::Money;
 use crate::config::field::Field;
-use crate::config::raw::{Count, RawBilling, RawPlan};
+use crate::config::raw::{Count, Price, RawBilling, RawPlan};
 use crate::config::report::Report;
 use crate::config::types::{Billing, Class, Plan};
 
@@ -63,6 +63,7 @@ fn figures(plan: &RawPlan, report: &mut Report) {
     if let Some((mark, Count(Some(0)))) = plan.requests_per_month.placed() {
         report.error(mark, "must be 1 or more, or `unlimited`");
     }
+    budget(&plan.budget, report);
     if plan.retention.value().is_some() {
         time(&plan.retention, AT_LEAST_A_SECOND, report);
     }
@@ -143,11 +144,18 @@ fn plan(own: &str, line: &[&RawPlan], report: &mut Report) -> Plan {
     if billing == Billing::Included && requests_per_month.is_none_or(|count| count.0.is_none()) {
         report.warn(format!("Plan {own} is billed as included without a quota: all is free."));
     }
+    let overage = dollars(line, |plan| &plan.overage);
+    let has_own = line.first().is_some_and(|plan| plan.overage.value().is_some());
+    if has_own && requests_per_month.is_none_or(|count| count.0.is_none()) {
+        report.warn(format!("The overage of plan {own} is of no effect: it has no quota."));
+    }
     Plan {
         name: own.into(),
         billing,
         monthly_price: nearest(line, |plan| &plan.monthly_price).map_or(Money::ZERO, |fee| fee.0),
         requests_per_month: requests_per_month.and_then(|count| count.0),
+        budget: dollars(line, |plan| &plan.budget),
+        overage,
         requests_per_minute: window(|plan| &plan.requests_per_minute),
         requests_per_hour: window(|plan| &plan.requests_per_hour),
         requests_per_day: window(|plan| &plan.requests_per_day),
@@ -159,4 +167,11 @@ fn plan(own: &str, line: &[&RawPlan], report: &mut Report) -> Plan {
 
 fn nearest<T: Copy>(line: &[&RawPlan], pick: impl Fn(&RawPlan) -> &Field<T>) -> Option<T> {
     line.iter().find_map(|plan| pick(plan).value().copied())
+}
+
+/// An amount from the nearest of the line that says something of it; `null` is
+/// none.
+fn dollars(line: &[&RawPlan], pick: fn(&RawPlan) -> &Field<Price>) -> Option<Money> {
+    let said = line.iter().map(|plan| pick(plan)).find(|field| !matches!(field, Field::Absent));
+    said.and_then(Field::value).map(|price| price.0)
 }

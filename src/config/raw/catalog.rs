@@ -242,10 +242,12 @@ pub(crate) struct RawPlan {
     pub(crate) features: Field<Vec<Field<String>>>,
     /// The classes that it may use. Left out: all.
     pub(crate) classes: Field<Vec<Field<String>>>,
-    /// Most that an account may spend in a month, in dollars.
+    /// Most that an account may spend on requests in a month, in dollars, the plan's
+    /// fee not counted. Left out or null: no limit.
     pub(crate) budget: Field<Price>,
-    /// What happens beyond the quota.
-    pub(crate) overage: Field<Anything>,
+    /// Price of a request beyond `requests_per_month`, in dollars, whatever its
+    /// class. Left out or null: such requests are refused.
+    pub(crate) overage: Field<Price>,
     /// How long personal data is kept. Left out: as in `privacy`.
     pub(crate) retention: Field<Time>,
 }
@@ -273,4 +275,7 @@ pub(crate) struct RawAccountKey {
     /// The key, 8 to 256 visible ASCII characters. Empty or left out: a new one
     /// at each start, printed once.
     pub(crate) key: Field<String>,
+    /// Most that requests with this key may cost in a month, in dollars. Left out
+    /// or null: no limit of its own.
+    pub(crate) budget: Field<Price>,
 }

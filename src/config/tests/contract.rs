@@ -81,7 +81,7 @@ plans:
     concurrent: 2
     classes: [chat]
     budget: 100
-    overage: refuse
+    overage: 0.05
     retention: 7d
     features: [my_own]
 limits: { ip: { exempt: [127.0.0.1, fd00::/8] } }
@@ -123,8 +123,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "classes[].price_cached",
             "classes[].tokens_price",
             "plans[].tokens_per_minute",
-            "plans[].budget",
-            "plans[].overage",
             "plans[].retention",
             "routing.auto",
             "economics",

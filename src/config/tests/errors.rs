@@ -98,6 +98,10 @@ fn ranges_are_checked() {
     one_error("plans: [{ name: pro, requests_per_month: 0 }]", "1:42", "1 or more");
     one_error("plans: [{ name: pro, requests_per_minute: 0 }]", "1:43", "must be from 1");
     one_error("plans: [{ name: pro, monthly_price: -1 }]", "1:37", "not negative");
+    one_error("plans: [{ name: pro, budget: 0 }]", "1:30", "a budget is more than 0");
+    one_error("plans: [{ name: pro, budget: -1 }]", "1:30", "an amount");
+    one_error("plans: [{ name: pro, overage: refuse }]", "1:31", "an amount");
+    one_error("keys: [{ account: a, plan: pro, budget: 0.0 }]", "1:41", "more than 0");
 }
 
 #[test]

@@ -26,6 +26,34 @@ keys: [{ account: x, plan: big }]
     assert_eq!(features, ["a", "b", "c"]);
 }
 
+/// Covers A6.
+#[test]
+fn budgets_and_overage_are_inherited_until_null_takes_them_back() {
+    let config = config(
+        "plans:
+  - { name: small, requests_per_month: 10, budget: 5, overage: 0.05 }
+  - { name: mid, extends: small, budget: 7.5 }
+  - { name: big, extends: mid, budget: null, overage: ~ }
+  - { name: odd, overage: 0.01 }
+keys: [{ account: x, plan: mid, budget: 0.25 }, { account: y, plan: big, budget: null }]
+",
+    );
+    let dollars = |amount: Option<Money>| amount.map(|amount| amount.to_string());
+    let plan = |at: usize| {
+        let plan = &config.plans[at];
+        (dollars(plan.budget), dollars(plan.overage))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(plan(0), (some("5"), some("0.05")));
+    assert_eq!(plan(1), (some("7.5"), some("0.05")));
+    assert_eq!(plan(2), (None, None));
+    let budgets: Vec<_> = config.keys.iter().map(|key| dollars(key.budget)).collect();
+    assert_eq!(budgets, [some("0.25"), None]);
+    let of_no_effect: Vec<_> = config.warnings.iter().filter(|it| it.contains("overage")).collect();
+    assert_eq!(of_no_effect.len(), 1, "{of_no_effect:?}");
+    assert!(of_no_effect[0].contains("plan odd"), "{of_no_effect:?}");
+}
+
 /// Covers E4.
 #[test]
 fn a_base_url_is_taken_apart() {

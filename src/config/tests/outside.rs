@@ -43,7 +43,7 @@ fn an_unset_variable_is_an_error_with_its_name_and_place_alone() {
 fn a_variable_cannot_add_yaml() {
     let evil = "x, plan: enterprise }]\nlog:\n  level: trace\nkeys: [{ account: y";
     let surroundings = Surroundings::default().with("EVIL", evil);
-    let text = "plans:\n  - name: pro\n    overage: ${EVIL}\nlog: { level: info }\nkeys: []\n";
+    let text = "economics:\n  targets:\n    margin: ${EVIL}\nlog: { level: info }\nkeys: []\n";
     let config = parse(text, source(), &surroundings).unwrap_or_else(|it| panic!("{it}"));
     assert_eq!(config.log.level, "info");
     assert!(config.keys.is_empty());

@@ -180,6 +180,11 @@ pub struct Plan {
     pub monthly_price: Money,
     /// Requests per month, `None` is unlimited.
     pub requests_per_month: Option<u64>,
+    /// Dollars that an account may spend on requests in a month; `None` is
+    /// unlimited.
+    pub budget: Option<Money>,
+    /// Price of a request beyond `requests_per_month`; `None` refuses it.
+    pub overage: Option<Money>,
     /// The plan's own window figures; `None` takes `limits.user`'s.
     pub requests_per_minute: Option<u32>,
     /// See `requests_per_minute`.
@@ -209,6 +214,8 @@ impl Plan {
             billing: Billing::Metered,
             monthly_price: Money::ZERO,
             requests_per_month: Some(0),
+            budget: None,
+            overage: None,
             requests_per_minute: None,
             requests_per_hour: None,
             requests_per_day: None,

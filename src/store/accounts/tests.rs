@@ -27,6 +27,7 @@ fn key(id: &str, account: &str) -> ApiKey {
         created_at: NOW,
         revoked_at: None,
         expires_at: None,
+        budget: None,
     }
 }
 
@@ -49,12 +50,14 @@ fn accounts_and_keys_survive_reopening_whole() {
         requests_per_minute: Some(u32::MAX),
         requests_per_month: Some(u64::MAX),
         concurrent: Some(3),
+        budget: Some(Money::MAX),
         prices: [("documentation".to_owned(), "0.005".parse().unwrap())].into(),
         ..Overrides::default()
     };
     let mut old = key("key_1", "shop");
     old.name = Some("ci".to_owned());
     old.revoked_at = Some(NOW);
+    old.budget = Some("2.5".parse().unwrap());
     old.expires_at = Some(Timestamp(NOW.0 + 1));
     let directory = open(dir.path());
     assert!(directory.add(&shop).unwrap() && directory.add_key(&old).unwrap());

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use super::Running;
 use super::register::Register;
+use crate::notice::Kind;
 
 /// Edges of waits for a slot in seconds: 1 ms to 60 s, with the default patience
 /// of 10 s among them.
@@ -20,11 +21,26 @@ pub(super) struct AdmissionFamilies {
     queue_depth: IntGauge,
     /// How long calls to providers waited for their slot; 0 where one was free.
     queue_wait: Histogram,
+    /// Accounts and keys that came to 80 or 100 percent of a month's limit, by
+    /// kind (`quota`, `budget`, `key_budget`) and threshold: once for each account
+    /// or key, month and threshold.
+    quota_warnings: IntCounterVec,
 }
 
 impl AdmissionFamilies {
     pub(super) fn register(register: &Register<'_>) -> Result<Self, prometheus::Error> {
+        let quota_warnings = register.counters(
+            "quota_warnings_total",
+            "Thresholds of monthly limits that accounts and keys came to.",
+            &["kind", "threshold"],
+        )?;
+        for kind in [Kind::Quota, Kind::Budget, Kind::KeyBudget] {
+            for threshold in ["80", "100"] {
+                quota_warnings.with_label_values(&[kind.as_str(), threshold]).inc_by(0);
+            }
+        }
         Ok(Self {
+            quota_warnings,
             address_estimates: register.counter(
                 "address_estimates_total",
                 "Requests decided by an estimate of their address's rate, for want of room.",
@@ -45,6 +61,11 @@ impl AdmissionFamilies {
 
     pub(super) fn slot_taken_after(&self, wait: Duration) {
         self.queue_wait.observe(wait.as_secs_f64());
+    }
+
+    pub(super) fn quota_warned(&self, kind: Kind, threshold: u8) {
+        let labels = [kind.as_str(), &threshold.to_string()];
+        self.quota_warnings.with_label_values(&labels).inc();
     }
 
     pub(super) fn address_estimated(&self) {
