@@ -28,6 +28,7 @@ async fn strict(provider: &Provider) -> (Gateway, String) {
 }
 
 /// The heads that are refused, and how. `{auth}` is the key's line.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn refused() -> Vec<(String, (u16, &'static str))> {
     let mut cases: Vec<(String, (u16, &str))> = Vec::new();
     let mut add = |head: &str, how| cases.push((head.to_owned(), how));

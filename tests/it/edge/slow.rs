@@ -2,13 +2,14 @@
 //! set short here; what is shipped is at most 15 s for each.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::raw::{self, CONTINUATION, DATA, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
 use crate::harness::door::{Door, chat_body, stream_body};
@@ -137,6 +138,7 @@ fn plain(gate: &Door) -> Vec<Attack> {
 }
 
 /// Attacks by frames.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn frames() -> Vec<Attack> {
     let bearer = format!("Bearer {}", key_of(DEFAULT_PLAN));
     let block = raw::block(&[
