@@ -139,6 +139,7 @@ struct OwnFigures {
     minute: Said<u32>,
     hour: Said<u32>,
     day: Said<u32>,
+    tokens: Said<u32>,
     concurrent: Said<u32>,
     month: Said<u64>,
     prices: Said<BTreeMap<String, Said<Money>>>,
@@ -150,6 +151,7 @@ impl OwnFigures {
             minute: members.small_limit("requests_per_minute")?,
             hour: members.small_limit("requests_per_hour")?,
             day: members.small_limit("requests_per_day")?,
+            tokens: members.small_limit("tokens_per_minute")?,
             concurrent: members.small_limit("concurrent")?,
             month: members.limit("requests_per_month")?,
             prices: match members.object("prices")? {
@@ -183,6 +185,7 @@ impl OwnFigures {
             requests_per_minute: self.minute.or(before.requests_per_minute),
             requests_per_hour: self.hour.or(before.requests_per_hour),
             requests_per_day: self.day.or(before.requests_per_day),
+            tokens_per_minute: self.tokens.or(before.tokens_per_minute),
             concurrent: self.concurrent.or(before.concurrent),
             requests_per_month: self.month.or(before.requests_per_month),
             prices,
@@ -208,11 +211,12 @@ fn read_prices(mut members: Members) -> Result<BTreeMap<String, Said<Money>>, Ap
 fn shown(own: &Overrides) -> Map<String, Value> {
     let small = |limit: u32| if limit == u32::MAX { "unlimited".into() } else { limit.into() };
     let large = |limit: u64| if limit == u64::MAX { "unlimited".into() } else { limit.into() };
-    let figures: [(&str, Option<Value>); 5] = [
+    let figures: [(&str, Option<Value>); 6] = [
         ("requests_per_minute", own.requests_per_minute.map(small)),
         ("requests_per_hour", own.requests_per_hour.map(small)),
         ("requests_per_day", own.requests_per_day.map(small)),
         ("requests_per_month", own.requests_per_month.map(large)),
+        ("tokens_per_minute", own.tokens_per_minute.map(small)),
         ("concurrent", own.concurrent.map(small)),
     ];
     let given = figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));

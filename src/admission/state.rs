@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::quota::{Allowance, Month, Quota};
+use super::tokens::{Reservation, TokenStanding, TokenWindow, TokensDenied};
 use super::windows::{Refusal, Standing, WindowLimits, Windows};
 
 /// The windows, the quota and the running requests of one account.
@@ -22,6 +23,8 @@ pub struct AccountState {
 struct Counts {
     windows: Windows,
     quota: Quota,
+    /// Made by the first that has a limit of tokens.
+    tokens: Option<Box<TokenWindow>>,
 }
 
 /// An admitted request. It occupies its place among the account's concurrent
@@ -35,6 +38,7 @@ pub struct Admission {
     /// The month in which the request has a place reserved.
     reserved: Option<u32>,
     quota_left: Option<u64>,
+    tokens: Option<Reservation>,
 }
 
 /// Why a request of an account may not run now.
@@ -91,7 +95,7 @@ impl AccountState {
     ) -> Result<Admission, Denied> {
         let (standing, reserved, quota_left) = {
             let mut counts = self.counts.lock();
-            let Counts { windows, quota } = &mut *counts;
+            let Counts { windows, quota, .. } = &mut *counts;
             if self.running.load(Ordering::Acquire) >= concurrent {
                 let standing = windows.standing(now, limits);
                 return Err(Denied::Concurrency { limit: concurrent, standing });
@@ -105,12 +109,18 @@ impl AccountState {
             self.running.fetch_add(1, Ordering::AcqRel);
             (standing, reserved, quota.left(allowance))
         };
-        Ok(Admission { account: Arc::clone(self), standing, reserved, quota_left })
+        let account = Arc::clone(self);
+        Ok(Admission { account, standing, reserved, quota_left, tokens: None })
     }
 
     /// Where the account's windows stand at `now`.
     pub fn standing(&self, now: Duration, limits: &WindowLimits) -> Standing {
         self.counts.lock().windows.standing(now, limits)
+    }
+
+    /// Where the account's tokens stand at `now`, under `limit`.
+    pub fn token_standing(&self, now: Duration, limit: u32) -> TokenStanding {
+        self.counts.lock().tokens.get_or_insert_default().standing(now, limit)
     }
 
     /// Requests left of the allowance; `None` where it has no limit.
@@ -128,6 +138,11 @@ impl AccountState {
         self.counts.lock().quota.restore(month, quantity);
     }
 
+    /// Counts tokens of the past, for rebuilding from the journal.
+    pub fn restore_tokens(&self, at: Duration, tokens: u64) {
+        self.counts.lock().tokens.get_or_insert_default().restore(at, tokens);
+    }
+
     /// Requests running now.
     pub fn running(&self) -> u32 {
         self.running.load(Ordering::Acquire)
@@ -136,8 +151,14 @@ impl AccountState {
     /// Whether nothing runs, and no admission counts any more at `now` in a
     /// window or in `month`.
     pub fn is_idle(&self, now: Duration, month: u32) -> bool {
+        if self.running() > 0 {
+            return false;
+        }
         let mut counts = self.counts.lock();
-        counts.windows.is_empty(now) && counts.quota.is_empty(month) && self.running() == 0
+        // An account may have no limit of tokens any more.
+        counts.tokens.take_if(|tokens| tokens.is_empty(now));
+        let empty = counts.windows.is_empty(now) && counts.quota.is_empty(month);
+        empty && counts.tokens.is_none()
     }
 }
 
@@ -158,6 +179,34 @@ impl Admission {
         self.reserved = None;
     }
 
+    /// Reserves `tokens` at `now` under `limit`, in any 60 s, until they are
+    /// settled; what is not settled is given back when the admission ends. Call
+    /// it once.
+    ///
+    /// # Errors
+    /// [`TokensDenied`]; nothing is then reserved.
+    pub fn reserve_tokens(
+        &mut self,
+        now: Duration,
+        limit: u32,
+        tokens: u64,
+    ) -> Result<TokenStanding, TokensDenied> {
+        let mut counts = self.account.counts.lock();
+        let window = counts.tokens.get_or_insert_default();
+        self.tokens = Some(window.reserve(now, limit, tokens)?);
+        Ok(window.standing(now, limit))
+    }
+
+    /// Puts the `tokens` that were used in the place of those reserved, if any
+    /// were. Gives where the account stands at `now`, with them.
+    pub fn settle_tokens(&mut self, now: Duration, tokens: u64) -> Option<TokenStanding> {
+        let reservation = self.tokens.take()?;
+        let mut counts = self.account.counts.lock();
+        let window = counts.tokens.as_mut()?;
+        window.settle(reservation, tokens);
+        Some(window.standing(now, reservation.limit()))
+    }
+
     /// Ends the admission as if it had never been: for a request that is refused
     /// at a later point.
     pub fn refund(self) {
@@ -169,6 +218,11 @@ impl Drop for Admission {
     fn drop(&mut self) {
         if let Some(month) = self.reserved {
             self.account.counts.lock().quota.give_back(month);
+        }
+        if let Some(reservation) = self.tokens
+            && let Some(window) = &mut self.account.counts.lock().tokens
+        {
+            window.settle(reservation, 0);
         }
         self.account.running.fetch_sub(1, Ordering::AcqRel);
     }

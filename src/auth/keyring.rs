@@ -45,6 +45,8 @@ pub struct Identity {
     pub limits: UserLimits,
     /// Requests in a calendar month; `None` is unlimited.
     pub requests_per_month: Option<u64>,
+    /// Tokens in any 60 s; `None` is unlimited.
+    pub tokens_per_minute: Option<u32>,
     /// The account's own prices of a request, by class.
     pub prices: Arc<[(Arc<str>, Money)]>,
     /// Whether its requests are served.
@@ -70,12 +72,14 @@ impl Identity {
         let plan = plan.map_or_else(|| Arc::new(Plan::nothing(&account.plan)), Arc::clone);
         let own = &account.overrides;
         let quota = own.requests_per_month.or(plan.requests_per_month);
+        let tokens = own.tokens_per_minute.or(plan.tokens_per_minute);
         let prices = own.prices.iter().map(|(class, price)| (Arc::from(&**class), *price));
         Self {
             account: Arc::from(&*account.id),
             key_id,
             limits: effective_limits(&plan, own, defaults),
             requests_per_month: quota.filter(|limit| *limit < u64::MAX),
+            tokens_per_minute: tokens.filter(|limit| *limit < u32::MAX),
             prices: prices.collect(),
             plan,
             access,

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
 use crate::config::{Billing, Class};
-use crate::exchange::{CacheResult, Exchange};
+use crate::exchange::{CacheResult, Exchange, RateStanding};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
@@ -73,6 +73,8 @@ pub(super) struct Bill<'a> {
     /// What the request occupies: freed by the settlement, so that a client that
     /// has its answer can send its next request.
     occupied: Option<(Permit, Running)>,
+    /// Where the account's tokens stand once they are settled.
+    token_standing: Option<RateStanding>,
     /// The slot of the call to a provider, from before it is made to the end of
     /// its answer.
     slot: Option<CallSlot>,
@@ -141,6 +143,7 @@ impl<'a> Bill<'a> {
             recalled: false,
             settled: false,
             occupied: None,
+            token_standing: None,
             slot: None,
             calling: None,
         }
@@ -155,6 +158,17 @@ impl<'a> Bill<'a> {
     /// What the request will cost the customer if it is charged.
     pub(super) fn price(&self) -> Money {
         price::charge(self.unit_price, self.billing, Outcome::Ok).price
+    }
+
+    /// What a call is expected to use.
+    pub(super) fn expected(&self) -> Tokens {
+        self.assumed
+    }
+
+    /// Where the account's tokens stand once those of this request are settled;
+    /// `None` before, or if it has no limit.
+    pub(super) fn token_standing(&self) -> Option<RateStanding> {
+        self.token_standing
     }
 
     /// The provider of the last attempt.
@@ -329,8 +343,12 @@ impl<'a> Bill<'a> {
         let settled = self.app.journal_took(written).map_err(|_| storage_unavailable())?;
         self.settled = true;
         self.observe(duration);
-        if let Some((permit, _)) = self.occupied.as_mut().filter(|_| charge.quantity > 0) {
-            permit.charge();
+        if let Some((permit, _)) = &mut self.occupied {
+            if charge.quantity > 0 {
+                permit.charge();
+            }
+            let (now, used) = (self.app.clock.monotonic(), self.record.tokens.total());
+            self.token_standing = permit.settle_tokens(now, used);
         }
         self.occupied = None;
         self.let_go();

@@ -97,6 +97,7 @@ impl<'a> Bill<'a> {
             recalled: false,
             settled: false,
             occupied: None,
+            token_standing: None,
             calling: None,
             slot: None,
         }
