@@ -24,6 +24,8 @@ mod dashboards;
 #[cfg(test)]
 mod drop_in;
 #[cfg(test)]
+mod exactness;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod http2;
@@ -44,6 +46,8 @@ mod quota;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]
+mod recount;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod reload;
@@ -57,3 +61,5 @@ mod streaming;
 mod systemd;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod tokens;
