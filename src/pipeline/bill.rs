@@ -160,8 +160,8 @@ impl<'a> Bill<'a> {
         price::charge(self.unit_price, self.billing, Outcome::Ok).price
     }
 
-    /// What a call is expected to use.
-    pub(super) fn expected(&self) -> Tokens {
+    /// What a call is assumed to use, by the length of its prompt.
+    pub(super) fn assumed(&self) -> Tokens {
         self.assumed
     }
 

@@ -148,6 +148,28 @@ async fn what_is_larger_than_the_limit_is_told_so() {
     gate.send(&of_at_most(400)).await.ok();
 }
 
+/// An image is counted as one, not by the length of its text.
+#[tokio::test]
+async fn an_image_in_a_prompt_is_not_reserved_by_its_length() {
+    let provider = Provider::start().await;
+    let gate = limited(&provider, 3_000).start().await;
+    let url = format!("data:image/png;base64,{}", "iVBORw0KGgo".repeat(60_000));
+    let body = json!({
+        "model": "gpt-4o-mini", "max_tokens": 1_000,
+        "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "What is it?"},
+            {"type": "image_url", "image_url": {"url": url}},
+        ]}],
+    });
+    let image = Request::post("/v1/chat/completions", &body).bearer(&key_of("free"));
+    let (mut open, held) = hold(&gate, &provider, &image).await;
+    let reserved = 3_000 - left(&gate).await;
+    assert!((1_500..2_000).contains(&reserved), "{reserved} tokens are reserved");
+    held.open();
+    open.answer().await.ok();
+    assert_eq!(left(&gate).await, 3_000 - USED);
+}
+
 /// Covers F5: exactly as many as fit, however they come.
 #[tokio::test]
 async fn of_100_at_once_exactly_as_many_pass_as_fit() {
