@@ -117,7 +117,7 @@ fn admit(clock: &SystemClock, accounts: usize, tokens: Option<u32>) -> u64 {
             {
                 admission.charge();
                 if let Some(limit) = tokens {
-                    drop(black_box(admission.reserve_tokens(now, limit, 600)));
+                    let _full = black_box(admission.reserve_tokens(now, limit, 600));
                     black_box(admission.settle_tokens(now, 200));
                 }
                 drop(black_box(admission));
@@ -168,7 +168,7 @@ fn present_wrong_keys(clock: &SystemClock, known: &Arc<Addresses>) -> u64 {
         let key = format!("tg_live_{number:032}");
         if black_box(ring.identify(&key, Timestamp(0))).is_none() {
             let address = IpAddr::from(Ipv4Addr::from_bits(number));
-            drop(black_box(known.unknown_key(address, &limits, now)));
+            let _full = black_box(known.unknown_key(address, &limits, now));
         }
     }
     let passed = (clock.monotonic() - start).as_nanos() / u128::from(WRONG_KEYS);
@@ -236,7 +236,7 @@ fn bytes_per_account(tokens: Option<u32>) -> u64 {
         let admitted = state.admit(now, &limits, DEFAULTS.concurrent, &Allowance::NONE);
         let Ok(mut admission) = admitted else { return };
         if let Some(limit) = tokens {
-            drop(black_box(admission.reserve_tokens(now, limit, 600)));
+            let _full = black_box(admission.reserve_tokens(now, limit, 600));
             black_box(admission.settle_tokens(now, 200));
         }
         drop(black_box(admission));

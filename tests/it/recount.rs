@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use tollgate::base::clock::{Clock, SystemClock};
 
 use crate::harness::binary::Process;
 use crate::harness::client::{Answer, Connection, Request};
@@ -116,28 +116,28 @@ fn request(account: &str, want: &str, number: usize) -> Request {
 async fn check(gate: &Process, round: usize) {
     let records = gate.records().await;
     for (account, _, header) in ACCOUNTS {
-        let before = now();
-        let answer: Answer =
-            gate.send(&Request::get("/v1/models").bearer(&key_of(account))).await.ok();
-        let after = now();
+        let before = SystemClock::new().wall();
+        let look = Request::get("/v1/models").bearer(&key_of(account));
+        let answer: Answer = gate.send(&look).await.ok();
+        let after = SystemClock::new().wall();
         // The look makes no record, and counts itself in windows of requests.
         let (limit, itself, length) = match account {
-            "minute" => (LIMIT, 1, 60.0),
-            "hour" => (LIMIT, 1, 3_600.0),
-            "day" => (LIMIT, 1, 86_400.0),
-            "month" => (LIMIT, 0, f64::INFINITY),
-            _ => (TOKENS, 0, 60.0),
+            "minute" => (LIMIT, 1, 60),
+            "hour" => (LIMIT, 1, 3_600),
+            "day" => (LIMIT, 1, 86_400),
+            "month" => (LIMIT, 0, 31 * 86_400),
+            _ => (TOKENS, 0, 60),
         };
         let counted = limit - itself - answer.number(header);
-        let own = || records.iter().filter(|record| record["account"] == account);
+        let since = |moment: u64| -> u64 {
+            let own = records.iter().filter(|record| record["account"] == account);
+            own.filter(|record| micros(record) > moment).map(|it| weight(account, it)).sum()
+        };
         // Those that leave the window about now may be counted or not; so may,
         // for a sixtieth, those that share a bucket with a later one. Tokens
-        // count from the first byte on.
-        let since = |moment: f64| {
-            own().filter(move |it| seconds(it) > moment).map(|it| weight(account, it))
-        };
-        let least: u64 = since(after - length).sum();
-        let most: u64 = since(before - length * (61.0 / 60.0) - 1.0).sum();
+        // count from the first byte on, a second later at the most.
+        let least = since(after.0 - length * 1_000_000);
+        let most = since(before.0 - length * 1_000_000 * 61 / 60 - 1_000_000);
         assert!(
             (least..=most).contains(&counted),
             "round {round}: {account} counts {counted}, the journal {least} to {most}"
@@ -157,12 +157,8 @@ fn weight(account: &str, record: &Value) -> u64 {
     }
 }
 
-/// When the record's request came, in seconds since 1970.
-fn seconds(record: &Value) -> f64 {
+/// When the record's request came, in microseconds since 1970.
+fn micros(record: &Value) -> u64 {
     let time: jiff::Timestamp = record["time"].as_str().unwrap().parse().unwrap();
-    time.as_duration().as_secs_f64()
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+    u64::try_from(time.as_microsecond()).unwrap()
 }
