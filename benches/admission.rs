@@ -1,10 +1,12 @@
-//! What identifying and admitting one request costs, and what an account and a
-//! million addresses cost.
+//! What identifying and admitting one request costs, and what an account, a
+//! million addresses and a million wrong keys cost.
 //!
-//! Prints nanoseconds a step with 10 and with 100,000 accounts, and bytes of
-//! resident memory an account. Ends with status 1 over the budget: 3 µs an
-//! admission, 1 µs more with many accounts than with few, 2 kB an account, 8 MB
-//! for addresses however many there are.
+//! Prints nanoseconds a step with 10 and with 100,000 accounts, with and without
+//! a limit of tokens, and bytes of resident memory an account. Ends with status 1
+//! over the budget: 3 µs an admission, 1 µs more with many accounts than with
+//! few (1.5 with tokens), 2 kB an account and 0.6 kB more where its tokens are
+//! limited, 8 MB for addresses however many there are, 4 MB for keys that nobody
+//! has and nothing more for as many again.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -18,6 +20,7 @@ use tollgate::admission::address::Addresses;
 use tollgate::admission::queue::{Asked, CallSlots, Who};
 use tollgate::admission::quota::{Allowance, Calendar};
 use tollgate::admission::rate::Rates;
+use tollgate::admission::state::AccountState;
 use tollgate::admission::windows::WindowLimits;
 use tollgate::auth::key::KeyHasher;
 use tollgate::auth::keyring::{Identity, Keyring, Prepared};
@@ -34,9 +37,19 @@ const MANY: usize = 100_000;
 const BUDGET_NANOS: u64 = 3_000;
 /// What cache misses may add with many accounts.
 const FLAT_NANOS: u64 = 1_000;
+/// The same where tokens are limited, which is two more places in memory.
+const FLAT_WITH_TOKENS: u64 = 1_500;
 const BUDGET_BYTES: u64 = 2_048;
+/// What the window of tokens may add.
+const BUDGET_TOKENS: u64 = 640;
 const ADDRESSES: u32 = 1_000_000;
 const BUDGET_ADDRESSES: u64 = 8 << 20;
+/// Wrong keys, each from an address of its own.
+const WRONG_KEYS: u32 = 1_000_000;
+const BUDGET_WRONG_KEYS: u64 = 4 << 20;
+/// What as many again may add: the noise of the allocator.
+const BUDGET_AS_MANY_AGAIN: u64 = 256 << 10;
+const TOKENS_PER_MINUTE: u32 = 1_000_000;
 
 fn main() -> ExitCode {
     let clock = SystemClock::new();
@@ -45,24 +58,48 @@ fn main() -> ExitCode {
     let known = Addresses::new();
     let many_addresses = admit_address(&clock, &known, ADDRESSES);
     let grown = resident_bytes().saturating_sub(before);
-    let bytes = bytes_per_account();
-    let few = admit(&clock, 10);
-    let many = admit(&clock, MANY);
+    let start = Duration::from_secs(86_400);
+    let before = resident_bytes();
+    present_wrong_keys(&clock, &known, start);
+    let grown_by_keys = resident_bytes().saturating_sub(before);
+    let before = resident_bytes();
+    let wrong_key = present_wrong_keys(&clock, &known, start + Duration::from_secs(100));
+    let grown_again = resident_bytes().saturating_sub(before);
+    let (bytes, kept) = bytes_per_account(None);
+    let (bytes_with_tokens, kept_too) = bytes_per_account(Some(TOKENS_PER_MINUTE));
+    assert!(kept.active() == kept_too.active(), "both were held");
+    drop((kept, kept_too));
+    let few = admit(&clock, 10, None);
+    let many = admit(&clock, MANY, None);
+    let few_with_tokens = admit(&clock, 10, Some(TOKENS_PER_MINUTE));
+    let many_with_tokens = admit(&clock, MANY, Some(TOKENS_PER_MINUTE));
     let ring = [identify(&clock, 10), identify(&clock, MANY)];
     println!("admit     10 accounts  {few:>6} ns");
     println!("admit     {MANY} accounts {many:>5} ns");
+    println!("admit     10 accounts, tokens limited {few_with_tokens:>6} ns");
+    println!("admit     {MANY} accounts, tokens limited {many_with_tokens:>5} ns");
     println!("identify  10 keys      {:>6} ns", ring[0]);
     println!("identify  {MANY} keys  {:>6} ns", ring[1]);
+    println!("identify  a key that nobody has, from a new address {wrong_key:>6} ns");
     println!("memory    {bytes} bytes an account that asks all day");
+    println!("memory    {bytes_with_tokens} bytes the same, tokens limited");
     let addresses = [admit_address(&clock, &Addresses::new(), 1), many_addresses];
     println!("address   1 address, a suspect {:>4} ns", addresses[0]);
     println!("address   {ADDRESSES} addresses {:>4} ns", addresses[1]);
     println!("memory    {} kB for {ADDRESSES} addresses", grown / 1_024);
+    println!("memory    {} kB for {WRONG_KEYS} wrong keys", grown_by_keys / 1_024);
+    println!("memory    {} kB for as many again", grown_again / 1_024);
     println!("slot      {:>6} ns", slot(&clock));
     assert!(known.active() == 0, "no request of an address runs any more");
     let within = few.max(many) <= BUDGET_NANOS
         && many <= few + FLAT_NANOS
+        && few_with_tokens.max(many_with_tokens) <= BUDGET_NANOS
+        && many_with_tokens <= few_with_tokens + FLAT_WITH_TOKENS
         && bytes <= BUDGET_BYTES
+        && bytes_with_tokens <= bytes + BUDGET_TOKENS
+        && wrong_key <= BUDGET_NANOS
+        && grown_by_keys <= BUDGET_WRONG_KEYS
+        && grown_again <= BUDGET_AS_MANY_AGAIN
         && addresses.iter().all(|nanos| *nanos <= BUDGET_NANOS)
         && grown <= BUDGET_ADDRESSES;
     if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -73,8 +110,9 @@ fn account(number: usize) -> Arc<str> {
 }
 
 /// Nanoseconds of a lookup, an admission and its end, over accounts in turn.
-/// Time passes so that windows fill, refuse and let go.
-fn admit(clock: &SystemClock, accounts: usize) -> u64 {
+/// Time passes so that windows fill, refuse and let go. Where `tokens` are
+/// limited, they are reserved and settled too.
+fn admit(clock: &SystemClock, accounts: usize, tokens: Option<u32>) -> u64 {
     let rates = Rates::new();
     let ids: Vec<_> = (0..accounts).map(account).collect();
     let calendar = Calendar::new(jiff::tz::TimeZone::UTC);
@@ -101,6 +139,10 @@ fn admit(clock: &SystemClock, accounts: usize) -> u64 {
                 let held = admission.hold(&key, price);
                 admission.take_place();
                 drop(black_box((held, admission.charge(&key, price))));
+                if let Some(limit) = tokens {
+                    let _full = black_box(admission.reserve_tokens(now, limit, 600));
+                    black_box(admission.settle_tokens(now, 200));
+                }
                 drop(black_box(admission));
             }
         }
@@ -109,17 +151,21 @@ fn admit(clock: &SystemClock, accounts: usize) -> u64 {
     timed(clock, || run(STEPS))
 }
 
-/// Nanoseconds of an address's admission and its end, over addresses in turn,
-/// 10,000 requests a second.
-fn admit_address(clock: &SystemClock, known: &Arc<Addresses>, addresses: u32) -> u64 {
-    let limits = IpLimits {
+fn ip_limits() -> IpLimits {
+    IpLimits {
         per_minute: 1_000_000,
         per_hour: 2_000,
         concurrent: 100,
         connections: 256,
         failed_keys_per_minute: 60,
         exempt: Networks::default(),
-    };
+    }
+}
+
+/// Nanoseconds of an address's admission and its end, over addresses in turn,
+/// 10,000 requests a second.
+fn admit_address(clock: &SystemClock, known: &Arc<Addresses>, addresses: u32) -> u64 {
+    let limits = ip_limits();
     let mut now = Duration::from_secs(86_400);
     let mut turn = (0..addresses).cycle();
     let mut run = |steps: u64| {
@@ -131,6 +177,25 @@ fn admit_address(clock: &SystemClock, known: &Arc<Addresses>, addresses: u32) ->
     };
     run(STEPS);
     timed(clock, || run(STEPS))
+}
+
+/// Nanoseconds of looking up a key that nobody has and of counting it, each from
+/// an address of its own, from the moment `from` on.
+fn present_wrong_keys(clock: &SystemClock, known: &Arc<Addresses>, from: Duration) -> u64 {
+    let limits = ip_limits();
+    let ring = Keyring::new(KeyHasher::new([7; 32]));
+    let mut now = from;
+    let start = clock.monotonic();
+    for number in 0..WRONG_KEYS {
+        now += Duration::from_micros(100);
+        let key = format!("tg_live_{number:032}");
+        if black_box(ring.identify(&key, Timestamp(0))).is_none() {
+            let address = IpAddr::from(Ipv4Addr::from_bits(number));
+            let _full = black_box(known.unknown_key(address, &limits, now));
+        }
+    }
+    let passed = (clock.monotonic() - start).as_nanos() / u128::from(WRONG_KEYS);
+    u64::try_from(passed).unwrap_or(u64::MAX)
 }
 
 /// Nanoseconds of taking a free slot for a call and giving it back.
@@ -185,11 +250,21 @@ fn timed(clock: &SystemClock, run: impl FnOnce()) -> u64 {
     u64::try_from(passed).unwrap_or(u64::MAX)
 }
 
-/// Growth of resident memory by an account that asks all day; 0 where the system
-/// does not tell.
-fn bytes_per_account() -> u64 {
+/// Growth of resident memory by an account that asks all day, with a limit of
+/// `tokens` or without, 0 where the system does not tell; and the accounts, whose
+/// memory is not to be used again before the next measurement.
+fn bytes_per_account(tokens: Option<u32>) -> (u64, Rates) {
     let accounts: usize = 20_000;
     let limits = WindowLimits::from(&DEFAULTS);
+    let admit = |state: &Arc<AccountState>, now| {
+        let admitted = state.admit(now, &limits, DEFAULTS.concurrent, &Allowance::NONE);
+        let Ok(mut admission) = admitted else { return };
+        if let Some(limit) = tokens {
+            let _full = black_box(admission.reserve_tokens(now, limit, 600));
+            black_box(admission.settle_tokens(now, 200));
+        }
+        drop(black_box(admission));
+    };
     let before = resident_bytes();
     let rates = Rates::new();
     for id in (0..accounts).map(account) {
@@ -198,17 +273,17 @@ fn bytes_per_account() -> u64 {
         // full minute.
         for step in 0..6_000 {
             let now = Duration::from_secs(86_400) + Duration::from_secs(20) * step;
-            drop(black_box(state.admit(now, &limits, DEFAULTS.concurrent, &Allowance::NONE)));
+            admit(&state, now);
         }
         let last = Duration::from_secs(86_400 + 20 * 6_000);
         for step in 0..300 {
             let now = last + Duration::from_secs(1) * step;
-            drop(black_box(state.admit(now, &limits, DEFAULTS.concurrent, &Allowance::NONE)));
+            admit(&state, now);
         }
     }
     let grown = resident_bytes().saturating_sub(before);
     assert!(rates.active() == accounts, "every account is held");
-    grown / u64::try_from(accounts).unwrap_or(1)
+    (grown / u64::try_from(accounts).unwrap_or(1), rates)
 }
 
 fn resident_bytes() -> u64 {

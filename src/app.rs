@@ -159,6 +159,8 @@ impl App {
             plan: None,
             billed: false,
             standing: None,
+            token_standing: None,
+            tokens_held: 0,
             cache: CacheResult::Bypass,
             age: None,
             quota_left: None,

@@ -121,6 +121,10 @@ pub struct Exchange {
     pub billed: bool,
     /// The window with the fewest requests remaining, once admitted.
     pub standing: Option<RateStanding>,
+    /// Where the account's tokens stand, if it has a limit of them.
+    pub token_standing: Option<RateStanding>,
+    /// Tokens that this request holds, which `token_standing` is without.
+    pub tokens_held: u32,
     /// What the cache had to do with the answer.
     pub cache: CacheResult,
     /// How old the answer is, in seconds, if it came from the cache.
@@ -143,6 +147,14 @@ impl Exchange {
     pub fn quota_returned(&mut self) {
         if std::mem::take(&mut self.quota_held) {
             self.quota_left = self.quota_left.map(|left| left.saturating_add(1));
+        }
+    }
+
+    /// Notes that the tokens that the request held are free again.
+    pub fn tokens_returned(&mut self) {
+        let held = std::mem::take(&mut self.tokens_held);
+        if let Some(standing) = &mut self.token_standing {
+            standing.remaining = standing.remaining.saturating_add(held).min(standing.limit);
         }
     }
 }
@@ -173,12 +185,13 @@ impl CacheResult {
     }
 }
 
-/// Where a caller stands in one window, for `x-ratelimit-*`.
+/// Where a caller stands in one window, for `x-ratelimit-*`: in requests, or in
+/// tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateStanding {
-    /// Requests that the window holds.
+    /// What the window holds.
     pub limit: u32,
-    /// Requests left.
+    /// What is left of it.
     pub remaining: u32,
     /// Until the window is whole again.
     pub reset: Duration,

@@ -13,6 +13,7 @@ mod opaque;
 mod recall;
 mod relay;
 mod slot;
+mod tokens;
 mod usage;
 
 use std::sync::Arc;
@@ -62,9 +63,10 @@ pub async fn serve<C: Client>(
     match endpoint::asked(&method, lane.path)? {
         Asked::Understood(endpoint) => {
             body::check_headers(&client.head().headers, &config.listen)?;
-            let permit = admit(app, &snapshot, client, exchange, &caller, &counted)?;
+            let mut permit = admit(app, &snapshot, client, exchange, &caller, &counted)?;
             let ordered =
                 order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
+            let ordered = tokens::reserve(app, exchange, &caller, &mut permit, ordered);
             let (request, bill, recalled) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
             if let Some(found) = recalled.found {
@@ -153,8 +155,11 @@ fn admit<C: Client>(
         address: client.address(),
         ip: &snapshot.config.limits.ip,
     };
+    let now = app.clock.monotonic();
+    let tokens = caller.tokens_per_minute;
+    exchange.token_standing = tokens.map(|limit| account.token_standing(now, limit).into());
     let gates = Gates { requests: &app.requests, addresses: &app.addresses, metrics: &app.metrics };
-    let admitted = admission::admit(asking, gates, app.clock.monotonic(), &mut exchange.standing);
+    let admitted = admission::admit(asking, gates, now, &mut exchange.standing);
     exchange.quota_held =
         allowance.counts && admitted.as_ref().is_ok_and(|permit| !permit.is_beyond());
     exchange.quota_left = match &admitted {
@@ -245,6 +250,7 @@ fn count_back(exchange: &mut Exchange) {
         standing.remaining = standing.remaining.saturating_add(1).min(standing.limit);
     }
     exchange.quota_returned();
+    exchange.tokens_returned();
 }
 
 /// Runs `work` unless the client leaves first: `None` then.

@@ -172,6 +172,8 @@ pub struct Refusal {
     pub param: Option<&'static str>,
     /// When the request may succeed.
     pub retry_after: Option<Duration>,
+    /// Whether another try is in vain.
+    pub in_vain: bool,
     /// The `layer` label of `tollgate_refused_total`; the code's own unless the
     /// limit is not the account's.
     pub layer: Option<&'static str>,
@@ -190,6 +192,7 @@ impl Refusal {
             message: message.into(),
             param: None,
             retry_after: None,
+            in_vain: code == Code::InsufficientQuota,
             layer: code.layer(),
             window: "",
             allow: None,
@@ -207,6 +210,13 @@ impl Refusal {
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// Says that another try is in vain.
+    #[must_use]
+    pub fn in_vain(mut self) -> Self {
+        self.in_vain = true;
         self
     }
 

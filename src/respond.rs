@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::exchange::{AnswerHead, Client, Exchange, Gone, RateStanding};
 use crate::notice::Kind;
-use crate::refusal::{Code, Refusal};
+use crate::refusal::Refusal;
 
 /// Headers of a provider's answer that stay here: framing is made anew, and the
 /// seller's account with the provider is no customer's business.
@@ -71,6 +71,9 @@ pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
     if let Some(standing) = &exchange.standing {
         stamp_standing(headers, standing);
     }
+    if let Some(standing) = &exchange.token_standing {
+        stamp_tokens(headers, standing);
+    }
     if let Some(left) = exchange.quota_left {
         headers.insert("x-tollgate-quota-remaining", HeaderValue::from(left));
     }
@@ -93,6 +96,13 @@ fn stamp_standing(headers: &mut HeaderMap, standing: &RateStanding) {
     headers.insert("x-ratelimit-limit-requests", HeaderValue::from(standing.limit));
     headers.insert("x-ratelimit-remaining-requests", HeaderValue::from(standing.remaining));
     put(headers, "x-ratelimit-reset-requests", &openai_duration(standing.reset));
+}
+
+/// Puts on an answer where the account's tokens stand.
+pub fn stamp_tokens(headers: &mut HeaderMap, standing: &RateStanding) {
+    headers.insert("x-ratelimit-limit-tokens", HeaderValue::from(standing.limit));
+    headers.insert("x-ratelimit-remaining-tokens", HeaderValue::from(standing.remaining));
+    put(headers, "x-ratelimit-reset-tokens", &openai_duration(standing.reset));
 }
 
 /// Sets a header whose value is ours; one that HTTP cannot carry is left out.
@@ -125,8 +135,8 @@ pub async fn refuse<C: Client>(
         put(&mut headers, "retry-after-ms", &exact.to_string());
         put(&mut headers, "retry-after", &ceil_div(exact, 1_000).to_string());
     }
-    if refusal.code == Code::InsufficientQuota {
-        // Another try within the month is in vain: the official SDKs heed this.
+    if refusal.in_vain {
+        // The official SDKs heed this.
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
     if let Some(methods) = refusal.allow {
@@ -189,6 +199,7 @@ fn ceil_div(value: u128, by: u128) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::Code;
 
     #[test]
     fn durations_are_written_as_openai_writes_them() {

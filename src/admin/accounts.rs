@@ -139,6 +139,7 @@ struct OwnFigures {
     minute: Said<u32>,
     hour: Said<u32>,
     day: Said<u32>,
+    tokens: Said<u32>,
     concurrent: Said<u32>,
     month: Said<u64>,
     budget: Said<Money>,
@@ -151,6 +152,7 @@ impl OwnFigures {
             minute: members.small_limit("requests_per_minute")?,
             hour: members.small_limit("requests_per_hour")?,
             day: members.small_limit("requests_per_day")?,
+            tokens: members.small_limit("tokens_per_minute")?,
             concurrent: members.small_limit("concurrent")?,
             month: members.limit("requests_per_month")?,
             budget: members.budget("budget")?,
@@ -185,6 +187,7 @@ impl OwnFigures {
             requests_per_minute: self.minute.or(before.requests_per_minute),
             requests_per_hour: self.hour.or(before.requests_per_hour),
             requests_per_day: self.day.or(before.requests_per_day),
+            tokens_per_minute: self.tokens.or(before.tokens_per_minute),
             concurrent: self.concurrent.or(before.concurrent),
             requests_per_month: self.month.or(before.requests_per_month),
             budget: self.budget.or(before.budget),
@@ -210,11 +213,12 @@ fn shown(own: &Overrides) -> Map<String, Value> {
     let dollars = |budget: Money| {
         if budget == Money::MAX { "unlimited".into() } else { json!(budget) }
     };
-    let figures: [(&str, Option<Value>); 6] = [
+    let figures: [(&str, Option<Value>); 7] = [
         ("requests_per_minute", own.requests_per_minute.map(small)),
         ("requests_per_hour", own.requests_per_hour.map(small)),
         ("requests_per_day", own.requests_per_day.map(small)),
         ("requests_per_month", own.requests_per_month.map(large)),
+        ("tokens_per_minute", own.tokens_per_minute.map(small)),
         ("concurrent", own.concurrent.map(small)),
         ("budget", own.budget.map(dollars)),
     ];

@@ -192,6 +192,7 @@ fn plan(plan: &Plan) -> Value {
         "requests_per_minute": plan.requests_per_minute,
         "requests_per_hour": plan.requests_per_hour,
         "requests_per_day": plan.requests_per_day,
+        "tokens_per_minute": plan.tokens_per_minute,
         "concurrent": plan.concurrent,
         "features": plan.features,
         "classes": plan.classes,

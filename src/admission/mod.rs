@@ -11,6 +11,7 @@ mod sliding;
 pub mod spend;
 pub mod state;
 mod suspects;
+pub mod tokens;
 pub mod warnings;
 pub mod windows;
 
@@ -28,6 +29,7 @@ use address::{AddressAdmission, AddressDenied, Addresses};
 use quota::{Allowance, Month};
 use spend::Purse;
 use state::{AccountState, Admission, Denied, OverBudget};
+use tokens::{TokenStanding, TokensDenied};
 use warnings::Charged;
 use windows::{Standing, WindowLimits};
 
@@ -224,6 +226,37 @@ impl Permit {
         self.admission.month()
     }
 
+    /// Reserves `tokens` of the account's in any 60 s, at `now` under `limit`;
+    /// what is not settled is given back once the permit is dropped. Where the
+    /// account stands then goes into `stands` either way. Call it once.
+    ///
+    /// # Errors
+    /// 429 if they do not fit, now or ever; nothing is then reserved.
+    pub fn reserve_tokens(
+        &mut self,
+        now: Duration,
+        limit: u32,
+        tokens: u64,
+        stands: &mut Option<RateStanding>,
+    ) -> Result<(), Refusal> {
+        match self.admission.reserve_tokens(now, limit, tokens) {
+            Ok(standing) => {
+                *stands = Some(standing.into());
+                Ok(())
+            }
+            Err(denied) => {
+                *stands = Some((*denied.standing()).into());
+                Err(too_many_tokens(&denied, tokens))
+            }
+        }
+    }
+
+    /// Puts the `tokens` that were used in the place of those reserved, if any
+    /// were. Gives where the account stands at `now`, with them.
+    pub fn settle_tokens(&mut self, now: Duration, tokens: u64) -> Option<RateStanding> {
+        self.admission.settle_tokens(now, tokens).map(RateStanding::from)
+    }
+
     /// Gives everything back: the request is refused at a later point.
     pub fn refund(self) {
         self.admission.refund();
@@ -281,6 +314,36 @@ fn concurrency(limit: u32, whose: &str) -> Refusal {
         .retry_after(Duration::from_secs(1))
 }
 
+fn too_many_tokens(denied: &TokensDenied, tokens: u64) -> Refusal {
+    let limit = denied.standing().limit;
+    match denied {
+        TokensDenied::Full { retry_after, .. } => {
+            let message = format!(
+                "The limit of {limit} tokens per minute leaves no room for the {tokens} tokens \
+                 that this request may use. Try again in {} s.",
+                retry_after.as_secs_f64().ceil(),
+            );
+            Refusal::new(Code::RateLimitExceeded, message).retry_after(*retry_after)
+        }
+        TokensDenied::TooLarge { .. } => {
+            let message = format!(
+                "This request may use {tokens} tokens, more than the limit of {limit} tokens per \
+                 minute: it can never be served. Send a shorter prompt or a smaller limit of \
+                 answer tokens.",
+            );
+            Refusal::new(Code::RateLimitExceeded, message).in_vain()
+        }
+    }
+    .window("tokens")
+}
+
 fn standing(standing: &Standing) -> RateStanding {
     RateStanding { limit: standing.limit, remaining: standing.remaining, reset: standing.reset }
+}
+
+impl From<TokenStanding> for RateStanding {
+    fn from(standing: TokenStanding) -> Self {
+        let TokenStanding { limit, remaining, reset } = standing;
+        Self { limit, remaining, reset }
+    }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::quota::{Allowance, Month};
 use super::spend::{MonthStanding, Months, Purse};
+use super::tokens::{Reservation, TokenStanding, TokenWindow, TokensDenied};
 use super::warnings::Charged;
 use super::windows::{Refusal, Standing, WindowLimits, Windows};
 use crate::base::money::Money;
@@ -25,6 +26,8 @@ pub struct AccountState {
 struct Counts {
     windows: Windows,
     months: Months,
+    /// Made by the first that has a limit of tokens.
+    tokens: Option<Box<TokenWindow>>,
 }
 
 /// An admitted request. It occupies its place among the account's concurrent
@@ -41,6 +44,7 @@ pub struct Admission {
     held: Option<(Arc<str>, Money)>,
     quota_left: Option<u64>,
     beyond: bool,
+    tokens: Option<Reservation>,
 }
 
 /// What a request has of a month's places.
@@ -123,7 +127,7 @@ impl AccountState {
     ) -> Result<Admission, Denied> {
         let (standing, reserved, quota_left, beyond) = {
             let mut counts = self.counts.lock();
-            let Counts { windows, months } = &mut *counts;
+            let Counts { windows, months, .. } = &mut *counts;
             if self.running.load(Ordering::Acquire) >= concurrent {
                 let standing = windows.standing(now, limits);
                 return Err(Denied::Concurrency { limit: concurrent, standing });
@@ -138,8 +142,9 @@ impl AccountState {
             (standing, reserved, months.left(allowance), months.is_beyond(allowance))
         };
         let place = reserved.map_or(Place::None, Place::Reserved);
-        let (account, allowance, held) = (Arc::clone(self), *allowance, None);
-        Ok(Admission { account, standing, allowance, place, held, quota_left, beyond })
+        let (account, allowance) = (Arc::clone(self), *allowance);
+        let (held, tokens) = (None, None);
+        Ok(Admission { account, standing, allowance, place, held, quota_left, beyond, tokens })
     }
 
     /// Where the account's windows stand at `now`.
@@ -155,6 +160,11 @@ impl AccountState {
     /// Where the account and its key called `key` stand in the allowance's month.
     pub fn month(&self, key: &str, allowance: &Allowance) -> MonthStanding {
         self.counts.lock().months.standing(key, allowance)
+    }
+
+    /// Where the account's tokens stand at `now`, under `limit`.
+    pub fn token_standing(&self, now: Duration, limit: u32) -> TokenStanding {
+        self.counts.lock().tokens.get_or_insert_default().standing(now, limit)
     }
 
     /// Requests left of the allowance; `None` where it has no limit.
@@ -173,6 +183,11 @@ impl AccountState {
         self.counts.lock().months.restore(month, key, quantity, price);
     }
 
+    /// Counts tokens of the past, for rebuilding from the journal.
+    pub fn restore_tokens(&self, at: Duration, tokens: u64) {
+        self.counts.lock().tokens.get_or_insert_default().restore(at, tokens);
+    }
+
     /// Requests running now.
     pub fn running(&self) -> u32 {
         self.running.load(Ordering::Acquire)
@@ -181,8 +196,14 @@ impl AccountState {
     /// Whether nothing runs, and no admission counts any more at `now` in a
     /// window or in `month`.
     pub fn is_idle(&self, now: Duration, month: u32) -> bool {
+        if self.running() > 0 {
+            return false;
+        }
         let mut counts = self.counts.lock();
-        counts.windows.is_empty(now) && counts.months.is_empty(month) && self.running() == 0
+        // An account may have no limit of tokens any more.
+        counts.tokens.take_if(|tokens| tokens.is_empty(now));
+        let empty = counts.windows.is_empty(now) && counts.months.is_empty(month);
+        empty && counts.tokens.is_none()
     }
 }
 
@@ -260,6 +281,34 @@ impl Admission {
         self.allowance.month
     }
 
+    /// Reserves `tokens` at `now` under `limit`, in any 60 s, until they are
+    /// settled; what is not settled is given back when the admission ends. Call
+    /// it once.
+    ///
+    /// # Errors
+    /// [`TokensDenied`]; nothing is then reserved.
+    pub fn reserve_tokens(
+        &mut self,
+        now: Duration,
+        limit: u32,
+        tokens: u64,
+    ) -> Result<TokenStanding, TokensDenied> {
+        let mut counts = self.account.counts.lock();
+        let window = counts.tokens.get_or_insert_default();
+        self.tokens = Some(window.reserve(now, limit, tokens)?);
+        Ok(window.standing(now, limit))
+    }
+
+    /// Puts the `tokens` that were used in the place of those reserved, if any
+    /// were. Gives where the account stands at `now`, with them.
+    pub fn settle_tokens(&mut self, now: Duration, tokens: u64) -> Option<TokenStanding> {
+        let reservation = self.tokens.take()?;
+        let mut counts = self.account.counts.lock();
+        let window = counts.tokens.as_mut()?;
+        window.settle(reservation, tokens);
+        Some(window.standing(now, reservation.limit()))
+    }
+
     /// Ends the admission as if it had never been: for a request that is refused
     /// at a later point.
     pub fn refund(self) {
@@ -276,6 +325,11 @@ impl Drop for Admission {
                 counts.months.let_go(month, &key, most);
             }
             counts.months.release(month);
+        }
+        if let Some(reservation) = self.tokens
+            && let Some(window) = &mut self.account.counts.lock().tokens
+        {
+            window.settle(reservation, 0);
         }
         self.account.running.fetch_sub(1, Ordering::AcqRel);
     }

@@ -7,6 +7,8 @@ use crate::admission::rate::Rates;
 use crate::base::clock::Clock;
 use crate::ledger::record::UsageRecord;
 
+/// The window of tokens.
+const MINUTE: Duration = Duration::from_secs(60);
 /// A day, the longest window.
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -17,6 +19,24 @@ pub(super) fn windows(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
         && let Some(at) = clock.monotonic().checked_sub(age)
     {
         rates.account(&record.account).restore(at);
+    }
+}
+
+/// Counts the tokens of a request of before the start, where their window still
+/// holds them. A record does not tell when they were reserved, so they count at
+/// the first byte of the answer, or its end where there was none: never before
+/// the reservation, and later by what the provider took for it.
+pub(super) fn tokens(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
+    let (used, now) = (record.tokens.total(), clock.wall().0);
+    // Milliseconds are rounded down in records.
+    let millis = record.first_byte_ms.unwrap_or(record.duration_ms).saturating_add(1);
+    let counted = record.time.0.saturating_add(millis.saturating_mul(1_000));
+    let age = Duration::from_micros(now.saturating_sub(counted));
+    if used > 0
+        && age < MINUTE
+        && let Some(at) = clock.monotonic().checked_sub(age)
+    {
+        rates.account(&record.account).restore_tokens(at, used);
     }
 }
 

@@ -150,6 +150,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let month = calendar.month(clock.wall()).number;
     let mut replay = |record: &UsageRecord| {
         replay::windows(&rates, &*clock, record);
+        replay::tokens(&rates, &*clock, record);
         replay::month(&rates, &calendar, month, record);
     };
     let durability = config.store.durability;

@@ -51,6 +51,8 @@ pub struct Identity {
     /// Dollars that requests with the key may cost in a calendar month; `None` is
     /// unlimited.
     pub key_budget: Option<Money>,
+    /// Tokens in any 60 s; `None` is unlimited.
+    pub tokens_per_minute: Option<u32>,
     /// The account's own prices of a request, by class.
     pub prices: Arc<[(Arc<str>, Money)]>,
     /// Whether its requests are served.
@@ -76,6 +78,7 @@ impl Identity {
         let plan = plan.map_or_else(|| Arc::new(Plan::nothing(&account.plan)), Arc::clone);
         let own = &account.overrides;
         let quota = own.requests_per_month.or(plan.requests_per_month);
+        let tokens = own.tokens_per_minute.or(plan.tokens_per_minute);
         let prices = own.prices.iter().map(|(class, price)| (Arc::from(&**class), *price));
         Self {
             account: Arc::from(&*account.id),
@@ -84,6 +87,7 @@ impl Identity {
             requests_per_month: quota.filter(|limit| *limit < u64::MAX),
             budget: own.budget.or(plan.budget).filter(|budget| *budget < Money::MAX),
             key_budget: None,
+            tokens_per_minute: tokens.filter(|limit| *limit < u32::MAX),
             prices: prices.collect(),
             plan,
             access,

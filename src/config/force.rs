@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 30] = [
+const NOT_IN_FORCE: [&str; 29] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -19,7 +19,6 @@ const NOT_IN_FORCE: [&str; 30] = [
     "classes[].rewrite",
     "classes[].price_cached",
     "classes[].tokens_price",
-    "plans[].tokens_per_minute",
     "plans[].retention",
     "batching",
     "routing.auto",

@@ -32,6 +32,13 @@ pub struct Tokens {
     pub reasoning: u64,
 }
 
+impl Tokens {
+    /// Prompt and answer together: what counts against a limit.
+    pub const fn total(&self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+}
+
 /// How an admitted request ended.
 #[derive(
     Clone,

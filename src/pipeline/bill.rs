@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
 use crate::config::{Billing, Class};
-use crate::exchange::{CacheResult, Exchange};
+use crate::exchange::{CacheResult, Exchange, RateStanding};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
@@ -79,6 +79,8 @@ pub(super) struct Bill<'a> {
     /// What the request occupies: freed by the settlement, so that a client that
     /// has its answer can send its next request.
     occupied: Option<(Permit, Running)>,
+    /// Where the account's tokens stand once they are settled.
+    token_standing: Option<RateStanding>,
     /// The slot of the call to a provider, from before it is made to the end of
     /// its answer.
     slot: Option<CallSlot>,
@@ -149,6 +151,7 @@ impl<'a> Bill<'a> {
             settled: false,
             warnings: None,
             occupied: None,
+            token_standing: None,
             slot: None,
             calling: None,
         }
@@ -158,6 +161,17 @@ impl<'a> Bill<'a> {
     pub(super) fn holding(mut self, permit: Permit) -> Self {
         self.occupied = Some((permit, self.app.metrics.enter(Scope::Requests)));
         self
+    }
+
+    /// What a call is assumed to use, by the length of its prompt.
+    pub(super) fn assumed(&self) -> Tokens {
+        self.assumed
+    }
+
+    /// Where the account's tokens stand once those of this request are settled;
+    /// `None` before, or if it has no limit.
+    pub(super) fn token_standing(&self) -> Option<RateStanding> {
+        self.token_standing
     }
 
     /// The provider of the last attempt.
@@ -336,6 +350,10 @@ impl<'a> Bill<'a> {
         self.settled = true;
         self.observe(duration);
         self.pay();
+        if let Some((permit, _)) = &mut self.occupied {
+            let (now, used) = (self.app.clock.monotonic(), self.record.tokens.total());
+            self.token_standing = permit.settle_tokens(now, used);
+        }
         self.occupied = None;
         self.let_go();
         Ok(settled)

@@ -19,6 +19,7 @@ use crate::config::{CacheScope, Class, Samples};
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
+use crate::ledger::record::Tokens;
 use crate::pipeline::bill::Bill;
 use crate::pipeline::relay;
 use crate::refusal::{Code, Refusal};
@@ -172,6 +173,13 @@ pub(super) async fn answer<C: Client>(
     match client.send_whole(AnswerHead { status: StatusCode::OK, headers }, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::Cut),
+    }
+}
+
+impl Found {
+    /// The tokens that the answer was made of.
+    pub(super) fn tokens(&self) -> Tokens {
+        self.entry.tokens
     }
 }
 

@@ -182,6 +182,7 @@ impl<C: Client> Relay<'_, C> {
         self.exchange.quota_returned();
         let prompt = self.prompt();
         self.bill.settle(outcome, refusal.status.as_u16(), prompt).await?;
+        self.exchange.token_standing = self.bill.token_standing();
         Err(refusal)
     }
 
@@ -226,6 +227,9 @@ pub(super) fn headers(
 ) -> HeaderMap {
     let mut headers = returned;
     respond::stamp(&mut headers, exchange, app.clock.monotonic());
+    if let Some(standing) = bill.token_standing() {
+        respond::stamp_tokens(&mut headers, &standing);
+    }
     respond::put(&mut headers, "x-tollgate-route", &way(bill, provider));
     if let Some(warnings) = bill.warnings() {
         respond::stamp_warnings(&mut headers, warnings);

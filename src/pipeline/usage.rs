@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::admission::quota::Allowance;
 use crate::admission::spend::{MonthStanding, Spend};
 use crate::admission::state::AccountState;
+use crate::admission::tokens::TokenStanding;
 use crate::admission::windows::{Standing, WindowLimits};
 use crate::admission::{self, Asking, Gates, Permit};
 use crate::app::{App, Snapshot};
@@ -139,6 +140,9 @@ fn standing(
             "end": allowance.month.ends.to_string(),
         },
         "windows": { "minute": window(&minute), "hour": window(&hour), "day": window(&day) },
+        "tokens": caller.tokens_per_minute.map(|limit| {
+            tokens(&account.token_standing(now, limit))
+        }),
         "concurrent": {
             "limit": limited(limits.concurrent),
             "running": running,
@@ -161,13 +165,21 @@ fn standing(
 
 /// A window; one without a limit is `null`.
 fn window(standing: &Standing) -> Value {
-    limited(standing.limit).map_or(Value::Null, |limit| {
-        json!({
-            "limit": limit,
-            "used": limit.saturating_sub(standing.remaining),
-            "remaining": standing.remaining,
-            "reset_ms": u64::try_from(standing.reset.as_millis()).unwrap_or(u64::MAX),
-        })
+    limited(standing.limit)
+        .map_or(Value::Null, |limit| figures(limit, standing.remaining, standing.reset))
+}
+
+/// The tokens of any 60 s, those that running requests have reserved included.
+fn tokens(standing: &TokenStanding) -> Value {
+    figures(standing.limit, standing.remaining, standing.reset)
+}
+
+fn figures(limit: u32, remaining: u32, reset: Duration) -> Value {
+    json!({
+        "limit": limit,
+        "used": limit.saturating_sub(remaining),
+        "remaining": remaining,
+        "reset_ms": u64::try_from(reset.as_millis()).unwrap_or(u64::MAX),
     })
 }
 

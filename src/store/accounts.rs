@@ -66,6 +66,9 @@ pub struct Overrides {
     #[n(5)]
     #[cbor(default)]
     pub prices: BTreeMap<String, Money>,
+    /// Tokens in any 60 s.
+    #[n(6)]
+    pub tokens_per_minute: Option<u32>,
     /// Dollars for requests in a calendar month; [`Money::MAX`] is unlimited.
     #[n(7)]
     pub budget: Option<Money>,

@@ -28,6 +28,8 @@ mod drop_in;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod exactness;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod http2;
@@ -48,6 +50,8 @@ mod quota;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]
+mod recount;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod reload;
@@ -61,6 +65,8 @@ mod streaming;
 mod systemd;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod tokens;
 #[cfg(test)]
 mod usage;
 #[cfg(test)]

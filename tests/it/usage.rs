@@ -64,6 +64,7 @@ async fn it_is_the_same_before_and_after_asking_and_readable_when_a_window_is_fu
             "minute": {"limit": 2, "used": 2, "remaining": 0, "reset_ms": 40_000},
             "hour": null, "day": null,
         },
+        "tokens": null,
         "concurrent": {"limit": 100_000, "running": 0, "remaining": 100_000},
         "quota": {"limit": 1_000, "used": 2, "running": 0, "remaining": 998},
         "overage": null,

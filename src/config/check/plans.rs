@@ -159,6 +159,7 @@ fn plan(own: &str, line: &[&RawPlan], report: &mut Report) -> Plan {
         requests_per_minute: window(|plan| &plan.requests_per_minute),
         requests_per_hour: window(|plan| &plan.requests_per_hour),
         requests_per_day: window(|plan| &plan.requests_per_day),
+        tokens_per_minute: window(|plan| &plan.tokens_per_minute).filter(|limit| *limit < u32::MAX),
         concurrent: window(|plan| &plan.concurrent),
         features,
         classes,

@@ -122,7 +122,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "classes[].rewrite",
             "classes[].price_cached",
             "classes[].tokens_price",
-            "plans[].tokens_per_minute",
             "plans[].retention",
             "routing.auto",
             "economics",

@@ -191,6 +191,8 @@ pub struct Plan {
     pub requests_per_hour: Option<u32>,
     /// See `requests_per_minute`.
     pub requests_per_day: Option<u32>,
+    /// Tokens in any 60 s; `None` is unlimited.
+    pub tokens_per_minute: Option<u32>,
     /// Requests at once; `None` takes `limits.user`'s.
     pub concurrent: Option<u32>,
     /// What the plan may do; `None`, where the file says nothing of it, is
@@ -219,6 +221,7 @@ impl Plan {
             requests_per_minute: None,
             requests_per_hour: None,
             requests_per_day: None,
+            tokens_per_minute: None,
             concurrent: None,
             features: Some(Vec::new()),
             classes: Some(Vec::new()),

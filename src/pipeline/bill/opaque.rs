@@ -99,6 +99,7 @@ impl<'a> Bill<'a> {
             settled: false,
             warnings: None,
             occupied: None,
+            token_standing: None,
             calling: None,
             slot: None,
         }

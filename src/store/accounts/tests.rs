@@ -51,6 +51,7 @@ fn accounts_and_keys_survive_reopening_whole() {
         requests_per_month: Some(u64::MAX),
         concurrent: Some(3),
         budget: Some(Money::MAX),
+        tokens_per_minute: Some(90_000),
         prices: [("documentation".to_owned(), "0.005".parse().unwrap())].into(),
         ..Overrides::default()
     };

@@ -20,10 +20,11 @@ pub enum Store {
 
 /// The pairs of `layer` and `window` that are shown from the start, so that the
 /// first refusal of a kind is an increase and not a new series.
-pub(super) const REFUSALS: [[&str; 2]; 18] = [
+pub(super) const REFUSALS: [[&str; 2]; 19] = [
     ["user", "minute"],
     ["user", "hour"],
     ["user", "day"],
+    ["user", "tokens"],
     ["user", "concurrent"],
     ["ip", "minute"],
     ["ip", "hour"],
