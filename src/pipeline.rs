@@ -131,7 +131,12 @@ fn admit<C: Client>(
         address: client.address(),
         ip: &snapshot.config.limits.ip,
     };
-    let gates = Gates { requests: &app.requests, addresses: &app.addresses, metrics: &app.metrics };
+    let gates = Gates {
+        requests: &app.requests,
+        pace: &app.pace,
+        addresses: &app.addresses,
+        metrics: &app.metrics,
+    };
     let admitted = admission::admit(asking, gates, app.clock.monotonic(), &mut exchange.standing);
     exchange.quota_held = admitted.is_ok() && allowance.counts;
     exchange.quota_left = match &admitted {
@@ -174,7 +179,7 @@ async fn order<'a, C: Client>(
         let refusal = Refusal::new(Code::InvalidValue, "You must provide a model parameter.");
         return Err(refusal.param("model"));
     }
-    let route = snapshot.catalog.choose(request.model.as_deref())?;
+    let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
     let query = client.head().uri.query();
     let question =

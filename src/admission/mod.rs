@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::pace::Pace;
 use crate::base::slots::{Slot, Slots};
 use crate::config::{IpLimits, UserLimits};
 use crate::exchange::RateStanding;
@@ -36,6 +37,20 @@ pub struct Permit {
     admission: Admission,
     address: Option<AddressAdmission>,
     _global: Slot,
+    _running: Run,
+}
+
+/// A request that runs, for the pace of the others.
+#[derive(Debug)]
+struct Run {
+    pace: Arc<Pace>,
+    since: Duration,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.pace.ended(self.since);
+    }
 }
 
 /// Who asks, and what holds for them.
@@ -58,6 +73,8 @@ pub struct Asking<'a> {
 pub struct Gates<'a> {
     /// Requests at once, of all accounts together.
     pub requests: &'a Arc<Slots>,
+    /// How long requests run.
+    pub pace: &'a Arc<Pace>,
     /// The windows and concurrency of client addresses.
     pub addresses: &'a Arc<Addresses>,
     /// Where decisions are counted that no standing shows.
@@ -81,7 +98,7 @@ pub fn admit(
     let Some(global) = gates.requests.try_acquire() else {
         let refusal = Refusal::new(Code::Overloaded, "Too many requests run at the moment.")
             .window("requests")
-            .retry_after(Duration::from_secs(1));
+            .retry_after(gates.pace.expected(0, gates.requests.cap()));
         return Err(refusal);
     };
     let user = WindowLimits::from(asking.user);
@@ -93,20 +110,21 @@ pub fn admit(
         }
         Err(AddressDenied::Concurrency { limit }) => {
             *stands = Some(standing(&asking.account.standing(now, &user)));
-            return Err(concurrency(limit, OF_ADDRESS).layer("ip"));
+            return Err(concurrency(limit, OF_ADDRESS, gates.pace).layer("ip"));
         }
     };
     match asking.account.admit(now, &user, asking.user.concurrent, asking.allowance) {
         Ok(admission) => {
             *stands = Some(standing(admission.standing()));
-            Ok(Permit { admission, address, _global: global })
+            let running = Run { since: gates.pace.began(), pace: gates.pace.clone() };
+            Ok(Permit { admission, address, _global: global, _running: running })
         }
         Err(denied) => {
             if let Some(address) = address {
                 address.refund();
             }
             *stands = Some(standing(denied.standing()));
-            Err(refusal(&denied))
+            Err(refusal(&denied, gates.pace))
         }
     }
 }
@@ -172,10 +190,10 @@ impl Permit {
     }
 }
 
-fn refusal(denied: &Denied) -> Refusal {
+fn refusal(denied: &Denied, pace: &Pace) -> Refusal {
     match denied {
         Denied::Rate(full) => rate(full, ""),
-        Denied::Concurrency { limit, .. } => concurrency(*limit, ""),
+        Denied::Concurrency { limit, .. } => concurrency(*limit, "", pace),
         Denied::Quota { limit, month, .. } => Refusal::new(
             Code::InsufficientQuota,
             format!(
@@ -199,11 +217,13 @@ fn rate(full: &windows::Refusal, whose: &str) -> Refusal {
         .retry_after(full.retry_after)
 }
 
-fn concurrency(limit: u32, whose: &str) -> Refusal {
+/// One of `limit` requests that run is expected to end within the mean time of a
+/// request of anybody's, divided by `limit`.
+fn concurrency(limit: u32, whose: &str, pace: &Pace) -> Refusal {
     let message = format!("The limit of {limit} requests at once{whose} is reached.");
     Refusal::new(Code::ConcurrencyLimitExceeded, message)
         .window("concurrent")
-        .retry_after(Duration::from_secs(1))
+        .retry_after(pace.expected(0, limit))
 }
 
 fn standing(standing: &Standing) -> RateStanding {

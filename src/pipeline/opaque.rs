@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use crate::admission::queue::Who;
+use crate::admission::queue::{Priority, Who};
 use crate::admission::quota::Allowance;
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
@@ -108,7 +108,7 @@ pub(super) async fn serve<C: Client>(
         prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
     let ready = match outgoing {
         Ok(outgoing) => {
-            let who = Who { account: &caller.account };
+            let who = Who { account: &caller.account, priority: Priority::of(&caller.plan) };
             let slot = slot::take_unwatched(app, snapshot, exchange, who).await;
             slot.map(|slot| (outgoing, slot))
         }

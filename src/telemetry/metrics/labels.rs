@@ -20,7 +20,7 @@ pub enum Store {
 
 /// The pairs of `layer` and `window` that are shown from the start, so that the
 /// first refusal of a kind is an increase and not a new series.
-pub(super) const REFUSALS: [[&str; 2]; 17] = [
+pub(super) const REFUSALS: [[&str; 2]; 18] = [
     ["user", "minute"],
     ["user", "hour"],
     ["user", "day"],
@@ -34,6 +34,7 @@ pub(super) const REFUSALS: [[&str; 2]; 17] = [
     ["global", "requests"],
     ["global", "queue"],
     ["global", "queue_timeout"],
+    ["global", "queue_displaced"],
     ["quota", "month"],
     ["feature", ""],
     ["auth", ""],
