@@ -57,9 +57,7 @@ impl Route {
     /// the others in turn.
     pub fn target(&self, number: usize) -> Option<&Target> {
         match &self.targets {
-            Targets::Listed { model, dedicated } => {
-                usable(model, *dedicated).cycle().nth(number)
-            }
+            Targets::Listed { model, dedicated } => usable(model, *dedicated).cycle().nth(number),
             Targets::Sandbox(target) => Some(target),
         }
     }
@@ -136,9 +134,8 @@ impl Catalog {
 /// The targets that are on; the dedicated pool first, where it is open.
 fn usable(model: &Model, dedicated: bool) -> impl Iterator<Item = &Target> + Clone {
     let of = |pool| {
-        let on = move |target: &&Target| {
-            target.provider.off.is_none() && target.provider.pool == pool
-        };
+        let on =
+            move |target: &&Target| target.provider.off.is_none() && target.provider.pool == pool;
         model.targets.iter().filter(on)
     };
     of(Pool::Dedicated).filter(move |_| dedicated).chain(of(Pool::Shared))

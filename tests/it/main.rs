@@ -22,6 +22,8 @@ mod crash;
 #[cfg(test)]
 mod dashboards;
 #[cfg(test)]
+mod dedicated;
+#[cfg(test)]
 mod drop_in;
 #[cfg(test)]
 mod failures;
@@ -37,6 +39,8 @@ mod node;
 mod opaque;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod priority;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]

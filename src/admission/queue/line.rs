@@ -146,7 +146,8 @@ impl<T> Line<T> {
     pub(super) fn leave(&mut self, place: &Place, now: Duration) -> Option<T> {
         self.age(now);
         let flow = self.flows.get_mut(&place.key)?;
-        let first = flow.waiters.first_key_value().is_some_and(|(number, _)| *number == place.number);
+        let first =
+            flow.waiters.first_key_value().is_some_and(|(number, _)| *number == place.number);
         let before = flow.waiters.len();
         let waiter = flow.waiters.remove(&place.number)?;
         self.count(&place.key, before, before - 1);

@@ -164,7 +164,6 @@ async fn a_wait_ends_with_the_patience() {
     assert!(slot.is_ok());
 }
 
-
 #[test]
 fn a_dedicated_call_finds_what_is_reserved() {
     let slots = reserving(4, 2, 10);

@@ -154,7 +154,7 @@ fn reserved(global: &RawGlobalLimits, report: &mut Report) -> u32 {
     };
     match (given.0, of) {
         (None, _) => report.error(mark, "expected a whole number: some slots are for others"),
-        (Some(given), Some(of)) if given >= of.max(1) && given > 0 => {
+        (Some(given), Some(of)) if given > 0 && given >= of && of > 0 => {
             report.error(mark, format!("must be below limits.global.concurrent, which is {of}"));
         }
         _ => {}

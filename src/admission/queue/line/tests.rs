@@ -29,7 +29,8 @@ fn priorities_come_first_and_accounts_take_turns() {
     line.join(Priority::Standard, &account(2), now, (2, 0));
     line.join(Priority::Preferred, &account(3), now, (3, 0));
     line.join(Priority::Dedicated, &account(4), now, (4, 0));
-    let order: Vec<_> = std::iter::from_fn(|| line.next(false, now)).map(|(_, told)| told).collect();
+    let order: Vec<_> =
+        std::iter::from_fn(|| line.next(false, now)).map(|(_, told)| told).collect();
     assert_eq!(order, [(4, 0), (3, 0), (1, 0), (2, 0), (1, 1), (1, 2)]);
 }
 

@@ -157,9 +157,9 @@ impl Model {
     fn makes_room(&self, newcomer: (Priority, usize)) -> Option<(Priority, usize)> {
         let lowest = self.list.iter().map(|one| one.priority).max()?;
         let whose = self.list.iter().filter(|one| one.priority == lowest);
-        let most = whose.map(|one| one.account).max_by_key(|account| {
-            (self.size((lowest, *account)), &NAMES[*account])
-        })?;
+        let most = whose
+            .map(|one| one.account)
+            .max_by_key(|account| (self.size((lowest, *account)), &NAMES[*account]))?;
         let fewer = self.size(newcomer) + 1 < self.size((lowest, most));
         let entitled = newcomer.0 < lowest || (newcomer.0 == lowest && fewer);
         entitled.then_some((lowest, most))
