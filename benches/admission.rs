@@ -10,6 +10,7 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::admission::address::Addresses;
-use tollgate::admission::queue::{Asked, CallSlots, Who};
+use tollgate::admission::queue::{Asked, CallSlots, Priority, Who};
 use tollgate::admission::quota::{Allowance, Calendar};
 use tollgate::admission::rate::Rates;
 use tollgate::admission::state::AccountState;
@@ -27,11 +28,19 @@ use tollgate::auth::keyring::{Identity, Keyring, Prepared};
 use tollgate::base::clock::{Clock, SystemClock, Timestamp};
 use tollgate::base::money::Money;
 use tollgate::base::network::Networks;
-use tollgate::config::{IpLimits, Plan, UserLimits};
+use tollgate::config::{GlobalLimits, IpLimits, Plan, UserLimits};
 use tollgate::store::accounts::{Account, Overrides, Status};
 
 const DEFAULTS: UserLimits =
     UserLimits { per_minute: 60, per_hour: 1_000, per_day: 10_000, concurrent: 50 };
+const SLOTS: GlobalLimits = GlobalLimits {
+    connections: 10_000,
+    requests: 2_000,
+    concurrent: 500,
+    reserved: 50,
+    queue: 1_000,
+    queue_timeout: Duration::from_secs(10),
+};
 const STEPS: u64 = 2_000_000;
 const MANY: usize = 100_000;
 const BUDGET_NANOS: u64 = 3_000;
@@ -89,7 +98,11 @@ fn main() -> ExitCode {
     println!("memory    {} kB for {ADDRESSES} addresses", grown / 1_024);
     println!("memory    {} kB for {WRONG_KEYS} wrong keys", grown_by_keys / 1_024);
     println!("memory    {} kB for as many again", grown_again / 1_024);
-    println!("slot      {:>6} ns", slot(&clock));
+    let free = slot(&clock);
+    let queued = [queue(&clock, 1), queue(&clock, 900)];
+    println!("slot      free {free:>6} ns");
+    println!("slot      waited for, 1 account, 999 waiting   {:>6} ns", queued[0]);
+    println!("slot      waited for, 900 accounts, 999 waiting {:>5} ns", queued[1]);
     assert!(known.active() == 0, "no request of an address runs any more");
     let within = few.max(many) <= BUDGET_NANOS
         && many <= few + FLAT_NANOS
@@ -100,6 +113,7 @@ fn main() -> ExitCode {
         && wrong_key <= BUDGET_NANOS
         && grown_by_keys <= BUDGET_WRONG_KEYS
         && grown_again <= BUDGET_AS_MANY_AGAIN
+        && free.max(queued[0]).max(queued[1]) <= BUDGET_NANOS
         && addresses.iter().all(|nanos| *nanos <= BUDGET_NANOS)
         && grown <= BUDGET_ADDRESSES;
     if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -200,12 +214,35 @@ fn present_wrong_keys(clock: &SystemClock, known: &Arc<Addresses>, from: Duratio
 
 /// Nanoseconds of taking a free slot for a call and giving it back.
 fn slot(clock: &SystemClock) -> u64 {
-    let slots = CallSlots::new(500, 1_000);
+    let slots = CallSlots::new(&SLOTS, Arc::new(SystemClock::new()));
+    let who = Who { account: &account(0), priority: Priority::Standard };
     timed(clock, || {
         for _ in 0..STEPS {
-            if let Ok(Asked::Slot(slot)) = slots.ask(Who { account: "demo" }) {
+            if let Ok(Asked::Slot(slot)) = slots.ask(who) {
                 drop(black_box(slot));
             }
+        }
+    })
+}
+
+/// Nanoseconds of joining a queue of 999 others of `accounts` accounts, the slot
+/// that comes free going to the first of them, who runs and makes way for the next.
+fn queue(clock: &SystemClock, accounts: usize) -> u64 {
+    let slots = CallSlots::new(&SLOTS, Arc::new(SystemClock::new()));
+    let ids: Vec<_> = (0..accounts).map(account).collect();
+    let mut asking = ids.iter().cycle().zip(Priority::ALL.into_iter().cycle());
+    let mut ask = || {
+        let (account, priority) = asking.next()?;
+        slots.ask(Who { account, priority }).ok()
+    };
+    let mut running: VecDeque<_> = (0..SLOTS.concurrent).filter_map(|_| ask()).collect();
+    let mut waiting: VecDeque<_> = (1..SLOTS.queue).filter_map(|_| ask()).collect();
+    timed(clock, || {
+        for _ in 0..STEPS {
+            waiting.extend(ask());
+            drop(black_box(running.pop_front()));
+            // Some of them has the slot: whichever is dropped next, one leaves.
+            running.extend(waiting.pop_front());
         }
     })
 }

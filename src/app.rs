@@ -22,6 +22,7 @@ use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::id::RecordIds;
+use crate::base::pace::Pace;
 use crate::base::slots::Slots;
 use crate::cache::Cache;
 use crate::config::{Config, Provider};
@@ -54,6 +55,8 @@ pub struct App {
     pub rates: Rates,
     /// Requests at once, of all accounts together.
     pub requests: Arc<Slots>,
+    /// How long requests run.
+    pub pace: Arc<Pace>,
     /// Calls to providers at once, and the queue for them.
     pub calls: Arc<CallSlots>,
     /// The windows and concurrency of client addresses.
@@ -112,13 +115,17 @@ impl App {
     pub fn new(snapshot: Snapshot, parts: Parts) -> Arc<Self> {
         let global = snapshot.config.limits.global;
         let peers = PeerLimit::new(snapshot.config.clone());
+        let calls = CallSlots::new(&global, parts.clock.clone());
+        let reserving = calls.clone();
+        parts.keyring.tell_dedicated(move |any| reserving.reserve(any));
         Arc::new(Self {
+            pace: Pace::new(parts.clock.clone()),
             clock: parts.clock,
             snapshot: ArcSwap::from_pointee(snapshot),
             keyring: parts.keyring,
             rates: parts.rates,
             requests: Slots::new(global.requests),
-            calls: CallSlots::new(global.concurrent, global.queue),
+            calls,
             addresses: address::Addresses::new(),
             connections: Slots::new(global.connections),
             peers,

@@ -138,6 +138,16 @@ fn allowance(
     }
 }
 
+/// What a request is admitted by besides its account.
+fn gates(app: &App) -> Gates<'_> {
+    Gates {
+        requests: &app.requests,
+        pace: &app.pace,
+        addresses: &app.addresses,
+        metrics: &app.metrics,
+    }
+}
+
 /// Takes what the request occupies, from its headers alone.
 fn admit<C: Client>(
     app: &App,
@@ -158,7 +168,7 @@ fn admit<C: Client>(
     let now = app.clock.monotonic();
     let tokens = caller.tokens_per_minute;
     exchange.token_standing = tokens.map(|limit| account.token_standing(now, limit).into());
-    let gates = Gates { requests: &app.requests, addresses: &app.addresses, metrics: &app.metrics };
+    let gates = gates(app);
     let admitted = admission::admit(asking, gates, now, &mut exchange.standing);
     exchange.quota_held =
         allowance.counts && admitted.as_ref().is_ok_and(|permit| !permit.is_beyond());
@@ -205,7 +215,7 @@ async fn order<'a, C: Client>(
         let refusal = Refusal::new(Code::InvalidValue, "You must provide a model parameter.");
         return Err(refusal.param("model"));
     }
-    let route = snapshot.catalog.choose(request.model.as_deref())?;
+    let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
     let query = client.head().uri.query();
     let question =

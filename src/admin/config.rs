@@ -15,7 +15,7 @@ use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
     BaseUrl, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat, Model,
-    Plan, Provider, Samples, Webhook,
+    Plan, Pool, Provider, Samples, Webhook,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -130,6 +130,10 @@ fn provider(provider: &Provider) -> Value {
         "off": provider.off,
         "stream_usage": provider.stream_usage,
         "latency": span(provider.latency),
+        "pool": match provider.pool {
+            Pool::Shared => "shared",
+            Pool::Dedicated => "dedicated",
+        },
     })
 }
 
@@ -220,6 +224,7 @@ fn limits(limits: &Limits) -> Value {
             "connections": global.connections,
             "requests": global.requests,
             "concurrent": global.concurrent,
+            "reserved": global.reserved,
             "queue": global.queue,
             "queue_timeout": span(global.queue_timeout),
         },

@@ -16,7 +16,7 @@ use crate::base::secret::Secret;
 use crate::cache::Cache;
 use crate::config::{
     Class, Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat,
-    Opaque, Ownership, Plan, Provider, Routing, Samples, Store, UserLimits,
+    Opaque, Ownership, Plan, Pool, Provider, Routing, Samples, Store, UserLimits,
 };
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
@@ -34,6 +34,7 @@ pub(crate) fn provider(name: &str, off: Option<&str>) -> Arc<Provider> {
         off: off.map(str::to_owned),
         stream_usage: true,
         latency: Duration::ZERO,
+        pool: Pool::Shared,
     })
 }
 
@@ -73,6 +74,7 @@ pub(crate) fn config(dir: &Path) -> Config {
                 connections: 10_000,
                 requests: 2000,
                 concurrent: 500,
+                reserved: 50,
                 queue: 1000,
                 queue_timeout: seconds(10),
             },

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::money::Money;
+use crate::base::pace::Pace;
 use crate::base::slots::{Slot, Slots};
 use crate::config::{IpLimits, UserLimits};
 use crate::exchange::RateStanding;
@@ -43,6 +44,20 @@ pub struct Permit {
     admission: Admission,
     address: Option<AddressAdmission>,
     _global: Slot,
+    _running: Run,
+}
+
+/// A request that runs, for the pace of the others.
+#[derive(Debug)]
+struct Run {
+    pace: Arc<Pace>,
+    since: Duration,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.pace.ended(self.since);
+    }
 }
 
 /// A request that only looks: it occupies its place among its address's and the
@@ -74,6 +89,8 @@ pub struct Asking<'a> {
 pub struct Gates<'a> {
     /// Requests at once, of all accounts together.
     pub requests: &'a Arc<Slots>,
+    /// How long requests run.
+    pub pace: &'a Arc<Pace>,
     /// The windows and concurrency of client addresses.
     pub addresses: &'a Arc<Addresses>,
     /// Where decisions are counted that no standing shows.
@@ -99,14 +116,15 @@ pub fn admit(
     match asking.account.admit(now, &user, asking.user.concurrent, asking.allowance) {
         Ok(admission) => {
             *stands = Some(standing(admission.standing()));
-            Ok(Permit { admission, address, _global: global })
+            let running = Run { since: gates.pace.began(), pace: gates.pace.clone() };
+            Ok(Permit { admission, address, _global: global, _running: running })
         }
         Err(denied) => {
             if let Some(address) = address {
                 address.refund();
             }
             *stands = Some(standing(denied.standing()));
-            Err(refusal(&denied))
+            Err(refusal(&denied, gates.pace))
         }
     }
 }
@@ -125,7 +143,7 @@ pub fn visit(
     let Some(global) = gates.requests.try_acquire() else {
         let refusal = Refusal::new(Code::Overloaded, "Too many requests run at the moment.")
             .window("requests")
-            .retry_after(Duration::from_secs(1));
+            .retry_after(gates.pace.expected(0, gates.requests.cap()));
         return Err(refusal);
     };
     match admit_address(asking, gates, now) {
@@ -137,7 +155,7 @@ pub fn visit(
         Err(AddressDenied::Concurrency { limit }) => {
             let user = WindowLimits::from(asking.user);
             *stands = Some(standing(&asking.account.standing(now, &user)));
-            Err(concurrency(limit, OF_ADDRESS).layer("ip"))
+            Err(concurrency(limit, OF_ADDRESS, gates.pace).layer("ip"))
         }
     }
 }
@@ -266,10 +284,10 @@ impl Permit {
     }
 }
 
-fn refusal(denied: &Denied) -> Refusal {
+fn refusal(denied: &Denied, pace: &Pace) -> Refusal {
     match denied {
         Denied::Rate(full) => rate(full, ""),
-        Denied::Concurrency { limit, .. } => concurrency(*limit, ""),
+        Denied::Concurrency { limit, .. } => concurrency(*limit, "", pace),
         Denied::Quota { limit, month, .. } => Refusal::new(
             Code::InsufficientQuota,
             format!(
@@ -307,11 +325,13 @@ fn rate(full: &windows::Refusal, whose: &str) -> Refusal {
         .retry_after(full.retry_after)
 }
 
-fn concurrency(limit: u32, whose: &str) -> Refusal {
+/// One of `limit` requests that run is expected to end within the mean time of a
+/// request of anybody's, divided by `limit`.
+fn concurrency(limit: u32, whose: &str, pace: &Pace) -> Refusal {
     let message = format!("The limit of {limit} requests at once{whose} is reached.");
     Refusal::new(Code::ConcurrencyLimitExceeded, message)
         .window("concurrent")
-        .retry_after(Duration::from_secs(1))
+        .retry_after(pace.expected(0, limit))
 }
 
 fn too_many_tokens(denied: &TokensDenied, tokens: u64) -> Refusal {

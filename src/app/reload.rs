@@ -83,7 +83,7 @@ impl Reloader {
             .map_err(|error| Errors::whole(&config.source, error.to_string()))?;
         app.requests.set_cap(config.limits.global.requests);
         app.connections.set_cap(config.limits.global.connections);
-        app.calls.set_caps(config.limits.global.concurrent, config.limits.global.queue);
+        app.calls.set_limits(&config.limits.global);
         app.peers.set(config.clone());
         self.webhooks.configure(&config.webhooks);
         app.snapshot.store(Arc::new(Snapshot::new(config, &app.metrics, &app.clock)));

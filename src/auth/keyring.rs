@@ -3,6 +3,8 @@
 //! The ring is changed while requests run: a key that is revoked, or whose
 //! account is suspended, has stopped by the next request.
 
+mod dedicated;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use crate::base::clock::Timestamp;
 use crate::base::money::Money;
 use crate::config::{Class, Plan, UserLimits};
 use crate::store::accounts::{Account, Status};
+use dedicated::Dedicated;
 
 /// Parts with a lock of their own.
 const SHARDS: usize = 64;
@@ -134,6 +137,7 @@ pub struct Keyring {
     /// The keys of each account; taken by whoever changes something, so that
     /// changes come one after the other.
     owners: Mutex<Owners>,
+    dedicated: Dedicated,
 }
 
 /// Identities that may replace those of a ring: no key stands for two accounts.
@@ -182,7 +186,13 @@ impl Keyring {
     /// An empty ring of keys hashed by `hasher`.
     pub fn new(hasher: KeyHasher) -> Self {
         let shards = std::array::from_fn(|_| RwLock::default());
-        Self { hasher, shards, owners: Mutex::default() }
+        Self { hasher, shards, owners: Mutex::default(), dedicated: Dedicated::default() }
+    }
+
+    /// Tells `told` now, and at every change, whether any account that is served
+    /// under a plan with dedicated capacity has a key.
+    pub fn tell_dedicated(&self, told: impl Fn(bool) + Send + Sync + 'static) {
+        self.dedicated.tell(Box::new(told));
     }
 
     /// Puts `prepared` in the place of everything. A request that comes
@@ -191,6 +201,7 @@ impl Keyring {
         let mut owners = self.owners.lock();
         let mut parts: [Identities; SHARDS] = std::array::from_fn(|_| Identities::default());
         owners.clear();
+        self.dedicated.replace(prepared.identities.values().map(|identity| &**identity));
         for (hash, identity) in prepared.identities {
             owners.entry(Arc::clone(&identity.account)).or_default().push(hash);
             if let Some(part) = parts.get_mut(place(&hash)) {
@@ -208,7 +219,9 @@ impl Keyring {
         let mut owners = self.owners.lock();
         let account = Arc::clone(&identity.account);
         if let Some(shard) = self.shards.get(place(&hash)) {
-            let before = shard.write().insert(hash, Arc::new(identity));
+            let identity = Arc::new(identity);
+            let before = shard.write().insert(hash, identity.clone());
+            self.dedicated.change(before.as_deref(), Some(&identity));
             if let Some(before) = before {
                 disown(&mut owners, &before.account, &hash);
             }
@@ -221,6 +234,7 @@ impl Keyring {
         let mut owners = self.owners.lock();
         let removed = self.shards.get(place(hash)).and_then(|shard| shard.write().remove(hash));
         if let Some(identity) = removed {
+            self.dedicated.change(Some(&identity), None);
             disown(&mut owners, &identity.account, hash);
         }
     }
@@ -230,7 +244,8 @@ impl Keyring {
         let mut owners = self.owners.lock();
         for hash in owners.remove(account).unwrap_or_default() {
             if let Some(shard) = self.shards.get(place(&hash)) {
-                shard.write().remove(&hash);
+                let removed = shard.write().remove(&hash);
+                self.dedicated.change(removed.as_deref(), None);
             }
         }
     }
@@ -241,7 +256,8 @@ impl Keyring {
         for hash in owners.get(account).into_iter().flatten() {
             let Some(shard) = self.shards.get(place(hash)) else { continue };
             if let Some(identity) = shard.write().get_mut(hash) {
-                *identity = Arc::new(anew(identity));
+                let before = std::mem::replace(identity, Arc::new(anew(identity)));
+                self.dedicated.change(Some(&before), Some(identity));
             }
         }
     }
@@ -253,6 +269,7 @@ impl Keyring {
             shard.write().retain(|hash, identity| {
                 let keep = identity.in_force(now);
                 if !keep {
+                    self.dedicated.change(Some(identity), None);
                     disown(&mut owners, &identity.account, hash);
                 }
                 keep

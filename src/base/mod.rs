@@ -5,6 +5,7 @@ pub mod id;
 pub mod keyfile;
 pub mod money;
 pub mod network;
+pub mod pace;
 pub mod secret;
 pub mod slots;
 pub mod sse;

@@ -15,7 +15,7 @@ use crate::base::network::Networks;
 use crate::base::secret::Secret;
 
 pub use catalog::{
-    BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Provider, Samples,
+    BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Pool, Provider, Samples,
     Target, Tier, TokenPrices,
 };
 pub use webhooks::{EVENTS, QUOTA_WARNING, Webhook};
@@ -195,6 +195,9 @@ pub struct GlobalLimits {
     pub requests: u32,
     /// Provider requests at once.
     pub concurrent: u32,
+    /// Those of them that are left to plans with `dedicated_instances`, while
+    /// any account that has one has a key; fewer than `concurrent`.
+    pub reserved: u32,
     /// Requests that may wait for a provider slot.
     pub queue: u32,
     /// Longest wait.

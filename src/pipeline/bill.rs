@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Permit;
-use crate::admission::queue::{CallSlot, Who};
+use crate::admission::queue::{CallSlot, Priority, Who};
 use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
@@ -62,6 +62,8 @@ pub(super) struct Bill<'a> {
     /// The endpoint.
     pub(super) endpoint: Endpoint,
     billing: Billing,
+    /// How its calls stand in the queue.
+    priority: Priority,
     /// What the account pays for a request of the class, where it pays.
     unit_price: Money,
     /// What it pays instead for one beyond its quota, where that is served.
@@ -141,6 +143,7 @@ impl<'a> Bill<'a> {
             route,
             endpoint,
             billing: caller.plan.billing,
+            priority: Priority::of(&caller.plan),
             unit_price: caller.price(class),
             overage: caller.overage(),
             started: exchange.started,
@@ -186,7 +189,7 @@ impl<'a> Bill<'a> {
 
     /// Who asks for a slot.
     pub(super) fn who(&self) -> Who<'_> {
-        Who { account: &self.record.account }
+        Who { account: &self.record.account, priority: self.priority }
     }
 
     /// Whether it holds a slot for a call.

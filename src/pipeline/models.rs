@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::admission::Permit;
-use crate::admission::queue::Who;
+use crate::admission::queue::{Priority, Who};
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
@@ -26,7 +26,7 @@ pub(super) async fn list<C: Client>(
     exchange: &Exchange,
     caller: &Identity,
 ) -> Result<Ending, Refusal> {
-    let usable = snapshot.catalog.usable();
+    let usable = snapshot.catalog.usable(&caller.plan);
     let had = usable.filter(|(_, tier)| class::has_tier(&caller.plan, *tier));
     let data: Vec<_> = had.map(|(name, _)| object(name)).collect();
     let body = json!({ "object": "list", "data": data });
@@ -64,7 +64,7 @@ pub(super) async fn show<C: Client>(
             return Err(refusal);
         }
     };
-    let who = Who { account: &caller.account };
+    let who = Who { account: &caller.account, priority: Priority::of(&caller.plan) };
     let deadline = Instant::now() + snapshot.config.routing.timeout;
     let slot = match slot::take(app, snapshot, client, exchange, who, deadline).await {
         None => return Ok(Ending::Cut),
@@ -88,12 +88,12 @@ fn find<'s>(snapshot: &'s Snapshot, caller: &Identity, name: &str) -> Result<Kno
     if !is_plain(name) {
         return Err(unknown());
     }
-    let route = snapshot.catalog.choose(Some(name))?;
+    let route = snapshot.catalog.choose(Some(name), &caller.plan)?;
     if !class::has_tier(&caller.plan, route.tier) {
         let message = "The plan does not have the model. GET /v1/models lists those that it has.";
         return Err(Refusal::new(Code::ModelNotInPlan, message).param("model"));
     }
-    if snapshot.catalog.has(name) {
+    if snapshot.catalog.has(name, &caller.plan) {
         return Ok(Known::Here);
     }
     let target = route.target(0);

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use crate::admission::queue::Who;
+use crate::admission::queue::{Priority, Who};
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
@@ -112,7 +112,7 @@ pub(super) async fn serve<C: Client>(
     });
     let ready = match held {
         Ok(outgoing) => {
-            let who = Who { account: &caller.account };
+            let who = Who { account: &caller.account, priority: Priority::of(&caller.plan) };
             let slot = slot::take_unwatched(app, snapshot, exchange, who).await;
             slot.map(|slot| (outgoing, slot))
         }

@@ -18,7 +18,7 @@ use crate::admission::spend::{MonthStanding, Spend};
 use crate::admission::state::AccountState;
 use crate::admission::tokens::TokenStanding;
 use crate::admission::windows::{Standing, WindowLimits};
-use crate::admission::{self, Asking, Gates, Permit};
+use crate::admission::{self, Asking, Permit};
 use crate::app::{App, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
@@ -26,6 +26,7 @@ use crate::config::Billing;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
 use crate::ledger::record::UsageRecord;
 use crate::ledger::{Filter, Ledger, Page, StorageError};
+use crate::pipeline::gates;
 use crate::pipeline::{allowance, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
@@ -50,7 +51,7 @@ pub(super) async fn show<C: Client>(
         address: client.address(),
         ip: &snapshot.config.limits.ip,
     };
-    let gates = Gates { requests: &app.requests, addresses: &app.addresses, metrics: &app.metrics };
+    let gates = gates(app);
     let now = app.clock.monotonic();
     let visit = admission::visit(asking, gates, now, &mut exchange.standing)?;
     let month = account.month(&caller.key_id, &allowance);

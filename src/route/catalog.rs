@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use crate::config::{Config, Model, Provider, Target, Tier, TokenPrices};
+use crate::config::{Config, Model, Plan, Pool, Provider, Target, Tier, TokenPrices};
 use crate::refusal::{Code, Refusal};
 
 /// The entry that takes every name that no other entry has.
@@ -40,8 +40,14 @@ pub struct Route {
 /// The usable targets of a route.
 #[derive(Clone, Debug)]
 pub enum Targets {
-    /// Those of a model's entry that are on; at least one is.
-    Listed(Arc<Model>),
+    /// Those of a model's entry that are on and open to the caller; at least
+    /// one is.
+    Listed {
+        /// The entry.
+        model: Arc<Model>,
+        /// Whether the dedicated pool is open to the caller.
+        dedicated: bool,
+    },
     /// The sandbox alone.
     Sandbox(Target),
 }
@@ -51,7 +57,7 @@ impl Route {
     /// the others in turn.
     pub fn target(&self, number: usize) -> Option<&Target> {
         match &self.targets {
-            Targets::Listed(model) => usable(model).cycle().nth(number),
+            Targets::Listed { model, dedicated } => usable(model, *dedicated).cycle().nth(number),
             Targets::Sandbox(target) => Some(target),
         }
     }
@@ -59,7 +65,7 @@ impl Route {
     /// How many targets there are.
     pub fn width(&self) -> usize {
         match &self.targets {
-            Targets::Listed(model) => usable(model).count(),
+            Targets::Listed { model, dedicated } => usable(model, *dedicated).count(),
             Targets::Sandbox(_) => 1,
         }
     }
@@ -77,12 +83,15 @@ impl Catalog {
         }
     }
 
-    /// The route of a request for `asked`; for the `*` entry if it names none.
+    /// The route of a request under `plan` for `asked`; for the `*` entry if it
+    /// names none. Targets of the dedicated pool come first for the plans that it
+    /// is for, and are not there for others.
     ///
     /// # Errors
     /// 404 `model_not_found` if no entry has the name, `*` included, or all the
-    /// entry's targets are off.
-    pub fn choose(&self, asked: Option<&str>) -> Result<Route, Refusal> {
+    /// entry's targets are off or not for the plan.
+    pub fn choose(&self, asked: Option<&str>, plan: &Plan) -> Result<Route, Refusal> {
+        let dedicated = plan.is_dedicated();
         let exact = asked.and_then(|name| self.by_name.get(name));
         let entry = exact.or(self.any.as_ref());
         let model = match (exact, asked) {
@@ -93,8 +102,12 @@ impl Catalog {
         let tier = entry.map_or(Tier::Expert, |model| model.tier);
         let prices = entry.and_then(|model| model.cost);
         let listed = exact.is_some();
-        let (targets, reason) = match entry.filter(|model| usable(model).next().is_some()) {
-            Some(model) => (Targets::Listed(model.clone()), if listed { "exact" } else { "any" }),
+        let open = |model: &&Arc<Model>| usable(model, dedicated).next().is_some();
+        let (targets, reason) = match entry.filter(open) {
+            Some(model) => {
+                let targets = Targets::Listed { model: model.clone(), dedicated };
+                (targets, if listed { "exact" } else { "any" })
+            }
             None => {
                 let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
                 (Targets::Sandbox(Target { provider, model: None, weight: 1 }), "sandbox")
@@ -103,23 +116,29 @@ impl Catalog {
         Ok(Route { model, tier, targets, prices, listed, reason })
     }
 
-    /// The public names that can be used now with their tiers, in the order of
-    /// the file.
-    pub fn usable(&self) -> impl Iterator<Item = (&Arc<str>, Tier)> {
+    /// The public names that can be used now under `plan` with their tiers, in
+    /// the order of the file.
+    pub fn usable<'s>(&'s self, plan: &'s Plan) -> impl Iterator<Item = (&'s Arc<str>, Tier)> {
         let named = |name| self.by_name.get(name).map(|model| (name, model.tier));
-        self.names.iter().filter(|name| self.has(name)).filter_map(named)
+        self.names.iter().filter(|name| self.has(name, plan)).filter_map(named)
     }
 
-    /// Whether `name` is listed and can be used now.
-    pub fn has(&self, name: &str) -> bool {
-        self.by_name
-            .get(name)
-            .is_some_and(|model| self.sandbox.is_some() || usable(model).next().is_some())
+    /// Whether `name` is listed and can be used now under `plan`.
+    pub fn has(&self, name: &str, plan: &Plan) -> bool {
+        self.by_name.get(name).is_some_and(|model| {
+            self.sandbox.is_some() || usable(model, plan.is_dedicated()).next().is_some()
+        })
     }
 }
 
-fn usable(model: &Model) -> impl Iterator<Item = &Target> + Clone {
-    model.targets.iter().filter(|target| target.provider.off.is_none())
+/// The targets that are on; the dedicated pool first, where it is open.
+fn usable(model: &Model, dedicated: bool) -> impl Iterator<Item = &Target> + Clone {
+    let of = |pool| {
+        let on =
+            move |target: &&Target| target.provider.off.is_none() && target.provider.pool == pool;
+        model.targets.iter().filter(on)
+    };
+    of(Pool::Dedicated).filter(move |_| dedicated).chain(of(Pool::Shared))
 }
 
 fn not_found(asked: Option<&str>) -> Refusal {

@@ -204,9 +204,10 @@ impl Metrics {
         Running::new(&self.families.connections)
     }
 
-    /// Counts a request as waiting for a slot until the guard is dropped.
-    pub fn queued(&self) -> Running {
-        self.admission.queued()
+    /// Counts a request of `priority`, one of the queue's, as waiting for a slot
+    /// until the guard is dropped; at most `ahead` others go before it.
+    pub fn queued(&self, priority: &'static str, ahead: u32) -> Running {
+        self.admission.queued(priority, ahead)
     }
 
     /// A slot to call a provider was taken after `wait`.

@@ -24,6 +24,8 @@ mod crash;
 #[cfg(test)]
 mod dashboards;
 #[cfg(test)]
+mod dedicated;
+#[cfg(test)]
 mod drop_in;
 #[cfg(test)]
 mod edge;
@@ -43,6 +45,8 @@ mod node;
 mod opaque;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod priority;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]

@@ -151,3 +151,47 @@ fn a_key_ends_at_its_moment_and_is_forgotten_later() {
     // Its account is forgotten with it: nothing is left to change.
     ring.update_account("demo", |_| panic!("a key that is gone"));
 }
+
+/// Covers A2: slots are reserved only while somebody may use them.
+#[test]
+fn whether_anybody_is_dedicated_is_told_at_every_change() {
+    let features = Some(vec![Arc::from("dedicated_instances")]);
+    let big = Arc::new(Plan { features, ..Plan::nothing("big") });
+    // Not gated by features, and so not dedicated either.
+    let open = Arc::new(Plan { features: None, ..Plan::nothing("open") });
+    let ring = ring([given("demo", "demo-key-1", &open)]);
+    let said = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let say = said.clone();
+    ring.tell_dedicated(move |any| say.lock().push(any));
+    let told = || std::mem::take(&mut *said.lock());
+    assert_eq!(told(), [false]);
+    let insert = |id, key, plan| {
+        let (hash, identity) = given(id, key, plan);
+        ring.insert(hash, identity);
+    };
+    insert("corp", "corp-key-1", &big);
+    assert_eq!(told(), [true]);
+    insert("corp", "corp-key-2", &big);
+    insert("demo", "demo-key-2", &open);
+    ring.remove(&hasher().hash("corp-key-1"));
+    assert!(told().is_empty(), "there is one still");
+    for (status, expected) in [(Status::Suspended, false), (Status::Active, true)] {
+        let corp = Account { status, ..account("corp", "big") };
+        ring.update_account("corp", |held| {
+            Identity::new(&corp, Some(&big), &DEFAULTS, held.key_id.clone())
+        });
+        assert_eq!(told(), [expected], "suspended, then not");
+    }
+    ring.remove_account("corp");
+    assert_eq!(told(), [false]);
+    ring.replace(Prepared::new([given("corp", "corp-key-3", &big)]).unwrap());
+    assert_eq!(told(), [true]);
+    let (hash, identity) = given("corp", "corp-key-3", &big);
+    ring.insert(hash, identity.until(Some(NOW)));
+    assert!(told().is_empty());
+    ring.sweep(NOW);
+    assert_eq!(told(), [false]);
+    ring.replace(Prepared::new([given("corp", "corp-key-3", &big)]).unwrap());
+    ring.replace(Prepared::default());
+    assert_eq!(told(), [true, false]);
+}

@@ -17,11 +17,11 @@ mod webhooks;
 use std::path::Path;
 use std::time::Duration;
 
-use self::common::{time, visible_secret};
+use self::common::{Named, time, visible_secret};
 use super::raw::RawConfig;
 use super::report::Report;
 use super::substitute::Environment;
-use super::types::{Config, GlobalLimits};
+use super::types::{Config, GlobalLimits, Plan, Pool, Provider};
 use crate::base::secret::Secret;
 
 /// Longest grace of a shutdown.
@@ -40,6 +40,7 @@ pub(super) fn check(
     let plans = plans::check(&raw.plans, report);
     let classes = classes::check(&raw.classes, &plans, &models, report);
     plans::check_classes(&raw.plans, &classes, report);
+    pools(&providers, &plans, report);
     let keys = keys::check(&raw.keys, &plans, report);
     let limits = sections::limits(&raw.limits, report);
     unused::check(raw, &models, report);
@@ -69,6 +70,19 @@ pub(super) fn check(
         log_text_hash: raw.privacy.value().is_none_or(|privacy| privacy.log_text_hash.or(true)),
         not_in_force: Vec::new(),
         warnings: Vec::new(),
+    }
+}
+
+/// Warns of providers that no plan's requests can reach by a model.
+fn pools(providers: &Named<Provider>, plans: &Named<Plan>, report: &mut Report) {
+    if plans.values().any(|plan| plan.is_dedicated()) {
+        return;
+    }
+    for provider in providers.values().filter(|provider| provider.pool == Pool::Dedicated) {
+        report.warn(format!(
+            "No plan has the feature dedicated_instances, so no model runs at provider {}.",
+            provider.name
+        ));
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::common::{Named, entries, name, named, time, whole};
 use crate::base::secret::Secret;
 use crate::config::field::Field;
-use crate::config::raw::{RawDialect, RawProvider};
+use crate::config::raw::{RawDialect, RawPool, RawProvider};
 use crate::config::report::Report;
 use crate::config::tree::Mark;
-use crate::config::types::{BaseUrl, Dialect, Provider};
+use crate::config::types::{BaseUrl, Dialect, Pool, Provider};
 
 /// Longest wait of a sandbox.
 const LONGEST_LATENCY: Duration = Duration::from_secs(600);
@@ -57,8 +57,11 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
     let sandbox = dialect == Dialect::Sandbox;
     whole(&entry.n_max, 1..=u32::MAX, report);
     if sandbox {
-        for (key, mark) in [("base_url", entry.base_url.mark()), ("api_key", entry.api_key.mark())]
-        {
+        for (key, mark) in [
+            ("base_url", entry.base_url.mark()),
+            ("api_key", entry.api_key.mark()),
+            ("pool", entry.pool.mark()),
+        ] {
             if let Some(mark) = mark {
                 report.error(mark, format!("a sandbox has no `{key}`"));
             }
@@ -92,6 +95,10 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
         off: off.map(str::to_owned),
         stream_usage: entry.stream_usage.or(true),
         latency: time(&entry.latency, Duration::ZERO..=LONGEST_LATENCY, report),
+        pool: match entry.pool.or(RawPool::Shared) {
+            RawPool::Shared => Pool::Shared,
+            RawPool::Dedicated => Pool::Dedicated,
+        },
     }
 }
 

@@ -147,9 +147,26 @@ pub(super) fn limits(raw: &Field<RawLimits>, report: &mut Report) -> Limits {
         requests: most(&global.requests, 1),
         concurrent: most(&global.concurrent, 1),
         queue: most(&global.queue, 0),
+        reserved: reserved(global, report),
         queue_timeout: time(&global.queue_timeout, TIMEOUT, report),
     };
     Limits { user, ip, global }
+}
+
+/// How many of `concurrent` are reserved: a tenth where the file does not say.
+fn reserved(global: &RawGlobalLimits, report: &mut Report) -> u32 {
+    let of = global.concurrent.value().and_then(|count| count.0);
+    let Some((mark, given)) = global.reserved.placed() else {
+        return of.map_or(0, |of| u32::try_from(of / 10).unwrap_or(0));
+    };
+    match (given.0, of) {
+        (None, _) => report.error(mark, "expected a whole number: some slots are for others"),
+        (Some(given), Some(of)) if given > 0 && given >= of && of > 0 => {
+            report.error(mark, format!("must be below limits.global.concurrent, which is {of}"));
+        }
+        _ => {}
+    }
+    count(&global.reserved, 0, report).unwrap_or(0)
 }
 
 /// Checks `routing`, but for `auto`.

@@ -32,6 +32,21 @@ pub(crate) struct RawProvider {
     /// How long a sandbox waits before the first byte of its answer. Left out:
     /// `0s`. For the sandbox alone.
     pub(crate) latency: Field<Time>,
+    /// Whose requests it serves as a target: those of every plan, or those of
+    /// plans with the feature `dedicated_instances` alone, for which it comes
+    /// before shared ones. Left out: `shared`.
+    pub(crate) pool: Field<RawPool>,
+}
+
+/// Whose requests a provider serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Pool")]
+pub(crate) enum RawPool {
+    /// Those of every plan.
+    Shared,
+    /// Those of plans with `dedicated_instances`.
+    Dedicated,
 }
 
 /// A provider's protocol.

@@ -16,8 +16,8 @@ use serde::Deserialize;
 use super::field::Field;
 
 pub(super) use catalog::{
-    RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawProvider,
-    RawSamples, RawScope, RawTarget, RawTier,
+    RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawPool,
+    RawProvider, RawSamples, RawScope, RawTarget, RawTier,
 };
 pub(super) use leaf::{Count, Network, Number, Price, Size, Time, Whole};
 pub(super) use operations::{

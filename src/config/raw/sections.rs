@@ -156,6 +156,10 @@ pub(crate) struct RawGlobalLimits {
     pub(crate) requests: Field<Count>,
     /// Provider requests at once.
     pub(crate) concurrent: Field<Count>,
+    /// Those of them that only plans with the feature `dedicated_instances` may
+    /// take, while an account with such a plan has a key; below `concurrent`.
+    /// Left out: a tenth of `concurrent`, rounded down; none if it is `unlimited`.
+    pub(crate) reserved: Field<Count>,
     /// Requests that may wait for a provider slot; 0 is none.
     pub(crate) queue: Field<Count>,
     /// Longest wait for a provider slot.

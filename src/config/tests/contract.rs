@@ -53,7 +53,7 @@ listen:
   metrics: 127.0.0.1:9090
 store: { durability: power, redis: "redis://127.0.0.1:6379/0", postgres: postgres://127.0.0.1/tollgate, on_store_loss: refuse }
 providers:
-  - { name: local, base_url: http://127.0.0.1:11434/v1, stream_usage: false, probe: 30s, n_max: 8 }
+  - { name: local, base_url: http://127.0.0.1:11434/v1, stream_usage: false, probe: 30s, n_max: 8, pool: dedicated }
   - { name: gemini, dialect: gemini, api_key: not-a-real-key }
   - { name: sandbox, dialect: sandbox, latency: 250us }
 models:
@@ -84,7 +84,7 @@ plans:
     overage: 0.05
     retention: 7d
     features: [my_own]
-limits: { ip: { exempt: [127.0.0.1, fd00::/8] } }
+limits: { ip: { exempt: [127.0.0.1, fd00::/8] }, global: { reserved: 20 } }
 opaque: { provider: local, ownership: off, unknown: allow, price: 0.001 }
 routing: { auto: { simple: llama }, connect_timeout: 2s }
 billing: { timezone: Europe/Berlin, currency: EUR, tax: { rate: 19 }, stripe: { api_key: x }, webhooks: [{ url: "https://example.com/hook", secret: 0123456789abcdef, events: [quota.warning] }] }

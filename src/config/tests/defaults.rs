@@ -68,7 +68,7 @@ fn an_empty_file_means_the_contracts_figures() {
     assert_eq!(ip.failed_keys_per_minute, 60);
     let global = config.limits.global;
     assert_eq!((global.connections, global.requests), (10000, 2000));
-    assert_eq!((global.concurrent, global.queue), (500, 1000));
+    assert_eq!((global.concurrent, global.reserved, global.queue), (500, 50, 1000));
     assert_eq!(global.queue_timeout, Duration::from_secs(10));
     assert_eq!(config.routing.retries, 2);
     assert_eq!(config.routing.chunk_timeout, Duration::from_secs(30));

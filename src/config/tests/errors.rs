@@ -1,6 +1,6 @@
 //! Errors: each kind at its exact place, all of a file at once.
 
-use super::{errors, lines, one_error};
+use super::{config, errors, lines, one_error};
 
 #[test]
 fn an_unknown_key_is_an_error_at_the_key_with_what_may_be_meant() {
@@ -296,4 +296,27 @@ fn a_webhook_has_a_url_a_secret_and_events_that_there_are() {
     one(&format!("{{ url: https://a/, {secret}, event: [] }}"), "3:50", "did you mean `events`?");
     let twice = format!("{{ url: https://a/, {secret} }}\n  - {{ url: https://a, {secret} }}");
     one(&twice, "4:12", "already given");
+}
+
+#[test]
+fn reserved_slots_leave_some_to_others() {
+    let reserved = |text: &str| config(text).limits.global.reserved;
+    assert_eq!(reserved("limits: { global: { concurrent: 39 } }"), 3);
+    assert_eq!(reserved("limits: { global: { concurrent: 9 } }"), 0);
+    assert_eq!(reserved("limits: { global: { concurrent: unlimited } }"), 0);
+    assert_eq!(reserved("limits: { global: { concurrent: unlimited, reserved: 7 } }"), 7);
+    assert_eq!(reserved("limits: { global: { concurrent: 2, reserved: 1 } }"), 1);
+    assert_eq!(reserved("limits: { global: { concurrent: 1, reserved: 0 } }"), 0);
+    let below = "must be below limits.global.concurrent, which is 2";
+    one_error("limits: { global: { concurrent: 2, reserved: 2 } }", "1:46", below);
+    one_error("limits: { global: { reserved: 500 } }", "1:31", "which is 500");
+    one_error("limits: { global: { reserved: unlimited } }", "1:31", "some slots are for others");
+    one_error("limits: { global: { reserved: -1 } }", "1:31", "found `-1`");
+    one_error("limits: { global: { concurrent: 0, reserved: 1 } }", "1:33", "from 1");
+}
+
+#[test]
+fn a_pool_is_shared_or_dedicated() {
+    one_error("providers: [{ name: a, pool: mine }]", "1:30", "expected shared, dedicated");
+    one_error("providers: [{ name: s, dialect: sandbox, pool: dedicated }]", "1:48", "no `pool`");
 }

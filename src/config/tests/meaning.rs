@@ -166,3 +166,22 @@ opaque: { provider: p, ownership: off, unknown: allow, price: 0.001 }",
     assert_eq!((lane.ownership, lane.allow_unknown), (Ownership::Off, true));
     assert_eq!(lane.price, "0.001".parse().unwrap());
 }
+
+/// Covers A2.
+#[test]
+fn a_dedicated_pool_for_nobody_is_a_warning() {
+    let text = |feature: &str| {
+        format!(
+            "providers: [{{ name: own, api_key: sk-x, pool: dedicated }}]
+plans: [{{ name: free }}, {{ name: big, features: [{feature}] }}]
+models: []
+keys: []"
+        )
+    };
+    let about = |feature: &str| {
+        let warnings = config(&text(feature)).warnings;
+        warnings.iter().any(|warning| warning.contains("no model runs at provider own"))
+    };
+    assert!(about("priority_support"), "a plan without features has none of it");
+    assert!(!about("dedicated_instances"));
+}

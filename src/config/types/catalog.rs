@@ -19,6 +19,15 @@ pub enum Dialect {
     Sandbox,
 }
 
+/// Whose requests a provider serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Those of every plan.
+    Shared,
+    /// As a target of a model, those of plans with `dedicated_instances` alone.
+    Dedicated,
+}
+
 /// One provider.
 #[derive(Clone, Debug)]
 pub struct Provider {
@@ -39,6 +48,8 @@ pub struct Provider {
     /// How long the sandbox waits before the first byte of its answer; zero for
     /// other providers.
     pub latency: Duration,
+    /// Whose requests it serves.
+    pub pool: Pool,
 }
 
 /// A provider's base, in parts.
@@ -207,6 +218,23 @@ impl Plan {
     /// by them.
     pub fn has_feature(&self, feature: &str) -> bool {
         self.features.as_ref().is_none_or(|own| own.iter().any(|name| &**name == feature))
+    }
+
+    /// Whether reserved slots and the dedicated pool are for the plan: it names
+    /// `dedicated_instances`.
+    pub fn is_dedicated(&self) -> bool {
+        self.names("dedicated_instances")
+    }
+
+    /// Whether the plan is ahead in the queue: it names `priority_support`.
+    pub fn has_priority(&self) -> bool {
+        self.names("priority_support")
+    }
+
+    /// Whether the plan itself names `feature`. What takes from others must be
+    /// given by name: a plan that is not gated by features has none of it.
+    fn names(&self, feature: &str) -> bool {
+        self.features.is_some() && self.has_feature(feature)
     }
 
     /// A plan that may do nothing, in the place of one that is not there.

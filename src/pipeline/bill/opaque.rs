@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::admission::queue::Priority;
 use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
@@ -89,6 +90,7 @@ impl<'a> Bill<'a> {
             // Of no consequence: an opaque request is never estimated.
             endpoint: Endpoint::Embeddings,
             billing: order.caller.plan.billing,
+            priority: Priority::of(&order.caller.plan),
             unit_price: order.price,
             overage: order.caller.overage(),
             started: exchange.started,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use super::Running;
 use super::register::Register;
@@ -11,6 +11,9 @@ use crate::notice::Kind;
 /// Edges of waits for a slot in seconds: 1 ms to 60 s, with the default patience
 /// of 10 s among them.
 const WAIT: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Edges of places in the queue: 0 is next; the default queue of 1,000 and more.
+const POSITION: &[f64] =
+    &[0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0];
 
 /// The families of admission that are not refusals.
 pub(super) struct AdmissionFamilies {
@@ -25,6 +28,9 @@ pub(super) struct AdmissionFamilies {
     /// kind (`quota`, `budget`, `key_budget`) and threshold: once for each account
     /// or key, month and threshold.
     quota_warnings: IntCounterVec,
+    /// How many were ahead of a request when it began to wait, by its priority
+    /// (`dedicated`, `preferred`, `standard`).
+    queue_position: HistogramVec,
 }
 
 impl AdmissionFamilies {
@@ -52,10 +58,17 @@ impl AdmissionFamilies {
                 "How long calls to providers waited for their slot.",
                 WAIT,
             )?,
+            queue_position: register.histograms(
+                "queue_position",
+                "How many were ahead of a request when it began to wait for a slot.",
+                &["priority"],
+                POSITION,
+            )?,
         })
     }
 
-    pub(super) fn queued(&self) -> Running {
+    pub(super) fn queued(&self, priority: &'static str, ahead: u32) -> Running {
+        self.queue_position.with_label_values(&[priority]).observe(f64::from(ahead));
         Running::new(&self.queue_depth)
     }
 

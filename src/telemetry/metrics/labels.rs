@@ -20,7 +20,7 @@ pub enum Store {
 
 /// The pairs of `layer` and `window` that are shown from the start, so that the
 /// first refusal of a kind is an increase and not a new series.
-pub(super) const REFUSALS: [[&str; 2]; 19] = [
+pub(super) const REFUSALS: [[&str; 2]; 20] = [
     ["user", "minute"],
     ["user", "hour"],
     ["user", "day"],
@@ -35,6 +35,7 @@ pub(super) const REFUSALS: [[&str; 2]; 19] = [
     ["global", "requests"],
     ["global", "queue"],
     ["global", "queue_timeout"],
+    ["global", "queue_displaced"],
     ["quota", "month"],
     ["quota", "budget"],
     ["feature", ""],
