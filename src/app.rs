@@ -28,6 +28,7 @@ use crate::connection::limit::PeerLimit;
 use crate::exchange::{CacheResult, Exchange};
 use crate::ledger::Ledger;
 use crate::sandbox::{self, ReplyBody};
+use crate::share::Flights;
 use crate::store::Store;
 use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
@@ -70,6 +71,8 @@ pub struct App {
     pub owners: Arc<dyn Owners>,
     /// The response cache.
     pub cache: Arc<Cache>,
+    /// The calls that equal requests may join.
+    pub flights: Flights,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Texts that every record repeats.
@@ -121,6 +124,7 @@ impl App {
             store: parts.store,
             owners: parts.owners,
             cache: parts.cache,
+            flights: Flights::new(),
             metrics: parts.metrics,
             names: Names::default(),
             ids: RecordIds::default(),

@@ -6,20 +6,24 @@ use tokio::time::Instant;
 
 use crate::admission::queue::{Asked, CallSlot, NoSlot, Who};
 use crate::app::{App, Snapshot};
-use crate::exchange::{Client, Exchange};
-use crate::pipeline::{unless_gone, waiting};
+use crate::pipeline::waiting;
 use crate::refusal::{Code, Refusal};
 
 /// When a client that found no slot should come again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 
-/// [`take`] for a client whose body has not been read: it cannot be watched, as a
-/// watch would take bytes of that body.
-pub(super) async fn take_unwatched(
+/// Takes a slot, waiting for at most `limits.global.queue_timeout` and no longer
+/// than `deadline`; the wait is added to `waited`. Dropping the future leaves the
+/// queue.
+///
+/// # Errors
+/// 503 `overloaded` if the queue is full or the time is over.
+pub(super) async fn take(
     app: &App,
     snapshot: &Snapshot,
-    exchange: &mut Exchange,
+    waited: &mut Duration,
     who: Who<'_>,
+    deadline: Option<Instant>,
 ) -> Result<CallSlot, Refusal> {
     let place = match app.calls.ask(who) {
         Ok(Asked::Slot(slot)) => {
@@ -31,46 +35,15 @@ pub(super) async fn take_unwatched(
     };
     let _queued = app.metrics.queued();
     let patience = snapshot.config.limits.global.queue_timeout;
-    let mut waited = Duration::ZERO;
-    let slot = waiting(app, &mut waited, place.slot(patience)).await;
-    exchange.waited += waited;
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let patience = left.map_or(patience, |left| patience.min(left));
+    let mut queued_for = Duration::ZERO;
+    let slot = waiting(app, &mut queued_for, place.slot(patience)).await;
+    *waited += queued_for;
     if slot.is_ok() {
-        app.metrics.slot_taken_after(waited);
+        app.metrics.slot_taken_after(queued_for);
     }
     slot.map_err(overloaded)
-}
-
-/// Takes a slot, waiting for at most `limits.global.queue_timeout` and no longer
-/// than `deadline`. `None` if the client leaves meanwhile.
-///
-/// # Errors
-/// 503 `overloaded` if the queue is full or the time is over.
-pub(super) async fn take<C: Client>(
-    app: &App,
-    snapshot: &Snapshot,
-    client: &mut C,
-    exchange: &mut Exchange,
-    who: Who<'_>,
-    deadline: Instant,
-) -> Option<Result<CallSlot, Refusal>> {
-    let place = match app.calls.ask(who) {
-        Ok(Asked::Slot(slot)) => {
-            app.metrics.slot_taken_after(Duration::ZERO);
-            return Some(Ok(slot));
-        }
-        Ok(Asked::Wait(place)) => place,
-        Err(none) => return Some(Err(overloaded(none))),
-    };
-    let _queued = app.metrics.queued();
-    let patience = snapshot.config.limits.global.queue_timeout;
-    let patience = patience.min(deadline.saturating_duration_since(Instant::now()));
-    let mut waited = Duration::ZERO;
-    let slot = unless_gone(client, waiting(app, &mut waited, place.slot(patience))).await;
-    exchange.waited += waited;
-    if let Some(Ok(_)) = slot {
-        app.metrics.slot_taken_after(waited);
-    }
-    slot.map(|slot| slot.map_err(overloaded))
 }
 
 fn overloaded(none: NoSlot) -> Refusal {

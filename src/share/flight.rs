@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::flights::{Budget, Entry};
 use super::log::{Log, Piece};
+use super::passenger::Passenger;
 use super::portion;
 use crate::base::money::Money;
 use crate::ledger::record::{Outcome, Tokens};
@@ -38,11 +39,17 @@ pub struct Head {
     pub waited: Duration,
 }
 
-/// How a call ended that gave an answer.
-#[derive(Clone, Copy, Debug)]
+/// What a call came to.
+#[derive(Clone, Debug)]
 pub struct Landing {
     /// What it is to those who were aboard to the end.
     pub outcome: Outcome,
+    /// The provider that was asked last.
+    pub provider: Arc<str>,
+    /// Whether it came as far as a provider; otherwise nothing has happened.
+    pub called: bool,
+    /// Whether the answer broke off, so that it must not look complete.
+    pub broken: bool,
     /// What the provider's answer used.
     pub tokens: Tokens,
     /// Whether that was counted here.
@@ -58,62 +65,59 @@ pub struct Landing {
 pub enum End {
     /// With an answer, whole or cut.
     Landed(Landing),
-    /// Without one: what each of those aboard is told, and what it is to them.
-    Refused(Refusal, Outcome),
+    /// Without one: this is what each of those aboard is told.
+    Refused(Refusal, Landing),
 }
 
-/// What a passenger gets.
-#[derive(Debug)]
-pub struct Step {
-    /// The next bytes of the answer, in the form asked for; may be empty.
-    pub bytes: Bytes,
-    /// How it ended, with the last bytes.
-    pub end: Option<End>,
+impl End {
+    /// What the call came to.
+    pub const fn landing(&self) -> &Landing {
+        match self {
+            Self::Landed(landing) | Self::Refused(_, landing) => landing,
+        }
+    }
 }
-
-/// The passenger was so slow that what it has not read is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the reader fell too far behind")]
-pub struct Lost;
 
 /// One call. Passengers and the pilot share it.
 pub(super) struct Flight {
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Passengers wait for this.
     news: watch::Sender<()>,
     /// The pilot waits for this: a passenger has read on, or left.
-    moved: Notify,
+    pub(super) moved: Notify,
 }
 
 #[derive(Debug)]
-struct State {
-    head: Option<Arc<Head>>,
-    log: Log,
-    end: Option<End>,
+pub(super) struct State {
+    pub(super) head: Option<Arc<Head>>,
+    pub(super) log: Log,
+    pub(super) end: Option<End>,
     /// The budget that the log is taken from while others may join.
-    open: Option<Budget>,
-    seats: Vec<Seat>,
-    free: Vec<usize>,
+    pub(super) open: Option<Budget>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) free: Vec<usize>,
     /// Seats taken.
-    aboard: u32,
+    pub(super) aboard: u32,
     /// The farthest that anybody has read.
-    fastest: usize,
+    pub(super) fastest: usize,
     /// Among how many the cost is divided, once landed.
-    among: u32,
+    pub(super) among: u32,
+    /// Whether the flight goes on without passengers.
+    pub(super) stays: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Seat {
-    taken: bool,
+pub(super) struct Seat {
+    pub(super) taken: bool,
     /// The number of the piece that it reads next.
-    place: usize,
+    pub(super) place: usize,
     /// Its turn in the division of the cost, once landed.
-    turn: u32,
+    pub(super) turn: u32,
 }
 
 /// The seat of the one whose request the call is: it bears its share of the cost
 /// even if it has left.
-const FIRST: usize = 0;
+pub(super) const FIRST: usize = 0;
 
 /// The pilot's hold of a flight; if it is dropped before the landing, those
 /// aboard get an internal error.
@@ -124,26 +128,17 @@ pub struct Pilot {
     entry: Option<Entry>,
 }
 
-/// A place aboard. Dropping it leaves.
-#[must_use = "dropping the place leaves the flight"]
-pub struct Passenger {
-    flight: Arc<Flight>,
-    news: watch::Receiver<()>,
-    seat: usize,
-    place: usize,
-    plain: bool,
-}
-
 /// A flight that nobody else joins, for a passenger who wants the answer `plain`,
-/// without what Tollgate asked for itself.
-pub fn alone(plain: bool) -> (Pilot, Passenger) {
-    let (flight, passenger) = Flight::begin(None, plain);
+/// without what Tollgate asked for itself. If it `stays`, it is not abandoned when
+/// the passenger leaves.
+pub fn alone(plain: bool, stays: bool) -> (Pilot, Passenger) {
+    let (flight, passenger) = Flight::begin(None, plain, stays);
     (Pilot { flight, entry: None }, passenger)
 }
 
 impl Flight {
     /// A flight with its first passenger; others may join while `open` has room.
-    pub(super) fn begin(open: Option<Budget>, plain: bool) -> (Arc<Self>, Passenger) {
+    pub(super) fn begin(open: Option<Budget>, plain: bool, stays: bool) -> (Arc<Self>, Passenger) {
         let first = Seat { taken: true, place: 0, turn: 0 };
         let state = State {
             head: None,
@@ -155,11 +150,11 @@ impl Flight {
             aboard: 1,
             fastest: 0,
             among: 1,
+            stays,
         };
         let (news, receiver) = watch::channel(());
         let flight = Arc::new(Self { state: Mutex::new(state), news, moved: Notify::new() });
-        let passenger =
-            Passenger { flight: Arc::clone(&flight), news: receiver, seat: FIRST, place: 0, plain };
+        let passenger = Passenger::aboard(Arc::clone(&flight), receiver, FIRST, plain);
         (flight, passenger)
     }
 
@@ -182,7 +177,7 @@ impl Flight {
         state.aboard += 1;
         drop(state);
         let news = self.news.subscribe();
-        Some(Passenger { flight: Arc::clone(self), news, seat: number, place: 0, plain })
+        Some(Passenger::aboard(Arc::clone(self), news, number, plain))
     }
 }
 
@@ -238,14 +233,24 @@ impl Pilot {
         self.flight.news.send_replace(());
     }
 
-    /// Ends the flight with the last bytes of its answer.
-    pub fn land(mut self, full: Bytes, plain: Bytes, landing: Landing) {
+    /// Ends the flight with the last bytes of its answer. Gives what the one
+    /// bears whose request it is.
+    pub fn land(mut self, full: Bytes, plain: Bytes, landing: Landing) -> Money {
+        let cost = landing.cost;
         self.over(Piece { full, plain }, End::Landed(landing));
+        self.share_of_the_first(cost)
     }
 
-    /// Ends the flight without an answer.
-    pub fn refuse(mut self, refusal: Refusal, outcome: Outcome) {
-        self.over(Piece::default(), End::Refused(refusal, outcome));
+    /// Ends the flight without an answer. Gives what the one bears whose request
+    /// it is.
+    pub fn refuse(mut self, refusal: Refusal, landing: Landing) -> Money {
+        let cost = landing.cost;
+        self.over(Piece::default(), End::Refused(refusal, landing));
+        self.share_of_the_first(cost)
+    }
+
+    fn share_of_the_first(&self, cost: Money) -> Money {
+        portion::share(cost, 0, self.flight.state.lock().among)
     }
 
     /// Waits until the answer is no more than 64 KB ahead of its fastest reader.
@@ -253,14 +258,10 @@ impl Pilot {
         self.until(|state| state.log.behind(state.fastest) <= AHEAD || state.aboard == 0).await;
     }
 
-    /// Resolves once nobody is aboard. Nobody can join any more then.
+    /// Resolves once nobody is aboard, unless the flight stays. Nobody can join
+    /// any more then.
     pub async fn abandoned(&self) {
-        self.until(|state| state.aboard == 0).await;
-    }
-
-    /// Whether others than the one whose request it is have come aboard.
-    pub fn is_shared(&self) -> bool {
-        self.flight.state.lock().seats.len() > 1
+        self.until(|state| state.aboard == 0 && !state.stays).await;
     }
 
     async fn until(&self, is: impl Fn(&State) -> bool) {
@@ -292,126 +293,17 @@ impl Pilot {
 impl Drop for Pilot {
     fn drop(&mut self) {
         let refusal = Refusal::new(Code::InternalError, "An internal error occurred.");
-        self.over(Piece::default(), End::Refused(refusal, Outcome::InternalError));
-    }
-}
-
-impl Passenger {
-    /// Waits for the head of the answer.
-    ///
-    /// # Errors
-    /// The end, where there is no answer.
-    pub async fn head(&mut self) -> Result<Arc<Head>, End> {
-        loop {
-            {
-                let state = self.flight.state.lock();
-                if let Some(head) = &state.head {
-                    return Ok(Arc::clone(head));
-                }
-                if let Some(end) = &state.end {
-                    return Err(end.clone());
-                }
-            }
-            self.wait().await;
-        }
-    }
-
-    /// Waits for more of the answer, or its end.
-    ///
-    /// # Errors
-    /// [`Lost`]
-    pub async fn next(&mut self) -> Result<Step, Lost> {
-        loop {
-            if let Some(step) = self.take()? {
-                return Ok(step);
-            }
-            self.wait().await;
-        }
-    }
-
-    /// The whole answer once it has ended, with its end.
-    ///
-    /// # Errors
-    /// [`Lost`]
-    pub async fn whole(&mut self) -> Result<(Bytes, End), Lost> {
-        loop {
-            {
-                let state = self.flight.state.lock();
-                if let Some(end) = &state.end {
-                    return Ok((state.log.read(0, self.plain).ok_or(Lost)?, end.clone()));
-                }
-            }
-            self.wait().await;
-        }
-    }
-
-    /// What has been read so far, where it is still there: for counting what a
-    /// passenger who leaves has had.
-    pub fn so_far(&self) -> Bytes {
-        let state = self.flight.state.lock();
-        let all = state.log.read(0, false).unwrap_or_default();
-        all.slice(..all.len().saturating_sub(state.log.behind(self.place)))
-    }
-
-    /// This passenger's part of `cost` once the flight has ended.
-    pub fn share(&self, cost: Money) -> Money {
-        let state = self.flight.state.lock();
-        let turn = state.seats.get(self.seat).map_or(0, |seat| seat.turn);
-        portion::share(cost, turn, state.among)
-    }
-
-    fn take(&mut self) -> Result<Option<Step>, Lost> {
-        let mut state = self.flight.state.lock();
-        let end = state.log.end();
-        if self.place == end && state.end.is_none() {
-            return Ok(None);
-        }
-        let bytes = state.log.read(self.place, self.plain).ok_or(Lost)?;
-        self.place = end;
-        if let Some(seat) = state.seats.get_mut(self.seat) {
-            seat.place = end;
-        }
-        let first = end > state.fastest;
-        state.fastest = state.fastest.max(end);
-        let step = Step { bytes, end: state.end.clone() };
-        drop(state);
-        if first {
-            self.flight.moved.notify_one();
-        }
-        // All of a piece may be what was asked for by Tollgate itself.
-        if step.bytes.is_empty() && step.end.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(step))
-    }
-
-    async fn wait(&mut self) {
-        // The sender is part of the flight, so it is there.
-        let _open = self.news.changed().await;
-    }
-}
-
-impl Drop for Passenger {
-    fn drop(&mut self) {
-        let last = {
-            let mut state = self.flight.state.lock();
-            state.aboard -= 1;
-            let number = self.seat;
-            if let Some(seat) = state.seats.get_mut(number) {
-                seat.taken = false;
-            }
-            // The first seat stays the first one's, and turns are settled by now.
-            if number != FIRST && state.end.is_none() {
-                state.free.push(number);
-            }
-            if state.aboard == 0 {
-                state.open = None;
-            }
-            state.aboard == 0
+        let landing = Landing {
+            outcome: Outcome::InternalError,
+            provider: Arc::default(),
+            called: true,
+            broken: true,
+            tokens: Tokens::default(),
+            estimated: false,
+            cost: Money::ZERO,
+            waited: Duration::ZERO,
         };
-        if last {
-            self.flight.moved.notify_one();
-        }
+        self.over(Piece::default(), End::Refused(refusal, landing));
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::flight::{Flight, Passenger, Pilot};
+use super::flight::{Flight, Pilot};
+use super::passenger::Passenger;
 
 /// Parts with a lock of their own.
 const SHARDS: usize = 64;
@@ -40,7 +41,9 @@ struct Shared {
 }
 
 /// A way to an answer.
-pub enum Boarding {
+pub enum Boarding<F> {
+    /// The answer is there by now.
+    Found(F),
     /// Nobody asks for the same: the caller makes the call.
     Lead(Pilot, Passenger),
     /// The call runs.
@@ -70,10 +73,18 @@ impl Flights {
     }
 
     /// Joins the call that runs for `key`, or begins it. `plain` is the answer
-    /// without what Tollgate asked for itself.
-    pub fn board(&self, key: FlightKey, plain: bool) -> Boarding {
+    /// without what Tollgate asked for itself; a flight that `stays` is not
+    /// abandoned when all have left. `find` is asked, where no call runs, whether
+    /// one has brought the answer since the caller looked.
+    pub fn board<F>(
+        &self,
+        key: FlightKey,
+        plain: bool,
+        stays: bool,
+        find: impl FnOnce() -> Option<F>,
+    ) -> Boarding<F> {
         let Some(shard) = self.shared.shard(&key) else {
-            let (pilot, passenger) = super::flight::alone(plain);
+            let (pilot, passenger) = super::flight::alone(plain, stays);
             return Boarding::Lead(pilot, passenger);
         };
         let mut flights = shard.lock();
@@ -81,8 +92,12 @@ impl Flights {
         if let Some(passenger) = running.and_then(|flight| flight.join(plain)) {
             return Boarding::Join(passenger);
         }
+        // Under the lock: an answer is kept before its flight is struck off.
+        if let Some(found) = find() {
+            return Boarding::Found(found);
+        }
         let budget = Budget { shared: Arc::clone(&self.shared), taken: 0 };
-        let (flight, passenger) = Flight::begin(Some(budget), plain);
+        let (flight, passenger) = Flight::begin(Some(budget), plain, stays);
         let weak = Arc::downgrade(&flight);
         // One that takes nobody aboard any more makes room for this.
         flights.insert(key, weak.clone());

@@ -11,7 +11,9 @@
 pub mod flight;
 pub mod flights;
 mod log;
+pub mod passenger;
 pub mod portion;
 
-pub use flight::{End, Head, Landing, Lost, Passenger, Pilot, Step};
-pub use flights::{Boarding, Flights};
+pub use flight::{End, Head, Landing, Pilot, alone};
+pub use flights::{Boarding, FlightKey, Flights};
+pub use passenger::{Lost, Passenger, Step};

@@ -94,17 +94,11 @@ impl<'a> Bill<'a> {
             waited: exchange.waited,
             assumed: Tokens::default(),
             cache: exchange.cache,
-            recalled: false,
+            borne: None,
+            made: Arc::default(),
             settled: false,
             occupied: None,
-            calling: None,
-            slot: None,
         }
-    }
-
-    /// Who pays.
-    pub(in crate::pipeline) fn account(&self) -> &str {
-        &self.record.account
     }
 
     /// Counts body bytes that came from the client.

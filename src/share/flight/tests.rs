@@ -1,27 +1,31 @@
 use proptest::prelude::*;
 
 use super::super::flights::{Boarding, FlightKey, Flights};
+use super::super::passenger::{Lost, Step};
 use super::*;
 
 const KEY: FlightKey = FlightKey { request: [7; 32], stream: true };
 
 fn lead(flights: &Flights) -> (Pilot, Passenger) {
-    match flights.board(KEY, false) {
+    match flights.board(KEY, false, false, || None) {
         Boarding::Lead(pilot, passenger) => (pilot, passenger),
-        Boarding::Join(_) => panic!("nothing runs"),
+        Boarding::Join(_) | Boarding::Found(()) => panic!("nothing runs"),
     }
 }
 
 fn join(flights: &Flights) -> Passenger {
-    match flights.board(KEY, false) {
+    match flights.board(KEY, false, false, || Some(())) {
         Boarding::Join(passenger) => passenger,
-        Boarding::Lead(..) => panic!("one runs"),
+        Boarding::Lead(..) | Boarding::Found(()) => panic!("one runs"),
     }
 }
 
 fn landing(picos: i128) -> Landing {
     Landing {
         outcome: Outcome::Ok,
+        provider: Arc::default(),
+        called: true,
+        broken: false,
         tokens: Tokens::default(),
         estimated: false,
         cost: Money::from_picos(picos),
@@ -64,7 +68,7 @@ async fn a_late_passenger_reads_from_the_beginning_and_then_follows() {
 
 #[test]
 fn who_did_not_ask_for_usage_does_not_see_it() {
-    let (pilot, mut passenger) = alone(true);
+    let (pilot, mut passenger) = alone(true, false);
     pilot.push(bytes("a+"), bytes("a"));
     pilot.push(bytes("+"), Bytes::new());
     assert_eq!(read(&mut passenger), "a");
@@ -94,7 +98,29 @@ async fn a_pilot_that_is_lost_leaves_an_internal_error() {
     let flights = Flights::new();
     let (pilot, mut first) = lead(&flights);
     drop(pilot);
-    assert!(matches!(first.head().await, Err(End::Refused(_, Outcome::InternalError))));
+    assert!(matches!(
+        first.head().await,
+        Err(End::Refused(_, Landing { outcome: Outcome::InternalError, .. }))
+    ));
+    assert_eq!(flights.running(), 0);
+}
+
+#[tokio::test]
+async fn a_flight_that_stays_goes_on_without_passengers_and_can_be_joined() {
+    let flights = Flights::new();
+    let Boarding::Lead(pilot, first) = flights.board(KEY, false, true, || None::<()>) else {
+        panic!("nothing runs")
+    };
+    drop(first);
+    assert!(futures_util::FutureExt::now_or_never(pilot.abandoned()).is_none());
+    pilot.push(bytes("a"), bytes("a"));
+    assert_eq!(read(&mut join(&flights)), "a");
+}
+
+#[test]
+fn what_was_found_meanwhile_is_not_asked_for_again() {
+    let flights = Flights::new();
+    assert!(matches!(flights.board(KEY, false, false, || Some(1)), Boarding::Found(1)));
     assert_eq!(flights.running(), 0);
 }
 
