@@ -31,6 +31,7 @@ use crate::exchange::{CacheResult, Exchange};
 use crate::ledger::Ledger;
 use crate::notice::Notices;
 use crate::sandbox::{self, ReplyBody};
+use crate::share::Flights;
 use crate::store::Store;
 use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
@@ -77,6 +78,8 @@ pub struct App {
     pub notices: Arc<dyn Notices>,
     /// The response cache.
     pub cache: Arc<Cache>,
+    /// The calls that equal requests may join.
+    pub flights: Flights,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Texts that every record repeats.
@@ -135,6 +138,7 @@ impl App {
             owners: parts.owners,
             notices: parts.notices,
             cache: parts.cache,
+            flights: Flights::new(),
             metrics: parts.metrics,
             names: Names::default(),
             ids: RecordIds::default(),

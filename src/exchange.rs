@@ -169,11 +169,13 @@ pub enum CacheResult {
     Miss,
     /// It came from there.
     Hit,
+    /// It was shared with a request that was running.
+    Coalesced,
 }
 
 impl CacheResult {
     /// Every result, in the order of their declaration.
-    pub const ALL: [Self; 3] = [Self::Bypass, Self::Miss, Self::Hit];
+    pub const ALL: [Self; 4] = [Self::Bypass, Self::Miss, Self::Hit, Self::Coalesced];
 
     /// The name in headers, records and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -181,6 +183,7 @@ impl CacheResult {
             Self::Bypass => "bypass",
             Self::Miss => "miss",
             Self::Hit => "hit",
+            Self::Coalesced => "coalesced",
         }
     }
 }

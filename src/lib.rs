@@ -32,6 +32,7 @@ pub mod opaque;
 pub mod respond;
 pub mod route;
 pub mod sandbox;
+pub mod share;
 pub mod upstream;
 
 // The control plane.

@@ -33,6 +33,7 @@ use crate::intake::endpoint::{self, Asked, Endpoint};
 use crate::intake::request::Request;
 use crate::opaque::Tenant;
 use crate::refusal::{Code, Refusal};
+use crate::share::Boarding;
 
 use bill::{Bill, Order};
 use recall::{Question, Recalled};
@@ -67,14 +68,22 @@ pub async fn serve<C: Client>(
             let ordered =
                 order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
             let ordered = tokens::reserve(app, exchange, &caller, &mut permit, ordered);
-            let (request, bill, recalled) = refunding(permit, ordered, exchange)?;
+            let (request, mut bill, mut recalled) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
-            if let Some(found) = recalled.found {
-                return recall::answer(app, client, exchange, bill, found).await;
+            let plain = endpoint.usage_on_request() && !request.asks_usage();
+            let boarding = recall::board(app, exchange, &mut bill, &mut recalled, plain);
+            let (snapshot, request, keeping) = (&snapshot, &request, recalled.keeping);
+            match boarding {
+                Boarding::Found(found) => recall::answer(app, client, exchange, bill, found).await,
+                Boarding::Join(passenger) => {
+                    let relay = Relay { app, snapshot, client, exchange, request, bill };
+                    relay.follow(passenger).await
+                }
+                Boarding::Lead(pilot, passenger) => {
+                    let relay = Relay { app, snapshot, client, exchange, request, bill };
+                    relay.lead((pilot, passenger), keeping, uri.query()).await
+                }
             }
-            let (keeping, snapshot, request) = (recalled.keeping, &snapshot, &request);
-            let mut relay = Relay { app, snapshot, client, exchange, request, bill, keeping };
-            relay.answer(uri.query()).await
         }
         Asked::Models => {
             drop(admit(app, &snapshot, client, exchange, &caller, &uncounted)?);
@@ -220,7 +229,7 @@ async fn order<'a, C: Client>(
     let query = client.head().uri.query();
     let question =
         Question { caller, class, endpoint, route: &route, request: &request, headers, query };
-    let mut recalled = recall::look_up(app, exchange, &question)?;
+    let mut recalled = recall::look_up(app, snapshot, exchange, &question)?;
     let cache_key = recalled.key.take();
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
     let order = Order { caller, class, endpoint, route, request: &request, text_hash, cache_key };

@@ -98,6 +98,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         shutdown_grace: seconds(60),
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
         log_text_hash: true,
+        coalesce: true,
         not_in_force: Vec::new(),
         warnings: Vec::new(),
     }
@@ -194,6 +195,7 @@ pub(crate) fn class(name: &str) -> Arc<Class> {
         price: Money::ZERO,
         feature: None,
         samples: Samples::Shared,
+        coalesce: true,
         cache: None,
         models: None,
     })

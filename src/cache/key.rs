@@ -66,6 +66,11 @@ const WITH_EFFECT: [HeaderName; 3] = [
 pub struct Key([u8; 32]);
 
 impl Key {
+    /// All 32 bytes of the hash.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first 16 bytes in hexadecimal, as records and operators write it.
     pub fn to_hex(&self) -> Arc<str> {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

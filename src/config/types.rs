@@ -47,6 +47,9 @@ pub struct Config {
     pub opaque: Opaque,
     /// How requests are routed and how long providers may take.
     pub routing: Routing,
+    /// Whether equal requests that run at once become one call, where their
+    /// class lets them (`batching.coalesce`).
+    pub coalesce: bool,
     /// Accounts and keys given in the file.
     pub keys: Vec<StaticKey>,
     /// Where months begin and end (`billing.timezone`).

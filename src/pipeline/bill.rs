@@ -7,14 +7,16 @@
 //! after the order) settles itself if a provider may have been called, and gives
 //! everything back if not.
 
+pub(super) mod calls;
 mod charge;
 pub(super) mod opaque;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::admission::Permit;
-use crate::admission::queue::{CallSlot, Priority, Who};
+use crate::admission::queue::Priority;
 use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
@@ -23,7 +25,7 @@ use crate::exchange::{CacheResult, Exchange, RateStanding};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
-use crate::ledger::record::{Attempt, Outcome, Tokens, UsageRecord};
+use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::meter::policy::{self, TokenSource};
 use crate::meter::{estimate, price};
 use crate::notice::Kind;
@@ -73,8 +75,11 @@ pub(super) struct Bill<'a> {
     assumed: Tokens,
     /// What the cache had to do with the answer.
     cache: CacheResult,
-    /// Whether the answer came from there.
-    recalled: bool,
+    /// What is borne of the cost of an answer that this request made no call
+    /// for, or not alone.
+    borne: Option<Money>,
+    /// Calls made.
+    made: Arc<AtomicU32>,
     settled: bool,
     /// The monthly limits of which a threshold was reached, once it is charged.
     warnings: Option<Vec<(Kind, u8)>>,
@@ -83,11 +88,6 @@ pub(super) struct Bill<'a> {
     occupied: Option<(Permit, Running)>,
     /// Where the account's tokens stand once they are settled.
     token_standing: Option<RateStanding>,
-    /// The slot of the call to a provider, from before it is made to the end of
-    /// its answer.
-    slot: Option<CallSlot>,
-    /// Counts the call to a provider that runs.
-    calling: Option<Running>,
 }
 
 impl<'a> Bill<'a> {
@@ -150,13 +150,12 @@ impl<'a> Bill<'a> {
             waited: exchange.waited,
             assumed: Tokens { input, output, ..Tokens::default() },
             cache: exchange.cache,
-            recalled: false,
+            borne: None,
+            made: Arc::default(),
             settled: false,
             warnings: None,
             occupied: None,
             token_standing: None,
-            slot: None,
-            calling: None,
         }
     }
 
@@ -177,83 +176,38 @@ impl<'a> Bill<'a> {
         self.token_standing
     }
 
+    /// Names the provider that answered, or was asked.
+    pub(super) fn answered_by(&mut self, provider: &Arc<str>) {
+        self.record.provider = provider.clone();
+    }
+
+    /// Notes where the answer comes from after all.
+    pub(super) fn comes_from(&mut self, cache: CacheResult) {
+        self.cache = cache;
+        self.record.cache = self.app.names.cache(cache);
+    }
+
+    /// Bears `cost` of an answer that was made for several, whoever made it.
+    pub(super) fn bear(&mut self, cost: Money) {
+        self.borne = Some(cost);
+    }
+
     /// The provider of the last attempt.
     pub(super) fn provider(&self) -> &str {
         &self.record.provider
     }
 
-    /// Names the provider of the attempts that follow.
-    pub(super) fn aim(&mut self, provider: &Arc<str>) {
-        self.record.provider = provider.clone();
-    }
-
-    /// Who asks for a slot.
-    pub(super) fn who(&self) -> Who<'_> {
-        Who { account: &self.record.account, priority: self.priority }
-    }
-
-    /// Whether it holds a slot for a call.
-    pub(super) fn has_slot(&self) -> bool {
-        self.slot.is_some()
-    }
-
-    /// Holds `slot` until the provider's answer has ended.
-    pub(super) fn call_in(&mut self, slot: CallSlot) {
-        self.slot = Some(slot);
-    }
-
-    /// Frees the slot: no call runs for now.
-    pub(super) fn let_go(&mut self) {
-        (self.calling, self.slot) = (None, None);
-    }
-
     /// Ends the bill without a record and gives back what the request took,
     /// if no attempt was made; otherwise does nothing and returns false.
     pub(super) fn void(&mut self) -> bool {
-        if self.settled || self.record.attempts > 0 {
+        if self.settled || self.made.load(Ordering::Relaxed) > 0 {
             return false;
         }
         self.settled = true;
-        self.let_go();
         if let Some((permit, _)) = self.occupied.take() {
             permit.refund();
         }
         true
-    }
-
-    /// Writes down an attempt that is about to be made.
-    ///
-    /// # Errors
-    /// 503 `storage_unavailable`; the provider must then not be called.
-    pub(super) fn attempt(&mut self) -> Result<(), Refusal> {
-        let record = &self.record;
-        let attempt = Attempt {
-            record: record.id,
-            number: record.attempts + 1,
-            time: self.app.clock.wall(),
-            request_id: record.request_id.clone(),
-            account: record.account.clone(),
-            key_id: record.key_id.clone(),
-            plan: record.plan.clone(),
-            endpoint: record.endpoint.clone(),
-            path: record.path.clone(),
-            model_asked: record.model_asked.clone(),
-            model_used: record.model_used.clone(),
-            provider: record.provider.clone(),
-            tier: record.tier.clone(),
-            stream: record.stream,
-            list_price: record.list_price,
-            estimated_input: self.assumed.input,
-            estimated_cost: self.cost(&self.assumed),
-            unpriced: record.unpriced,
-            bytes_in: record.bytes_in,
-        };
-        self.app
-            .journal_took(self.app.ledger.begin(&attempt))
-            .map_err(|_| storage_unavailable())?;
-        self.record.attempts += 1;
-        self.calling = Some(self.app.metrics.enter(Scope::Provider));
-        Ok(())
     }
 
     /// Counts body bytes sent to the client.
@@ -310,15 +264,11 @@ impl<'a> Bill<'a> {
         tokens: Tokens,
         estimated: bool,
     ) -> Result<(), Refusal> {
-        self.recalled = true;
+        self.bear(Money::ZERO);
+        self.record.unpriced = false;
         self.settle(Outcome::Ok, status, || (tokens, estimated)).await?;
         self.app.metrics.saved_by_cache(self.cost(&tokens));
         Ok(())
-    }
-
-    /// The record as it stands.
-    pub(super) fn record(&self) -> &UsageRecord {
-        &self.record
     }
 
     fn write(
@@ -327,14 +277,15 @@ impl<'a> Bill<'a> {
         status: u16,
         tokens: impl FnOnce() -> (Tokens, bool),
     ) -> Result<Settled, Refusal> {
+        self.record.attempts = self.made.load(Ordering::Relaxed);
         (self.record.tokens, self.record.estimated) = match policy::terms(outcome).tokens {
-            _ if self.record.attempts == 0 && !self.recalled => (Tokens::default(), false),
+            _ if self.record.attempts == 0 && self.borne.is_none() => (Tokens::default(), false),
             TokenSource::Settled => tokens(),
             TokenSource::Assumed => (self.assumed, true),
             TokenSource::None => (Tokens::default(), false),
         };
         let charge = self.decide(outcome);
-        let cost = if self.recalled { Money::ZERO } else { self.cost(&self.record.tokens) };
+        let cost = self.borne.unwrap_or_else(|| self.cost(&self.record.tokens));
         let duration = self.elapsed();
         let record = &mut self.record;
         record.outcome = outcome;
@@ -343,7 +294,6 @@ impl<'a> Bill<'a> {
         record.unit_price = charge.unit_price;
         record.price = charge.price;
         record.cost = cost;
-        record.unpriced &= !self.recalled;
         record.duration_ms = millis(duration);
         let written = self.app.ledger.settle(record);
         let Ok(settled) = self.app.journal_took(written) else {
@@ -358,7 +308,6 @@ impl<'a> Bill<'a> {
             self.token_standing = permit.settle_tokens(now, used);
         }
         self.occupied = None;
-        self.let_go();
         Ok(settled)
     }
 
@@ -405,7 +354,7 @@ impl Drop for Bill<'_> {
     }
 }
 
-fn storage_unavailable() -> Refusal {
+pub(super) fn storage_unavailable() -> Refusal {
     Refusal::new(
         Code::StorageUnavailable,
         "The request cannot be recorded at the moment, so it is not served.",

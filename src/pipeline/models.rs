@@ -66,7 +66,8 @@ pub(super) async fn show<C: Client>(
     };
     let who = Who { account: &caller.account, priority: Priority::of(&caller.plan) };
     let deadline = Instant::now() + snapshot.config.routing.timeout;
-    let slot = match slot::take(app, snapshot, client, exchange, who, deadline).await {
+    let slot = slot::take(app, snapshot, &mut exchange.waited, who, Some(deadline));
+    let slot = match unless_gone(client, slot).await {
         None => return Ok(Ending::Cut),
         Some(Ok(slot)) => slot,
         Some(Err(refusal)) => {

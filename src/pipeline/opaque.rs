@@ -113,7 +113,9 @@ pub(super) async fn serve<C: Client>(
     let ready = match held {
         Ok(outgoing) => {
             let who = Who { account: &caller.account, priority: Priority::of(&caller.plan) };
-            let slot = slot::take_unwatched(app, snapshot, exchange, who).await;
+            // The client is not watched meanwhile: that would take bytes of a body
+            // that has not been read.
+            let slot = slot::take(app, snapshot, &mut exchange.waited, who, None).await;
             slot.map(|slot| (outgoing, slot))
         }
         Err(refusal) => Err(refusal),

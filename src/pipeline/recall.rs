@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::app::App;
+use crate::app::{App, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::cache::entry::{Answer, Entry};
 use crate::cache::key::{Context, Fields, Key};
@@ -19,12 +19,13 @@ use crate::config::{CacheScope, Class, Samples};
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
-use crate::ledger::record::Tokens;
+use crate::ledger::record::{Attempt, Tokens};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::relay;
 use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::route::catalog::Route;
+use crate::share::{self, Boarding, FlightKey};
 
 /// What decides about a look-up.
 pub(super) struct Question<'q> {
@@ -40,12 +41,26 @@ pub(super) struct Question<'q> {
 /// What a look-up gave.
 #[derive(Default)]
 pub(super) struct Recalled {
-    /// The key in the form of records, where there is one.
+    /// The key in the form of records, where the answer may be kept.
     pub(super) key: Option<Arc<str>>,
     /// The answer, if it was there.
     pub(super) found: Option<Found>,
     /// How to keep the answer that is to be made.
     pub(super) keeping: Option<Keeping>,
+    /// What an equal request has too, where calls may be shared.
+    flight: Option<FlightKey>,
+    /// How to look once more.
+    again: Option<Look>,
+    /// Whether the call goes on when all its callers have left.
+    stays: bool,
+}
+
+/// How an answer is looked up.
+#[derive(Clone, Copy)]
+struct Look {
+    key: Key,
+    wanted: Wanted,
+    max_age: Option<u64>,
 }
 
 /// An answer from the cache, in the form that was asked for.
@@ -68,14 +83,12 @@ pub(super) struct Keeping {
 /// `not_in_cache` if the request wants a cached answer or none.
 pub(super) fn look_up(
     app: &App,
+    snapshot: &Snapshot,
     exchange: &mut Exchange,
     question: &Question<'_>,
 ) -> Result<Recalled, Refusal> {
     let steering = Steering::read(question.headers)?;
-    let recalled = match keeping(app, &steering, question) {
-        None => Recalled::default(),
-        Some(keeping) => find(app, exchange, &steering, question, keeping),
-    };
+    let recalled = recall(app, snapshot, exchange, &steering, question);
     if recalled.found.is_none() && steering.only_if_cached {
         return Err(Refusal::new(
             Code::NotInCache,
@@ -85,15 +98,58 @@ pub(super) fn look_up(
     Ok(recalled)
 }
 
-/// The key and lifetime of the answer; `None` if it has nothing to do with the
-/// cache.
-fn keeping(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Keeping> {
+fn recall(
+    app: &App,
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    steering: &Steering,
+    question: &Question<'_>,
+) -> Recalled {
+    let Question { class, endpoint, request, .. } = *question;
+    let lifetime = steering.lifetime.or(class.cache.map(|cache| cache.ttl));
+    let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero());
+    // Who wants an answer of now is not given one that was begun before.
+    let shares = class.coalesce && snapshot.config.coalesce && !steering.no_cache;
+    if !(shares || lifetime.is_some()) {
+        return Recalled::default();
+    }
+    let Some(key) = key(app, steering, question) else { return Recalled::default() };
+    let mut recalled = Recalled {
+        flight: shares.then(|| FlightKey { request: *key.as_bytes(), stream: request.stream }),
+        stays: lifetime.is_some() && class.cache.is_some_and(|cache| cache.finish),
+        ..Recalled::default()
+    };
+    let Some(lifetime) = lifetime else { return recalled };
+    recalled.key = Some(key.to_hex());
+    recalled.keeping = Some(Keeping { key, lifetime });
+    if steering.no_cache {
+        return recalled;
+    }
+    let shape = match endpoint {
+        Endpoint::ChatCompletions => Shape::Chat,
+        Endpoint::Completions => Shape::Completion,
+        Endpoint::Embeddings | Endpoint::Responses => Shape::Fixed,
+    };
+    let wanted = Wanted { shape, stream: request.stream, usage: request.asks_usage() };
+    let look = Look { key, wanted, max_age: steering.max_age };
+    recalled.found = look.find(app);
+    app.metrics.cache(&class.name).looked_up(recalled.found.is_some());
+    match &recalled.found {
+        Some(found) => found.show(app, exchange),
+        None => exchange.cache = CacheResult::Miss,
+    }
+    recalled.again = Some(look);
+    recalled
+}
+
+/// What all requests have in common that may have one answer; `None` where an
+/// answer is the asker's alone.
+fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
     let Question { caller, class, endpoint, route, request, headers, query } = *question;
-    let lifetime = steering.lifetime.or(class.cache.map(|cache| cache.ttl))?;
     let distinct = steering.distinct.unwrap_or(class.samples == Samples::Distinct);
     // What a request does beside making an answer, a cached answer does not do.
     let stores = request.store == Some(true) && endpoint != Endpoint::Responses;
-    if lifetime.is_zero() || steering.no_store || distinct || stores || request.stateful {
+    if steering.no_store || distinct || stores || request.stateful {
         return None;
     }
     // A response stands at the provider, under an id that is its account's own.
@@ -113,39 +169,48 @@ fn keeping(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Ke
     // A response repeats the fields that change nothing else, and has only one
     // form.
     let fields = if endpoint == Endpoint::Responses { Fields::All } else { Fields::WithEffect };
-    let key = app.cache.key(&context, request.body(), fields)?;
-    Some(Keeping { key, lifetime })
+    app.cache.key(&context, request.body(), fields)
 }
 
-fn find(
+impl Look {
+    fn find(&self, app: &App) -> Option<Found> {
+        let entry = app.cache.get(&self.key, app.clock.monotonic(), self.max_age)?;
+        let (body, stream) = cache::serve(&entry, self.wanted)?;
+        Some(Found { entry, body, stream })
+    }
+}
+
+impl Found {
+    fn show(&self, app: &App, exchange: &mut Exchange) {
+        exchange.cache = CacheResult::Hit;
+        exchange.age = Some(self.entry.age(app.clock.monotonic()));
+    }
+}
+
+/// The way to the answer: the one that was found, else a call, which runs for the
+/// same request or is begun. `plain` is the answer without what Tollgate asks for
+/// itself.
+pub(super) fn board(
     app: &App,
     exchange: &mut Exchange,
-    steering: &Steering,
-    question: &Question<'_>,
-    keeping: Keeping,
-) -> Recalled {
-    let key = Some(keeping.key.to_hex());
-    if steering.no_cache {
-        return Recalled { key, found: None, keeping: Some(keeping) };
+    bill: &mut Bill<'_>,
+    recalled: &mut Recalled,
+    plain: bool,
+) -> Boarding<Found> {
+    if let Some(found) = recalled.found.take() {
+        return Boarding::Found(found);
     }
-    let Question { endpoint, request, class, .. } = *question;
-    let shape = match endpoint {
-        Endpoint::ChatCompletions => Shape::Chat,
-        Endpoint::Completions => Shape::Completion,
-        Endpoint::Embeddings | Endpoint::Responses => Shape::Fixed,
+    let Some(key) = recalled.flight else {
+        let (pilot, passenger) = share::alone(plain, recalled.stays);
+        return Boarding::Lead(pilot, passenger);
     };
-    let wanted = Wanted { shape, stream: request.stream, usage: request.asks_usage() };
-    let now = app.clock.monotonic();
-    let entry = app.cache.get(&keeping.key, now, steering.max_age);
-    let found = entry.and_then(|entry| {
-        let (body, stream) = cache::serve(&entry, wanted)?;
-        Some(Found { entry, body, stream })
-    });
-    app.metrics.cache(&class.name).looked_up(found.is_some());
-    exchange.age = found.as_ref().map(|found| found.entry.age(now));
-    exchange.cache = if found.is_some() { CacheResult::Hit } else { CacheResult::Miss };
-    let keeping = found.is_none().then_some(keeping);
-    Recalled { key, found, keeping }
+    let find = || recalled.again.and_then(|look| look.find(app));
+    let boarding = app.flights.board(key, plain, recalled.stays, find);
+    if let Boarding::Found(found) = &boarding {
+        found.show(app, exchange);
+        bill.comes_from(CacheResult::Hit);
+    }
+    boarding
 }
 
 /// Answers from the cache: settled first, then sent in one piece. No provider
@@ -184,19 +249,25 @@ impl Found {
 }
 
 impl Keeping {
-    /// Keeps an answer whose bill has been settled.
-    pub(super) fn keep(self, app: &App, bill: &Bill<'_>, provider: &HeaderMap, answer: Answer) {
+    /// Keeps the answer to the call that `frame` tells of, and what it used.
+    pub(super) fn keep(
+        self,
+        app: &App,
+        frame: &Attempt,
+        provider: &HeaderMap,
+        answer: Answer,
+        (tokens, estimated): (Tokens, bool),
+    ) {
         let made = app.clock.monotonic();
-        let record = bill.record();
         let entry = Entry {
-            account: record.account.clone(),
-            class: record.endpoint.clone(),
-            model: record.model_used.clone(),
-            provider: record.provider.clone(),
+            account: frame.account.clone(),
+            class: frame.endpoint.clone(),
+            model: frame.model_used.clone(),
+            provider: frame.provider.clone(),
             headers: copied(&respond::returned(provider)),
             answer,
-            tokens: record.tokens,
-            estimated: record.estimated,
+            tokens,
+            estimated,
             made,
             expires: made.saturating_add(self.lifetime),
         };

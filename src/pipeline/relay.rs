@@ -1,10 +1,18 @@
-//! From the order to the answer: the provider is called, its answer metered,
-//! settled and handed over.
+//! From the order to the answer: a provider is called, or a call that runs for
+//! the same request is joined; the answer is metered, settled and handed over.
+//!
+//! Each call is a flight (`share`): the pilot makes it, and whoever wants its
+//! answer reads it as a passenger, the one whose request it is like the others.
+//! Pilot and first passenger are two futures of one task, so that a call that
+//! nobody shares costs no task of its own.
 
 mod attempt;
 mod learn;
-mod stream;
+mod pilot;
+mod reader;
+mod sieve;
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,18 +21,20 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use crate::app::{App, Snapshot};
-use crate::cache::entry::{self, Answer};
-use crate::exchange::{AnswerHead, Client, Ending, Exchange};
+use crate::base::money::Money;
+use crate::exchange::{CacheResult, Client, Ending, Exchange};
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
-use crate::meter::{estimate, usage};
+use crate::meter::estimate;
+use crate::meter::stream::StreamMeter;
 use crate::pipeline::bill::Bill;
 use crate::pipeline::recall::Keeping;
-use crate::pipeline::relay::attempt::Called;
-use crate::pipeline::{count_back, unless_gone, waiting};
+use crate::pipeline::relay::pilot::{Flown, Flying};
+use crate::pipeline::relay::reader::{Reader, Rode};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
-use crate::upstream::{Body, BodyError, Failure, Reply};
+use crate::share::{End, Passenger, Pilot};
+use crate::upstream::{self, Body, BodyError, Failure};
 
 /// Largest answer that is held whole, in bytes.
 const LARGEST_WHOLE: usize = 256 * 1024 * 1024;
@@ -40,177 +50,125 @@ pub(super) struct Relay<'a, C> {
     pub(super) exchange: &'a mut Exchange,
     pub(super) request: &'a Request,
     pub(super) bill: Bill<'a>,
-    /// How to keep the answer in the cache, if it may be kept.
-    pub(super) keeping: Option<Keeping>,
 }
 
-impl<C: Client> Relay<'_, C> {
-    /// Calls a provider, another one or once more where that may help, and hands
-    /// the answer to the client.
+impl<'a, C: Client> Relay<'a, C> {
+    /// Makes a call and hands its answer to the client. The call goes on without
+    /// the client while others are aboard, and is stopped when nobody is.
     ///
     /// `routing.timeout` bounds the whole of an answer that is not streamed, and
     /// the wait for the head of one that is; attempts share it.
-    pub(super) async fn answer(&mut self, query: Option<&str>) -> Result<Ending, Refusal> {
+    pub(super) async fn lead(
+        mut self,
+        (pilot, passenger): (Pilot, Passenger),
+        keeping: Option<Keeping>,
+        query: Option<&str>,
+    ) -> Result<Ending, Refusal> {
         let deadline = Instant::now() + self.snapshot.config.routing.timeout;
-        let retries = self.snapshot.config.routing.retries;
-        let mut number = 0;
-        loop {
-            let called = self.call(number, query, deadline).await;
-            let more = number < retries && Instant::now() < deadline;
-            match called {
-                Called::Gone => return self.gone_early().await,
-                Called::Refused(refusal) => return self.turn_away(refusal).await,
-                Called::Failed(failure) if !more => {
-                    return self.fail(Outcome::ProviderError, failed(failure)).await;
+        let flying = Flying {
+            app: self.app,
+            snapshot: self.snapshot,
+            request: self.request,
+            endpoint: self.bill.endpoint,
+            route: self.bill.route.clone(),
+            headers: upstream::forwarded(&self.client.head().headers),
+            query,
+            calls: self.bill.calls(),
+            keeping,
+            pilot,
+            waited: Duration::ZERO,
+        };
+        let flown = {
+            let mut fly = pin!(flying.fly(deadline));
+            let mut reader = self.reader(true);
+            let mut ride = pin!(reader.ride(passenger));
+            let mut flown = None;
+            let rode = loop {
+                tokio::select! {
+                    biased;
+                    over = &mut fly, if flown.is_none() => flown = Some(over),
+                    rode = &mut ride => break rode,
                 }
-                Called::Reply(reply) if !(more && self.is_worth_another(number, &reply)) => {
-                    self.keep_only_from_the_first(number);
-                    return self.hand_over(reply, deadline).await;
+            };
+            match (rode, flown) {
+                (Rode::Ended(ending), Some(_)) => return ending,
+                (Rode::Ended(ending), None) => {
+                    fly.await;
+                    return ending;
                 }
-                // The answer is thrown away: its connection is closed.
-                Called::Failed(_) | Called::Reply(_) => {}
-            }
-            self.app.metrics.retried();
-            if !self.back_off(number).await {
-                return self.gone_early().await;
-            }
-            number += 1;
-        }
-    }
-
-    /// Decides by status and content type what becomes of a reply.
-    async fn hand_over(&mut self, reply: Reply, deadline: Instant) -> Result<Ending, Refusal> {
-        let status = reply.status;
-        if status.is_success() && is_event_stream(&reply.headers) {
-            return self.stream(reply).await;
-        }
-        // The seller's credentials being refused is the seller's trouble, and a
-        // redirect is not followed.
-        let passes = status.is_success()
-            || (status.is_client_error()
-                && status != StatusCode::UNAUTHORIZED
-                && status != StatusCode::FORBIDDEN);
-        if passes {
-            return self.whole(reply, deadline).await;
-        }
-        let Reply { mut body, .. } = reply;
-        waiting(self.app, &mut self.exchange.waited, body.finish()).await;
-        self.fail(Outcome::ProviderError, provider_status(status)).await
-    }
-
-    /// An answer that is read whole, settled, and sent in one piece.
-    async fn whole(&mut self, reply: Reply, deadline: Instant) -> Result<Ending, Refusal> {
-        let Reply { status, headers, mut body } = reply;
-        let mut waited = Duration::ZERO;
-        let read = tokio::time::timeout_at(deadline, read_whole(&mut body));
-        let read = unless_gone(&mut *self.client, waiting(self.app, &mut waited, read)).await;
-        self.exchange.waited += waited;
-        let answer = match read {
-            None => {
-                drop(body);
-                return self.gone_early().await;
-            }
-            Some(Ok(Ok(answer))) => answer,
-            Some(Ok(Err(BodyError::Cut))) => {
-                let refusal = Refusal::new(Code::UpstreamError, "The provider's answer broke off.");
-                return self.fail(Outcome::Cut, refusal).await;
-            }
-            Some(Ok(Err(BodyError::TimedOut)) | Err(_)) => {
-                return self.fail(Outcome::Cut, failed(Failure::TimedOut)).await;
+                (Rode::Left(_), Some(flown)) => flown,
+                (Rode::Left(passenger), None) => {
+                    drop(passenger);
+                    fly.await
+                }
             }
         };
-        let outcome = if status.is_success() { Outcome::Ok } else { Outcome::ProviderError };
-        if status.is_success() && self.makes() {
-            self.learn(&answer).await?;
-        }
-        if outcome != Outcome::Ok {
-            self.exchange.quota_returned();
-        }
-        self.bill.waited(self.exchange.waited);
-        self.bill.sent(answer.len());
-        let (path, asked) = (self.bill.endpoint.path(), self.request.body());
-        self.bill
-            .settle(outcome, status.as_u16(), || match usage::body_usage(&answer) {
-                Some(tokens) => (tokens, false),
-                None => {
-                    let input = estimate::prompt_tokens(path, asked);
-                    let output = estimate::answer_tokens(&answer);
-                    (Tokens { input, output, ..Tokens::default() }, true)
-                }
-            })
-            .await?;
-        if status == StatusCode::OK && self.keeping.is_some() && entry::is_whole(&answer) {
-            // A copy: the answer may be a slice of a larger buffer.
-            self.keep(&headers, Answer::Whole(Bytes::copy_from_slice(&answer)));
-        }
-        let head = AnswerHead { status, headers: self.headers(&headers, status.is_success()) };
-        match self.client.send_whole(head, answer).await {
-            Ok(()) => Ok(Ending::Complete),
-            Err(_) => Ok(Ending::Cut),
+        self.settle_left(flown).await
+    }
+
+    /// Hands the answer of a call that runs to the client too.
+    pub(super) async fn follow(mut self, passenger: Passenger) -> Result<Ending, Refusal> {
+        self.exchange.cache = CacheResult::Coalesced;
+        self.bill.comes_from(CacheResult::Coalesced);
+        let rode = self.reader(false).ride(passenger).await;
+        match rode {
+            Rode::Ended(ending) => ending,
+            Rode::Left(passenger) => self.settle_off(&passenger).await,
         }
     }
 
-    /// The headers of an answer that came from a provider.
-    fn headers(&self, provider: &HeaderMap, charged: bool) -> HeaderMap {
-        let returned = respond::returned(provider);
-        let bill = &self.bill;
-        headers(self.app, self.exchange, bill, returned, bill.provider(), charged)
-    }
-
-    /// Keeps an answer that has been settled, before its end is sent.
-    fn keep(&mut self, provider: &HeaderMap, answer: Answer) {
-        if let Some(keeping) = self.keeping.take() {
-            keeping.keep(self.app, &self.bill, provider, answer);
+    fn reader(&mut self, leads: bool) -> Reader<'_, 'a, C> {
+        Reader {
+            app: self.app,
+            client: &mut *self.client,
+            exchange: &mut *self.exchange,
+            bill: &mut self.bill,
+            leads,
         }
     }
 
-    /// The cache's key names the first target: what another one answers to
-    /// attempt `number` is not kept.
-    fn keep_only_from_the_first(&mut self, number: u32) {
-        let turn =
-            usize::try_from(number).ok().map(|number| number % self.bill.route.width().max(1));
-        if turn != Some(0) {
-            self.keeping = None;
-        }
-    }
-
-    /// Settles a request that ends in a refusal.
-    async fn fail(&mut self, outcome: Outcome, refusal: Refusal) -> Result<Ending, Refusal> {
-        self.bill.waited(self.exchange.waited);
-        self.exchange.route = Some(way(&self.bill, self.bill.provider()));
-        // No outcome that ends in a refusal is charged.
-        self.exchange.quota_returned();
-        let prompt = self.prompt();
-        self.bill.settle(outcome, refusal.status.as_u16(), prompt).await?;
-        self.exchange.token_standing = self.bill.token_standing();
-        Err(refusal)
-    }
-
-    /// Ends a request of which no (further) call may be made. One that no
-    /// provider has seen consumes nothing.
-    async fn turn_away(&mut self, refusal: Refusal) -> Result<Ending, Refusal> {
-        if !self.bill.void() {
-            return self.fail(Outcome::ProviderError, refusal).await;
-        }
-        self.exchange.billed = false;
-        count_back(self.exchange);
-        Err(refusal)
-    }
-
-    /// Settles a request whose client left before it had anything.
-    async fn gone_early(&mut self) -> Result<Ending, Refusal> {
-        self.bill.waited(self.exchange.waited);
-        let prompt = self.prompt();
-        self.bill.settle(Outcome::ClientGoneEarly, CLIENT_CLOSED, prompt).await?;
+    /// Settles a request whose client left its call, once the call has ended.
+    async fn settle_left(&mut self, flown: Flown) -> Result<Ending, Refusal> {
+        let (landing, outcome) = match flown.end {
+            End::Landed(landing) => (landing, self.left()),
+            End::Refused(_, landing) if !landing.called && self.bill.void() => {
+                return Ok(Ending::Cut);
+            }
+            End::Refused(_, landing) => {
+                let outcome = landing.outcome;
+                (landing, outcome)
+            }
+        };
+        self.bill.answered_by(&landing.provider);
+        self.bill.waited(self.exchange.waited + landing.waited);
+        self.bill.bear(flown.share);
+        self.bill.settle(outcome, CLIENT_CLOSED, || (landing.tokens, landing.estimated)).await?;
         Ok(Ending::Cut)
     }
 
-    /// The tokens of the prompt alone, counted when asked.
-    fn prompt(&self) -> impl FnOnce() -> (Tokens, bool) + Send + use<C> {
-        let (path, body) = (self.bill.endpoint.path(), self.request.body().clone());
-        move || {
-            let input = estimate::prompt_tokens(path, &body);
-            (Tokens { input, ..Tokens::default() }, true)
+    /// Settles a request whose client left the call of another, which costs it
+    /// nothing.
+    async fn settle_off(&mut self, passenger: &Passenger) -> Result<Ending, Refusal> {
+        let outcome = self.left();
+        self.bill.waited(self.exchange.waited);
+        self.bill.bear(Money::ZERO);
+        let (path, asked) = (self.bill.endpoint.path(), self.request.body());
+        let tokens = || {
+            if outcome == Outcome::ClientGoneEarly {
+                return (Tokens::default(), false);
+            }
+            let mut meter = StreamMeter::new();
+            sieve::events(passenger.so_far(), |event| _ = meter.observe(event));
+            meter.finish().settle(|| estimate::prompt_tokens(path, asked))
+        };
+        self.bill.settle(outcome, CLIENT_CLOSED, tokens).await?;
+        Ok(Ending::Cut)
+    }
+
+    fn left(&self) -> Outcome {
+        match self.bill.has_sent() {
+            true => Outcome::ClientGoneLate,
+            false => Outcome::ClientGoneEarly,
         }
     }
 }

@@ -6,8 +6,7 @@ use tokio::time::Instant;
 
 use crate::admission::queue::{Asked, CallSlot, NoSlot, Waiting, Who};
 use crate::app::{App, Snapshot};
-use crate::exchange::{Client, Exchange};
-use crate::pipeline::{unless_gone, waiting};
+use crate::pipeline::waiting;
 use crate::refusal::{Code, Refusal};
 use crate::telemetry::metrics::Running;
 
@@ -17,50 +16,33 @@ enum Found {
     Place(Waiting, Running),
 }
 
-/// [`take`] for a client whose body has not been read: it cannot be watched, as a
-/// watch would take bytes of that body.
-pub(super) async fn take_unwatched(
+/// Takes a slot, waiting for at most `limits.global.queue_timeout` and no longer
+/// than `deadline`; the wait is added to `waited`. Dropping the future leaves the
+/// queue.
+///
+/// # Errors
+/// 503 `overloaded` if the queue is full or the time is over.
+pub(super) async fn take(
     app: &App,
     snapshot: &Snapshot,
-    exchange: &mut Exchange,
+    waited: &mut Duration,
     who: Who<'_>,
+    deadline: Option<Instant>,
 ) -> Result<CallSlot, Refusal> {
     let (place, _queued) = match ask(app, who)? {
         Found::Slot(slot) => return Ok(slot),
         Found::Place(place, queued) => (place, queued),
     };
     let patience = snapshot.config.limits.global.queue_timeout;
-    let mut waited = Duration::ZERO;
-    let slot = waiting(app, &mut waited, place.slot(patience)).await;
-    exchange.waited += waited;
-    waited_for(app, who, slot, waited)
-}
-
-/// Takes a slot, waiting for at most `limits.global.queue_timeout` and no longer
-/// than `deadline`. `None` if the client leaves meanwhile.
-///
-/// # Errors
-/// 503 `overloaded` if the queue is full, the time is over, or the place in the
-/// full queue went to another.
-pub(super) async fn take<C: Client>(
-    app: &App,
-    snapshot: &Snapshot,
-    client: &mut C,
-    exchange: &mut Exchange,
-    who: Who<'_>,
-    deadline: Instant,
-) -> Option<Result<CallSlot, Refusal>> {
-    let (place, _queued) = match ask(app, who) {
-        Ok(Found::Slot(slot)) => return Some(Ok(slot)),
-        Ok(Found::Place(place, queued)) => (place, queued),
-        Err(refusal) => return Some(Err(refusal)),
-    };
-    let patience = snapshot.config.limits.global.queue_timeout;
-    let patience = patience.min(deadline.saturating_duration_since(Instant::now()));
-    let mut waited = Duration::ZERO;
-    let slot = unless_gone(client, waiting(app, &mut waited, place.slot(patience))).await;
-    exchange.waited += waited;
-    slot.map(|slot| waited_for(app, who, slot, waited))
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let patience = left.map_or(patience, |left| patience.min(left));
+    let mut queued_for = Duration::ZERO;
+    let slot = waiting(app, &mut queued_for, place.slot(patience)).await;
+    *waited += queued_for;
+    if slot.is_ok() {
+        app.metrics.slot_taken_after(queued_for);
+    }
+    slot.map_err(|none| overloaded(app, who, none))
 }
 
 fn ask(app: &App, who: Who<'_>) -> Result<Found, Refusal> {
@@ -75,18 +57,6 @@ fn ask(app: &App, who: Who<'_>) -> Result<Found, Refusal> {
         }
         Err(none) => Err(overloaded(app, who, none)),
     }
-}
-
-fn waited_for(
-    app: &App,
-    who: Who<'_>,
-    slot: Result<CallSlot, NoSlot>,
-    waited: Duration,
-) -> Result<CallSlot, Refusal> {
-    if slot.is_ok() {
-        app.metrics.slot_taken_after(waited);
-    }
-    slot.map_err(|none| overloaded(app, who, none))
 }
 
 fn overloaded(app: &App, who: Who<'_>, none: NoSlot) -> Refusal {

@@ -262,6 +262,11 @@ impl Metrics {
         self.cache.save(amount);
     }
 
+    /// A caller bore less by `amount` than a call of its own would have cost.
+    pub fn saved_by_coalescing(&self, amount: Money) {
+        self.cache.save_by_coalescing(amount);
+    }
+
     /// Shows that `plan` has `count` accounts.
     pub fn accounts(&self, plan: &str, count: i64) {
         self.families.accounts.with_label_values(&[plan]).set(count);

@@ -230,6 +230,16 @@ pub(super) fn passed(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, 
         .filter(|(name, _)| PASSED.contains(name) || name.as_str().starts_with("x-stainless-"))
 }
 
+/// A copy of the client's headers that go along, for a call that outlives the
+/// client.
+pub fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    let mut copy = HeaderMap::with_capacity(12);
+    for (name, value) in passed(headers) {
+        copy.append(name.clone(), value.clone());
+    }
+    copy
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 pub use call::{Connections, Timeouts};
-pub use head::Prepared;
+pub use head::{Prepared, forwarded};
 pub use peer::Origin;
 pub use reply::{Body, BodyError, Reply};
 pub use stream_body::{Answering, Framing, Opening, Sending};

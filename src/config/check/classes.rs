@@ -64,6 +64,7 @@ pub(super) fn check(
                 Some(RawSamples::Distinct) => Samples::Distinct,
                 Some(RawSamples::Shared) | None => Samples::Shared,
             },
+            coalesce: entry.coalesce.or(true),
             cache,
             models: entry.models.value().map(|models| {
                 models.iter().filter_map(Field::value).map(|name| name.as_str().into()).collect()
@@ -170,5 +171,6 @@ fn cache(entry: &RawClass, report: &mut Report) -> Option<ClassCache> {
             Some(RawScope::Shared) => CacheScope::Shared,
             Some(RawScope::Account) | None => CacheScope::Account,
         },
+        finish: cache.finish.or(false),
     })
 }

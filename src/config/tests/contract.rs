@@ -114,8 +114,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "store.on_store_loss",
             "providers[].n_max",
             "providers[].probe",
-            "classes[].coalesce",
-            "classes[].cache.finish",
             "classes[].max_input_tokens",
             "classes[].max_output_tokens",
             "classes[].template",

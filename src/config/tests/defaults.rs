@@ -46,6 +46,7 @@ fn an_empty_file_means_the_contracts_figures() {
             ttl: hours(ttl),
             hit_rate_target: Some(target),
             scope: CacheScope::Account,
+            finish: false,
         });
         (name, price.to_owned(), cache)
     };

@@ -136,6 +136,8 @@ pub struct Class {
     pub feature: Option<Arc<str>>,
     /// Whether its callers take one another's samples.
     pub samples: Samples,
+    /// Whether equal requests that run at once become one call.
+    pub coalesce: bool,
     /// How its answers are cached; `None` caches only what a request asks for.
     pub cache: Option<ClassCache>,
     /// The public names of the models that it may run on; `None` is all.
@@ -160,6 +162,8 @@ pub struct ClassCache {
     pub hit_rate_target: Option<f64>,
     /// Who may get an answer.
     pub scope: CacheScope,
+    /// Whether a call runs to its end when its last caller has left.
+    pub finish: bool,
 }
 
 /// Who may get a cached answer.

@@ -97,19 +97,13 @@ impl<'a> Bill<'a> {
             waited: exchange.waited,
             assumed: Tokens::default(),
             cache: exchange.cache,
-            recalled: false,
+            borne: None,
+            made: Arc::default(),
             settled: false,
             warnings: None,
             occupied: None,
             token_standing: None,
-            calling: None,
-            slot: None,
         }
-    }
-
-    /// Who pays.
-    pub(in crate::pipeline) fn account(&self) -> &str {
-        &self.record.account
     }
 
     /// Counts body bytes that came from the client.

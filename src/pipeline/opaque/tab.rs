@@ -11,6 +11,7 @@ use crate::admission::queue::CallSlot;
 use crate::app::App;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::pipeline::bill::Bill;
+use crate::pipeline::bill::calls::Calls;
 use crate::refusal::Refusal;
 use crate::telemetry::metrics::labels::Scope;
 use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
@@ -19,16 +20,14 @@ use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
 pub(super) struct Tab<'a> {
     app: &'a App,
     kind: Kind<'a>,
-    /// The slot of its calls, freed by the settlement.
-    slot: Option<CallSlot>,
     settled: bool,
 }
 
 enum Kind<'a> {
-    Billed(Box<Bill<'a>>),
+    Billed(Box<(Bill<'a>, Calls<'a>)>),
     Free {
         /// Freed by the settlement.
-        occupied: Option<Box<(Permit, Running, Running)>>,
+        occupied: Option<Box<(Permit, CallSlot, Running, Running)>>,
         class: Arc<str>,
         plan: Arc<str>,
         provider: Arc<str>,
@@ -40,7 +39,9 @@ enum Kind<'a> {
 impl<'a> Tab<'a> {
     /// The tab of what is billed.
     pub(super) fn billed(app: &'a App, bill: Bill<'a>, slot: CallSlot) -> Self {
-        Self { app, kind: Kind::Billed(Box::new(bill)), slot: Some(slot), settled: false }
+        let mut calls = bill.calls();
+        calls.call_in(slot);
+        Self { app, kind: Kind::Billed(Box::new((bill, calls))), settled: false }
     }
 
     /// The tab of a read, which occupies `permit`.
@@ -53,14 +54,14 @@ impl<'a> Tab<'a> {
     ) -> Self {
         let running = (app.metrics.enter(Scope::Requests), app.metrics.enter(Scope::Provider));
         let kind = Kind::Free {
-            occupied: Some(Box::new((permit, running.0, running.1))),
+            occupied: Some(Box::new((permit, slot, running.0, running.1))),
             class: class.clone(),
             plan: plan.clone(),
             provider: provider.clone(),
             started,
             first_byte: None,
         };
-        Self { app, kind, slot: Some(slot), settled: false }
+        Self { app, kind, settled: false }
     }
 
     /// Writes down a call that is about to be made, where it is billed.
@@ -69,7 +70,7 @@ impl<'a> Tab<'a> {
     /// 503 `storage_unavailable`; the provider must then not be called.
     pub(super) fn attempt(&mut self) -> Result<(), Refusal> {
         match &mut self.kind {
-            Kind::Billed(bill) => bill.attempt(),
+            Kind::Billed(billed) => billed.1.attempt(),
             Kind::Free { .. } => Ok(()),
         }
     }
@@ -77,22 +78,22 @@ impl<'a> Tab<'a> {
     /// The bill, where there is one.
     pub(super) fn bill(&mut self) -> Option<&mut Bill<'a>> {
         match &mut self.kind {
-            Kind::Billed(bill) => Some(bill),
+            Kind::Billed(billed) => Some(&mut billed.0),
             Kind::Free { .. } => None,
         }
     }
 
     /// Counts body bytes that came from the client.
     pub(super) fn received(&mut self, bytes: u64) {
-        if let Kind::Billed(bill) = &mut self.kind {
-            bill.received(bytes);
+        if let Kind::Billed(billed) = &mut self.kind {
+            billed.0.received(bytes);
         }
     }
 
     /// Counts body bytes sent to the client.
     pub(super) fn sent(&mut self, bytes: usize) {
         match &mut self.kind {
-            Kind::Billed(bill) => bill.sent(bytes),
+            Kind::Billed(billed) => billed.0.sent(bytes),
             Kind::Free { first_byte, started, .. } => {
                 let elapsed = self.app.clock.monotonic().saturating_sub(*started);
                 first_byte.get_or_insert(elapsed);
@@ -103,7 +104,7 @@ impl<'a> Tab<'a> {
     /// Whether the client has been sent a part of the body.
     pub(super) fn has_sent(&self) -> bool {
         match &self.kind {
-            Kind::Billed(bill) => bill.has_sent(),
+            Kind::Billed(billed) => billed.0.has_sent(),
             Kind::Free { first_byte, .. } => first_byte.is_some(),
         }
     }
@@ -123,9 +124,11 @@ impl<'a> Tab<'a> {
             return Ok(());
         }
         match &mut self.kind {
-            Kind::Billed(bill) => {
+            Kind::Billed(billed) => {
+                let (bill, calls) = &mut **billed;
                 bill.waited(waited);
                 bill.settle(outcome, status, || (Tokens::default(), false)).await?;
+                calls.let_go();
             }
             Kind::Free { occupied, class, plan, provider, started, first_byte } => {
                 let labels = RequestLabels {
@@ -147,7 +150,6 @@ impl<'a> Tab<'a> {
             }
         }
         self.settled = true;
-        self.slot = None;
         Ok(())
     }
 }

@@ -7,10 +7,10 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::app::Reach;
-use crate::exchange::Client;
 use crate::intake::request::Outgoing;
-use crate::pipeline::relay::{Relay, read_whole};
-use crate::pipeline::{slot, unless_gone, waiting};
+use crate::pipeline::relay::pilot::{Flying, unless_abandoned};
+use crate::pipeline::relay::read_whole;
+use crate::pipeline::{slot, waiting};
 use crate::refusal::Refusal;
 use crate::telemetry::metrics::labels::ProviderCode;
 use crate::upstream::{Body, Call, Failure, Prepared, Reply};
@@ -28,7 +28,7 @@ pub(super) enum Called {
     Failed(Failure),
     /// The attempt must not be made.
     Refused(Refusal),
-    /// The client has left.
+    /// Nobody waits for the answer any more.
     Gone,
 }
 
@@ -44,27 +44,21 @@ impl From<Failure> for Failed {
     }
 }
 
-impl<C: Client> Relay<'_, C> {
+impl Flying<'_> {
     /// Makes attempt `number`, from 0.
-    pub(super) async fn call(
-        &mut self,
-        number: u32,
-        query: Option<&str>,
-        deadline: Instant,
-    ) -> Called {
+    pub(super) async fn call(&mut self, number: u32, deadline: Instant) -> Called {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
-        let Some(target) = self.bill.route.target(number).cloned() else {
+        let Some(target) = self.route.target(number).cloned() else {
             return Called::Failed(Failure::Unreachable);
         };
-        self.bill.aim(&target.provider.name);
+        self.calls.aim(&target.provider.name);
         let Some(reach) = self.snapshot.providers.get(&target.provider.name) else {
             return self.ask_sandbox(deadline).await;
         };
-        let asks =
-            self.bill.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
+        let asks = self.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
         let outgoing = self.request.outgoing(target.model.as_deref(), asks);
-        let turn = number / self.bill.route.width().max(1);
-        let called = self.send(reach, outgoing, turn, query, deadline).await;
+        let turn = number / self.route.width().max(1);
+        let called = self.send(reach, outgoing, turn, deadline).await;
         let Called::Reply(reply) = called else { return called };
         if reply.status != StatusCode::BAD_REQUEST
             || !asks
@@ -86,7 +80,7 @@ impl<C: Client> Relay<'_, C> {
             return Called::Reply(reply);
         }
         let outgoing = self.request.outgoing(target.model.as_deref(), false);
-        let called = self.send(reach, outgoing, turn, query, deadline).await;
+        let called = self.send(reach, outgoing, turn, deadline).await;
         // Refused all the same, it was the client's own mistake, which must not
         // cost the others their figures.
         if matches!(&called, Called::Reply(reply) if reply.status != StatusCode::BAD_REQUEST) {
@@ -101,29 +95,28 @@ impl<C: Client> Relay<'_, C> {
         reach: &Reach,
         outgoing: Outgoing,
         turn: usize,
-        query: Option<&str>,
         deadline: Instant,
     ) -> Called {
         if let Err(called) = self.take_slot(deadline).await {
             return called;
         }
-        let path = self.bill.endpoint.path();
+        let path = self.endpoint.path();
         let call = Call {
             method: Method::POST,
             path: path.strip_prefix("/v1").unwrap_or(path),
-            query,
-            headers: &self.client.head().headers,
+            query: self.query,
+            headers: &self.headers,
             body: outgoing.pieces,
         };
         let prepared = Prepared::new(&reach.origin, call);
-        let (app, bill) = (self.app, &mut self.bill);
+        let (app, calls) = (self.app, &mut self.calls);
         let sent = app
             .upstream
-            .send(&reach.origin, &prepared, turn, || bill.attempt().map_err(Failed::Refused));
+            .send(&reach.origin, &prepared, turn, || calls.attempt().map_err(Failed::Refused));
         let sent = tokio::time::timeout_at(deadline, sent);
         let mut waited = Duration::ZERO;
-        let sent = unless_gone(&mut *self.client, waiting(app, &mut waited, sent)).await;
-        self.exchange.waited += waited;
+        let sent = unless_abandoned(&self.pilot, waiting(app, &mut waited, sent)).await;
+        self.waited += waited;
         let (called, code) = match sent {
             None => (Called::Gone, ProviderCode::Cancelled),
             Some(Ok(Ok(reply))) => {
@@ -140,20 +133,16 @@ impl<C: Client> Relay<'_, C> {
 
     /// Takes a slot for a call, unless the bill has one still.
     async fn take_slot(&mut self, deadline: Instant) -> Result<(), Called> {
-        if self.bill.has_slot() {
+        if self.calls.has_slot() {
             return Ok(());
         }
-        let (app, who) = (self.app, self.bill.who());
-        let taken =
-            slot::take(app, self.snapshot, &mut *self.client, &mut *self.exchange, who, deadline);
-        match taken.await {
-            None => Err(Called::Gone),
-            Some(Err(refusal)) => Err(Called::Refused(refusal)),
-            Some(Ok(slot)) => {
-                self.bill.call_in(slot);
-                Ok(())
-            }
-        }
+        let mut waited = Duration::ZERO;
+        let who = self.calls.who();
+        let slot = slot::take(self.app, self.snapshot, &mut waited, who, Some(deadline));
+        let slot = unless_abandoned(&self.pilot, slot).await;
+        self.waited += waited;
+        self.calls.call_in(slot.ok_or(Called::Gone)?.map_err(Called::Refused)?);
+        Ok(())
     }
 
     /// Lets the sandbox answer.
@@ -161,18 +150,18 @@ impl<C: Client> Relay<'_, C> {
         if let Err(called) = self.take_slot(deadline).await {
             return called;
         }
-        if let Err(refusal) = self.bill.attempt() {
+        if let Err(refusal) = self.calls.attempt() {
             return Called::Refused(refusal);
         }
         let app = self.app;
         let Some(provider) = self.snapshot.config.sandbox() else {
             return Called::Failed(Failure::Unreachable);
         };
-        let body = self.request.outgoing(None, self.bill.endpoint.usage_on_request()).joined();
+        let body = self.request.outgoing(None, self.endpoint.usage_on_request()).joined();
         let mut waited = Duration::ZERO;
-        let call = app.sandbox(provider, self.bill.endpoint.path(), &body);
-        let reply = unless_gone(&mut *self.client, waiting(app, &mut waited, call)).await;
-        self.exchange.waited += waited;
+        let call = app.sandbox(provider, self.endpoint.path(), &body);
+        let reply = unless_abandoned(&self.pilot, waiting(app, &mut waited, call)).await;
+        self.waited += waited;
         let code = match &reply {
             Some(reply) => ProviderCode::Status(reply.status.as_u16()),
             None => ProviderCode::Cancelled,
@@ -188,8 +177,8 @@ impl<C: Client> Relay<'_, C> {
         deadline: Instant,
     ) -> Result<Reply, Called> {
         let read = tokio::time::timeout_at(deadline, read_whole(&mut reply.body));
-        let read = waiting(self.app, &mut self.exchange.waited, read);
-        match unless_gone(&mut *self.client, read).await {
+        let read = waiting(self.app, &mut self.waited, read);
+        match unless_abandoned(&self.pilot, read).await {
             None => Err(Called::Gone),
             Some(Ok(Ok(body))) => Ok(Reply { body: Body::Made([body].into()), ..reply }),
             Some(Ok(Err(_))) => Err(Called::Failed(Failure::NoAnswer)),
@@ -202,7 +191,7 @@ impl<C: Client> Relay<'_, C> {
     pub(super) fn is_worth_another(&self, number: u32, reply: &Reply) -> bool {
         match reply.status.as_u16() {
             500 | 502 | 503 | 504 => true,
-            429 => usize::try_from(number).is_ok_and(|n| n + 1 < self.bill.route.width()),
+            429 => usize::try_from(number).is_ok_and(|n| n + 1 < self.route.width()),
             _ => false,
         }
     }
@@ -210,16 +199,16 @@ impl<C: Client> Relay<'_, C> {
     /// Waits before attempt `number + 1` if it goes to a provider that was
     /// called already; false if the client leaves meanwhile.
     pub(super) async fn back_off(&mut self, number: u32) -> bool {
-        let width = u32::try_from(self.bill.route.width()).unwrap_or(u32::MAX).max(1);
+        let width = u32::try_from(self.route.width()).unwrap_or(u32::MAX).max(1);
         let Some(round) = ((number + 1) / width).checked_sub(1) else { return true };
-        self.bill.let_go();
+        self.calls.let_go();
         let longest = BACK_OFF.saturating_mul(1 << round.min(16)).min(LONGEST_BACK_OFF);
         // Full jitter above a half, so that many callers do not come at once.
         let wait = longest.mul_f64(rand::random_range(0.5..=1.0));
         let mut waited = Duration::ZERO;
         let slept = waiting(self.app, &mut waited, tokio::time::sleep(wait));
-        let stayed = unless_gone(&mut *self.client, slept).await.is_some();
-        self.exchange.waited += waited;
+        let stayed = unless_abandoned(&self.pilot, slept).await.is_some();
+        self.waited += waited;
         stayed
     }
 }

@@ -2,10 +2,9 @@
 //! stored. They are the account's, as what the opaque lane makes is.
 
 use crate::config::Ownership;
-use crate::exchange::Client;
 use crate::intake::endpoint::Endpoint;
 use crate::opaque::Tenant;
-use crate::pipeline::relay::Relay;
+use crate::pipeline::relay::pilot::Flying;
 use crate::refusal::Refusal;
 
 #[derive(serde::Deserialize)]
@@ -14,12 +13,12 @@ struct Kept {
     store: Option<bool>,
 }
 
-impl<C: Client> Relay<'_, C> {
+impl Flying<'_> {
     /// Whether the provider keeps the answer, so that it can be named later.
     pub(super) fn makes(&self) -> bool {
         let body = self.request.body();
         self.snapshot.config.opaque.ownership == Ownership::Enforce
-            && match self.bill.endpoint {
+            && match self.endpoint {
                 Endpoint::Responses => true,
                 Endpoint::ChatCompletions => {
                     memchr::memmem::find(body, b"store").is_some()
@@ -36,7 +35,7 @@ impl<C: Client> Relay<'_, C> {
     /// # Errors
     /// 503 `storage_unavailable`; the answer must then not be sent.
     pub(super) async fn learn(&self, answer: &[u8]) -> Result<bool, Refusal> {
-        let tenant = Tenant::new(&*self.app.owners, self.bill.account());
+        let tenant = Tenant::new(&*self.app.owners, &self.calls.frame().account);
         let new = tenant.learn(answer, false)?;
         if new {
             tenant.keep().await?;
@@ -47,7 +46,7 @@ impl<C: Client> Relay<'_, C> {
     /// Notes an answer whose first events these are.
     ///
     /// # Errors
-    /// As [`Relay::learn`].
+    /// As [`Flying::learn`].
     pub(super) async fn learn_events(&self, events: &[u8]) -> Result<bool, Refusal> {
         for line in events.split(|byte| matches!(byte, b'\n' | b'\r')) {
             if let Some(data) = line.strip_prefix(b"data:")

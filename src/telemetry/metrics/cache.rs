@@ -21,6 +21,7 @@ pub(super) struct CacheFamilies {
     bytes: IntGaugeVec,
     /// What calls to providers would have cost that the cache made unnecessary.
     saved_by_cache: Counter,
+    saved_by_coalescing: Counter,
     classes: CopyOnWrite<Arc<str>, CacheSeries>,
 }
 
@@ -75,6 +76,7 @@ impl CacheFamilies {
             )?,
             bytes: register.gauges("cache_bytes", "Bytes that cached answers take.", &["tier"])?,
             saved_by_cache: saved.with_label_values(&["cache"]),
+            saved_by_coalescing: saved.with_label_values(&["coalesce"]),
             classes: CopyOnWrite::new(),
         })
     }
@@ -109,6 +111,13 @@ impl CacheFamilies {
     pub(super) fn save(&self, amount: Money) {
         if amount > Money::ZERO {
             self.saved_by_cache.inc_by(amount.as_f64());
+        }
+    }
+
+    /// See [`super::Metrics::saved_by_coalescing`].
+    pub(super) fn save_by_coalescing(&self, amount: Money) {
+        if amount > Money::ZERO {
+            self.saved_by_coalescing.inc_by(amount.as_f64());
         }
     }
 }

@@ -68,7 +68,8 @@ impl Setup {
             models: None,
             classes: Vec::new(),
             plans: Vec::new(),
-            settings: Vec::new(),
+            // Tests send the same request over and over.
+            settings: vec![("batching.coalesce".to_owned(), json!(false))],
             yaml: None,
         }
     }

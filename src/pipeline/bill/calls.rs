@@ -1,0 +1,109 @@
+//! The calls that one request makes to providers, written down one by one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::admission::queue::{CallSlot, Priority, Who};
+use crate::app::App;
+use crate::ledger::record::Attempt;
+use crate::pipeline::bill::{Bill, storage_unavailable};
+use crate::refusal::Refusal;
+use crate::telemetry::metrics::Running;
+use crate::telemetry::metrics::labels::Scope;
+
+/// A request's calls. They are apart from its bill, because a call may go on when
+/// the client whose request it was has left.
+pub(in crate::pipeline) struct Calls<'a> {
+    app: &'a App,
+    /// What the next frame says.
+    frame: Attempt,
+    priority: Priority,
+    /// Calls made; the bill knows them too.
+    made: Arc<AtomicU32>,
+    /// The slot, from before a call is made to the end of its answer.
+    slot: Option<CallSlot>,
+    /// Counts the call that runs.
+    calling: Option<Running>,
+}
+
+impl<'a> Bill<'a> {
+    /// The calls that the request makes.
+    pub(in crate::pipeline) fn calls(&self) -> Calls<'a> {
+        let record = &self.record;
+        let frame = Attempt {
+            record: record.id,
+            number: 0,
+            time: record.time,
+            request_id: record.request_id.clone(),
+            account: record.account.clone(),
+            key_id: record.key_id.clone(),
+            plan: record.plan.clone(),
+            endpoint: record.endpoint.clone(),
+            path: record.path.clone(),
+            model_asked: record.model_asked.clone(),
+            model_used: record.model_used.clone(),
+            provider: record.provider.clone(),
+            tier: record.tier.clone(),
+            stream: record.stream,
+            list_price: record.list_price,
+            estimated_input: self.assumed.input,
+            estimated_cost: self.cost(&self.assumed),
+            unpriced: record.unpriced,
+            bytes_in: record.bytes_in,
+        };
+        let (app, priority, made) = (self.app, self.priority, self.made.clone());
+        Calls { app, frame, priority, made, slot: None, calling: None }
+    }
+}
+
+impl Calls<'_> {
+    /// Names the provider of the calls that follow.
+    pub(in crate::pipeline) fn aim(&mut self, provider: &Arc<str>) {
+        self.frame.provider = provider.clone();
+    }
+
+    /// What the last frame says, or the next one if no call was made.
+    pub(in crate::pipeline) const fn frame(&self) -> &Attempt {
+        &self.frame
+    }
+
+    /// Who asks for a slot.
+    pub(in crate::pipeline) fn who(&self) -> Who<'_> {
+        Who { account: &self.frame.account, priority: self.priority }
+    }
+
+    /// Whether there is a slot for a call.
+    pub(in crate::pipeline) const fn has_slot(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// Holds `slot` until the provider's answer has ended.
+    pub(in crate::pipeline) fn call_in(&mut self, slot: CallSlot) {
+        self.slot = Some(slot);
+    }
+
+    /// Frees the slot: no call runs for now.
+    pub(in crate::pipeline) fn let_go(&mut self) {
+        (self.calling, self.slot) = (None, None);
+    }
+
+    /// Whether a call was made.
+    pub(in crate::pipeline) fn any(&self) -> bool {
+        self.made.load(Ordering::Relaxed) > 0
+    }
+
+    /// Writes down a call that is about to be made.
+    ///
+    /// # Errors
+    /// 503 `storage_unavailable`; the provider must then not be called.
+    pub(in crate::pipeline) fn attempt(&mut self) -> Result<(), Refusal> {
+        self.frame.number = self.made.load(Ordering::Relaxed) + 1;
+        self.frame.time = self.app.clock.wall();
+        self.app
+            .journal_took(self.app.ledger.begin(&self.frame))
+            .map_err(|_| storage_unavailable())?;
+        self.made.store(self.frame.number, Ordering::Relaxed);
+        self.calling = Some(self.app.metrics.enter(Scope::Provider));
+        Ok(())
+    }
+}

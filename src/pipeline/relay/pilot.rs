@@ -1,0 +1,325 @@
+//! The pilot's part of a call: makes it, meters the answer, and shows it to those
+//! who read it.
+//!
+//! Invariant: when the last bytes of an answer are shown, what it used and cost is
+//! known, and it can be had from the cache if it may be kept.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
+use crate::app::{App, Snapshot};
+use crate::base::money::Money;
+use crate::cache::entry::{self, Answer};
+use crate::intake::endpoint::Endpoint;
+use crate::intake::request::Request;
+use crate::ledger::record::{Outcome, Tokens};
+use crate::meter::policy::{self, TokenSource};
+use crate::meter::{estimate, price, usage};
+use crate::pipeline::bill::calls::Calls;
+use crate::pipeline::recall::Keeping;
+use crate::pipeline::relay::attempt::Called;
+use crate::pipeline::relay::sieve::{Sieve, Sifted};
+use crate::pipeline::relay::{failed, is_event_stream, provider_status, read_whole};
+use crate::pipeline::waiting;
+use crate::refusal::{Code, Refusal};
+use crate::route::catalog::Route;
+use crate::share::{End, Head, Landing, Pilot};
+use crate::upstream::{Body, BodyError, Failure, Reply};
+
+/// One call, with all that it needs: the client may leave.
+pub(super) struct Flying<'a> {
+    pub(super) app: &'a App,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) request: &'a Request,
+    pub(super) endpoint: Endpoint,
+    pub(super) route: Route,
+    /// The client's headers that go along.
+    pub(super) headers: HeaderMap,
+    pub(super) query: Option<&'a str>,
+    pub(super) calls: Calls<'a>,
+    /// How to keep the answer in the cache, if it may be kept.
+    pub(super) keeping: Option<Keeping>,
+    pub(super) pilot: Pilot,
+    /// Time spent waiting for others.
+    pub(super) waited: Duration,
+}
+
+/// How the call went, for the one whose request it was.
+pub(super) struct Flown {
+    pub(super) end: End,
+    /// What it bears of the cost.
+    pub(super) share: Money,
+}
+
+impl Flying<'_> {
+    /// Calls a provider, another one or once more where that may help, and shows
+    /// the answer.
+    pub(super) async fn fly(mut self, deadline: Instant) -> Flown {
+        let retries = self.snapshot.config.routing.retries;
+        let mut number = 0;
+        loop {
+            let called = self.call(number, deadline).await;
+            let more = number < retries && Instant::now() < deadline;
+            match called {
+                Called::Gone => return self.give_up(),
+                Called::Refused(refusal) => return self.turn_away(refusal),
+                Called::Failed(failure) if !more => {
+                    return self.refuse(failed(failure), Outcome::ProviderError);
+                }
+                Called::Reply(reply) if !(more && self.is_worth_another(number, &reply)) => {
+                    self.keep_only_from_the_first(number);
+                    return self.answer(reply, deadline).await;
+                }
+                // The answer is thrown away: its connection is closed.
+                Called::Failed(_) | Called::Reply(_) => {}
+            }
+            self.app.metrics.retried();
+            if !self.back_off(number).await {
+                return self.give_up();
+            }
+            number += 1;
+        }
+    }
+
+    /// Decides by status and content type what becomes of a reply.
+    async fn answer(mut self, reply: Reply, deadline: Instant) -> Flown {
+        let status = reply.status;
+        if status.is_success() && is_event_stream(&reply.headers) {
+            return self.stream(reply).await;
+        }
+        // The seller's credentials being refused is the seller's trouble, and a
+        // redirect is not followed.
+        let passes = status.is_success()
+            || (status.is_client_error()
+                && status != StatusCode::UNAUTHORIZED
+                && status != StatusCode::FORBIDDEN);
+        if passes {
+            return self.whole(reply, deadline).await;
+        }
+        let Reply { mut body, .. } = reply;
+        waiting(self.app, &mut self.waited, body.finish()).await;
+        self.refuse(provider_status(status), Outcome::ProviderError)
+    }
+
+    /// An answer that is read whole and shown in one piece.
+    async fn whole(mut self, reply: Reply, deadline: Instant) -> Flown {
+        let Reply { status, headers, mut body } = reply;
+        let mut waited = Duration::ZERO;
+        let read = tokio::time::timeout_at(deadline, read_whole(&mut body));
+        let read = unless_abandoned(&self.pilot, waiting(self.app, &mut waited, read)).await;
+        self.waited += waited;
+        let answer = match read {
+            None => {
+                drop(body);
+                return self.give_up();
+            }
+            Some(Ok(Ok(answer))) => answer,
+            Some(Ok(Err(BodyError::Cut))) => {
+                let refusal = Refusal::new(Code::UpstreamError, "The provider's answer broke off.");
+                return self.refuse(refusal, Outcome::Cut);
+            }
+            Some(Ok(Err(BodyError::TimedOut)) | Err(_)) => {
+                return self.refuse(failed(Failure::TimedOut), Outcome::Cut);
+            }
+        };
+        let outcome = if status.is_success() { Outcome::Ok } else { Outcome::ProviderError };
+        if status.is_success() && self.makes() {
+            if let Err(refusal) = self.learn(&answer).await {
+                return self.refuse(refusal, Outcome::InternalError);
+            }
+        }
+        let (tokens, estimated) = match policy::terms(outcome).tokens {
+            TokenSource::None => (Tokens::default(), false),
+            TokenSource::Settled | TokenSource::Assumed => match usage::body_usage(&answer) {
+                Some(tokens) => (tokens, false),
+                None => {
+                    let output = estimate::answer_tokens(&answer);
+                    (Tokens { output, ..self.prompt() }, true)
+                }
+            },
+        };
+        if status == StatusCode::OK && self.keeping.is_some() && entry::is_whole(&answer) {
+            // A copy: the answer may be a slice of a larger buffer.
+            let copy = Answer::Whole(Bytes::copy_from_slice(&answer));
+            self.keep(&headers, copy, tokens, estimated);
+        }
+        self.depart(status, headers, false);
+        let landing = self.landing(outcome, tokens, estimated);
+        self.land(answer.clone(), answer, landing)
+    }
+
+    /// An answer that is shown event by event, as it comes.
+    async fn stream(mut self, reply: Reply) -> Flown {
+        let Reply { status, headers, mut body } = reply;
+        let keeps = self.keeping.is_some() && status == StatusCode::OK;
+        let asked = self.endpoint.usage_on_request();
+        let mut sieve = Sieve::new(asked, keeps.then(|| self.app.cache.record()));
+        self.depart(status, headers.clone(), true);
+        let mut to_learn = self.makes();
+        loop {
+            let mut waited = Duration::ZERO;
+            let next = async {
+                self.pilot.room().await;
+                body.next().await
+            };
+            let next = unless_abandoned(&self.pilot, waiting(self.app, &mut waited, next)).await;
+            self.waited += waited;
+            match next {
+                None => {
+                    drop(body);
+                    return self.end(sieve, Outcome::ClientGoneEarly);
+                }
+                Some(Ok(Some(chunk))) => {
+                    let sifted = sieve.sift(chunk);
+                    if to_learn {
+                        match self.learn_events(&sifted.full).await {
+                            Ok(learned) => to_learn = !learned,
+                            Err(refusal) => return self.refuse(refusal, Outcome::InternalError),
+                        }
+                    }
+                    if sifted.last {
+                        finish(body);
+                        return self.complete(sieve, sifted, &headers);
+                    }
+                    self.pilot.push(sifted.full, sifted.plain);
+                }
+                Some(Ok(None)) if !body.is_close_delimited() => {
+                    let rest = sieve.rest();
+                    let sifted = Sifted { full: rest.clone(), plain: rest, last: true };
+                    return self.complete(sieve, sifted, &headers);
+                }
+                Some(Ok(None) | Err(BodyError::Cut | BodyError::TimedOut)) => {
+                    return self.end(sieve, Outcome::Cut);
+                }
+            }
+        }
+    }
+
+    /// Ends a stream whose last events are these.
+    fn complete(mut self, mut sieve: Sieve, last: Sifted, headers: &HeaderMap) -> Flown {
+        let usage = sieve.meter().finish();
+        // An error that the provider sends within the stream ends it unfinished.
+        let outcome = if usage.failed { Outcome::Cut } else { Outcome::Ok };
+        let (tokens, estimated) = usage.settle(|| self.prompt().input);
+        if let Some(stream) = sieve.recorded() {
+            self.keep(headers, Answer::Stream(stream), tokens, estimated);
+        }
+        let landing = self.landing(outcome, tokens, estimated);
+        self.land(last.full, last.plain, landing)
+    }
+
+    /// Ends a stream that broke off, or that nobody reads any more.
+    fn end(self, mut sieve: Sieve, outcome: Outcome) -> Flown {
+        let rest = sieve.rest();
+        let (tokens, estimated) = sieve.meter().finish().settle(|| self.prompt().input);
+        let landing = Landing { broken: true, ..self.landing(outcome, tokens, estimated) };
+        self.land(rest.clone(), rest, landing)
+    }
+
+    fn depart(&self, status: StatusCode, headers: HeaderMap, streamed: bool) {
+        let provider = self.calls.frame().provider.clone();
+        let waited = self.waited;
+        self.pilot.depart(Head { status, headers, provider, streamed, waited });
+    }
+
+    fn land(mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
+        // Free before the answer leaves: a client that has it can ask again.
+        self.calls.let_go();
+        let end = End::Landed(landing.clone());
+        Flown { end, share: self.pilot.land(full, plain, landing) }
+    }
+
+    /// Ends a call of which no (further) attempt may be made.
+    fn turn_away(self, refusal: Refusal) -> Flown {
+        if self.calls.any() {
+            return self.refuse(refusal, Outcome::ProviderError);
+        }
+        let landing = self.landing(Outcome::ProviderError, Tokens::default(), false);
+        self.end_without(refusal, Landing { called: false, ..landing })
+    }
+
+    /// Ends a call that has no answer.
+    fn refuse(self, refusal: Refusal, outcome: Outcome) -> Flown {
+        let (tokens, estimated) = match policy::terms(outcome).tokens {
+            _ if !self.calls.any() => (Tokens::default(), false),
+            TokenSource::None => (Tokens::default(), false),
+            TokenSource::Settled | TokenSource::Assumed => (self.prompt(), true),
+        };
+        let landing = self.landing(outcome, tokens, estimated);
+        self.end_without(refusal, landing)
+    }
+
+    fn end_without(mut self, refusal: Refusal, landing: Landing) -> Flown {
+        self.calls.let_go();
+        let end = End::Refused(refusal.clone(), landing.clone());
+        Flown { end, share: self.pilot.refuse(refusal, landing) }
+    }
+
+    /// Ends a call whose callers have all left before its answer came.
+    fn give_up(self) -> Flown {
+        let called = self.calls.any();
+        let tokens = if called { self.prompt() } else { Tokens::default() };
+        let landing =
+            Landing { broken: true, ..self.landing(Outcome::ClientGoneEarly, tokens, called) };
+        self.land(Bytes::new(), Bytes::new(), landing)
+    }
+
+    fn landing(&self, outcome: Outcome, tokens: Tokens, estimated: bool) -> Landing {
+        let prices = self.route.prices.as_ref();
+        Landing {
+            outcome,
+            provider: self.calls.frame().provider.clone(),
+            called: true,
+            broken: false,
+            tokens,
+            estimated,
+            cost: prices.map_or(Money::ZERO, |prices| price::cost(&tokens, prices)),
+            waited: self.waited,
+        }
+    }
+
+    /// The tokens of the prompt alone.
+    fn prompt(&self) -> Tokens {
+        let input = estimate::prompt_tokens(self.endpoint.path(), self.request.body());
+        Tokens { input, ..Tokens::default() }
+    }
+
+    /// Keeps an answer before its end is shown.
+    fn keep(&mut self, provider: &HeaderMap, answer: Answer, tokens: Tokens, estimated: bool) {
+        if let Some(keeping) = self.keeping.take() {
+            keeping.keep(self.app, self.calls.frame(), provider, answer, (tokens, estimated));
+        }
+    }
+
+    /// The cache's key names the first target: what another one answers to
+    /// attempt `number` is not kept.
+    fn keep_only_from_the_first(&mut self, number: u32) {
+        let turn = usize::try_from(number).ok().map(|number| number % self.route.width().max(1));
+        if turn != Some(0) {
+            self.keeping = None;
+        }
+    }
+}
+
+/// Runs `work` unless nobody waits for what it brings: `None` then.
+pub(super) async fn unless_abandoned<T>(pilot: &Pilot, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = pilot.abandoned() => None,
+    }
+}
+
+/// Reads an answer whose last event has come on to its end, so that the connection
+/// can be kept; nobody waits for that.
+fn finish(mut body: Body) {
+    use futures_util::FutureExt;
+
+    let ended = tokio::task::unconstrained(body.next()).now_or_never();
+    if ended.is_none() {
+        drop(tokio::spawn(async move { body.finish().await }));
+    }
+}

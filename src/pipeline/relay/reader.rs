@@ -1,0 +1,205 @@
+//! A passenger's part of a call: hands the answer to its client, and settles the
+//! request before the last byte leaves.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::app::App;
+use crate::exchange::{AnswerHead, Client, Ending, Exchange};
+use crate::ledger::record::Outcome;
+use crate::pipeline::bill::Bill;
+use crate::pipeline::relay::{headers, way};
+use crate::pipeline::{count_back, unless_gone, waiting};
+use crate::refusal::Refusal;
+use crate::respond;
+use crate::share::{End, Head, Landing, Passenger};
+
+/// One client that waits for an answer.
+pub(super) struct Reader<'r, 'a, C> {
+    pub(super) app: &'a App,
+    pub(super) client: &'r mut C,
+    pub(super) exchange: &'r mut Exchange,
+    pub(super) bill: &'r mut Bill<'a>,
+    /// Whether the call is its request's own: it waits for the provider then, and
+    /// otherwise for the pilot.
+    pub(super) leads: bool,
+}
+
+/// How a client's part ended.
+pub(super) enum Rode {
+    /// Settled.
+    Ended(Result<Ending, Refusal>),
+    /// The client has left; nothing is settled.
+    Left(Passenger),
+}
+
+impl<C: Client> Reader<'_, '_, C> {
+    /// Hands the answer over.
+    pub(super) async fn ride(&mut self, mut passenger: Passenger) -> Rode {
+        let head = match self.expect(passenger.head()).await {
+            None => return Rode::Left(passenger),
+            Some(Err(End::Refused(refusal, landing))) => {
+                return Rode::Ended(self.refused(&passenger, refusal, landing).await);
+            }
+            // A flight shows its head before it lands.
+            Some(Err(End::Landed(_))) => return Rode::Left(passenger),
+            Some(Ok(head)) => head,
+        };
+        if self.leads {
+            self.exchange.waited += head.waited;
+        }
+        self.bill.answered_by(&head.provider);
+        match head.streamed {
+            true => self.stream(passenger, &head).await,
+            false => self.whole(passenger, &head).await,
+        }
+    }
+
+    /// An answer that is sent in one piece.
+    async fn whole(&mut self, mut passenger: Passenger, head: &Head) -> Rode {
+        let (body, landing) = match self.expect(passenger.whole()).await {
+            Some(Ok((body, End::Landed(landing)))) => (body, landing),
+            Some(Ok((_, End::Refused(refusal, landing)))) => {
+                return Rode::Ended(self.refused(&passenger, refusal, landing).await);
+            }
+            None | Some(Err(_)) => return Rode::Left(passenger),
+        };
+        if landing.outcome != Outcome::Ok {
+            self.exchange.quota_returned();
+        }
+        self.bill.sent(body.len());
+        if let Err(refusal) = self.settle(&passenger, &landing, head.status.as_u16()).await {
+            return Rode::Ended(Err(refusal));
+        }
+        let headers = self.headers(&head.headers, head.status.is_success());
+        let head = AnswerHead { status: head.status, headers };
+        Rode::Ended(match self.client.send_whole(head, body).await {
+            Ok(()) => Ok(Ending::Complete),
+            Err(_) => Ok(Ending::Cut),
+        })
+    }
+
+    /// An answer that is sent as it comes.
+    async fn stream(&mut self, mut passenger: Passenger, head: &Head) -> Rode {
+        let headers = self.headers(&head.headers, true);
+        if self.client.send_head(AnswerHead { status: head.status, headers }).await.is_err() {
+            return Rode::Left(passenger);
+        }
+        // What the pilot has waited for the provider, this client has worked in part.
+        let mut worked = Duration::ZERO;
+        loop {
+            let Some(step) = self.expect(passenger.next()).await else {
+                return Rode::Left(passenger);
+            };
+            let from = self.app.clock.monotonic();
+            match step {
+                Ok(step) if step.end.is_none() => {
+                    if !self.pass(step.bytes).await {
+                        return Rode::Left(passenger);
+                    }
+                }
+                Ok(step) => {
+                    let Some(end) = step.end else { continue };
+                    if self.leads {
+                        let waited = end.landing().waited.saturating_sub(head.waited);
+                        self.exchange.waited += waited.saturating_sub(worked);
+                    }
+                    return Rode::Ended(self.last(&passenger, step.bytes, end, head).await);
+                }
+                // A client that reads so slowly has left, as far as others can tell.
+                Err(_) => return Rode::Left(passenger),
+            }
+            if self.leads {
+                worked += self.app.clock.monotonic().saturating_sub(from);
+            }
+        }
+    }
+
+    /// The last bytes of a stream, settled before they leave.
+    async fn last(
+        &mut self,
+        passenger: &Passenger,
+        bytes: Bytes,
+        end: End,
+        head: &Head,
+    ) -> Result<Ending, Refusal> {
+        let (landing, refusal) = match end {
+            End::Landed(landing) => (landing, None),
+            End::Refused(refusal, landing) => (landing, Some(refusal)),
+        };
+        self.bill.sending(bytes.len());
+        self.settle(passenger, &landing, head.status.as_u16()).await?;
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        let sent = bytes.is_empty() || self.client.send(bytes).await.is_ok();
+        if landing.broken || !sent || self.client.finish().await.is_err() {
+            return Ok(Ending::Cut);
+        }
+        Ok(Ending::Complete)
+    }
+
+    /// Ends a request whose call has no answer. One that no provider has seen
+    /// consumes nothing.
+    async fn refused(
+        &mut self,
+        passenger: &Passenger,
+        refusal: Refusal,
+        landing: Landing,
+    ) -> Result<Ending, Refusal> {
+        if !landing.called && self.bill.void() {
+            self.exchange.billed = false;
+            count_back(self.exchange);
+            return Err(refusal);
+        }
+        if self.leads {
+            self.exchange.waited += landing.waited;
+        }
+        self.bill.answered_by(&landing.provider);
+        self.exchange.route = Some(way(self.bill, self.bill.provider()));
+        // No outcome that ends in a refusal is charged.
+        self.exchange.quota_returned();
+        self.settle(passenger, &landing, refusal.status.as_u16()).await?;
+        self.exchange.token_standing = self.bill.token_standing();
+        Err(refusal)
+    }
+
+    async fn settle(
+        &mut self,
+        passenger: &Passenger,
+        landing: &Landing,
+        status: u16,
+    ) -> Result<(), Refusal> {
+        let share = passenger.share(landing.cost);
+        self.bill.waited(self.exchange.waited);
+        self.bill.bear(share);
+        let tokens = || (landing.tokens, landing.estimated);
+        self.bill.settle(landing.outcome, status, tokens).await?;
+        self.app.metrics.saved_by_coalescing(landing.cost - share);
+        Ok(())
+    }
+
+    /// Waits for news of the call; `None` if the client leaves meanwhile.
+    async fn expect<T>(&mut self, news: impl Future<Output = T>) -> Option<T> {
+        let mut waited = Duration::ZERO;
+        let news = unless_gone(&mut *self.client, waiting(self.app, &mut waited, news)).await;
+        if !self.leads {
+            self.exchange.waited += waited;
+        }
+        news
+    }
+
+    /// Sends a piece; false if the client has left.
+    async fn pass(&mut self, bytes: Bytes) -> bool {
+        self.bill.sent(bytes.len());
+        self.client.send(bytes).await.is_ok()
+    }
+
+    /// The headers of the answer.
+    fn headers(&self, provider: &HeaderMap, charged: bool) -> HeaderMap {
+        let returned = respond::returned(provider);
+        headers(self.app, self.exchange, self.bill, returned, self.bill.provider(), charged)
+    }
+}

@@ -1,0 +1,164 @@
+//! One of those who read the answer to a call.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::flight::{End, FIRST, Flight, Head};
+use super::portion;
+use crate::base::money::Money;
+
+/// What a passenger gets.
+#[derive(Debug)]
+pub struct Step {
+    /// The next bytes of the answer, in the form asked for; may be empty.
+    pub bytes: Bytes,
+    /// How it ended, with the last bytes.
+    pub end: Option<End>,
+}
+
+/// The passenger was so slow that what it has not read is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the reader fell too far behind")]
+pub struct Lost;
+
+/// A place aboard. Dropping it leaves.
+#[must_use = "dropping the place leaves the flight"]
+pub struct Passenger {
+    flight: Arc<Flight>,
+    news: watch::Receiver<()>,
+    seat: usize,
+    place: usize,
+    plain: bool,
+}
+
+impl Passenger {
+    /// In `seat` of `flight`, at the beginning of the answer.
+    pub(super) const fn aboard(
+        flight: Arc<Flight>,
+        news: watch::Receiver<()>,
+        seat: usize,
+        plain: bool,
+    ) -> Self {
+        Self { flight, news, seat, place: 0, plain }
+    }
+
+    /// Waits for the head of the answer.
+    ///
+    /// # Errors
+    /// The end, where there is no answer.
+    pub async fn head(&mut self) -> Result<Arc<Head>, End> {
+        loop {
+            {
+                let state = self.flight.state.lock();
+                if let Some(head) = &state.head {
+                    return Ok(Arc::clone(head));
+                }
+                if let Some(end) = &state.end {
+                    return Err(end.clone());
+                }
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Waits for more of the answer, or its end.
+    ///
+    /// # Errors
+    /// [`Lost`]
+    pub async fn next(&mut self) -> Result<Step, Lost> {
+        loop {
+            if let Some(step) = self.take()? {
+                return Ok(step);
+            }
+            self.wait().await;
+        }
+    }
+
+    /// The whole answer once it has ended, with its end.
+    ///
+    /// # Errors
+    /// [`Lost`]
+    pub async fn whole(&mut self) -> Result<(Bytes, End), Lost> {
+        loop {
+            {
+                let state = self.flight.state.lock();
+                if let Some(end) = &state.end {
+                    return Ok((state.log.read(0, self.plain).ok_or(Lost)?, end.clone()));
+                }
+            }
+            self.wait().await;
+        }
+    }
+
+    /// What has been read so far, where it is still there: for counting what a
+    /// passenger who leaves has had.
+    pub fn so_far(&self) -> Bytes {
+        let state = self.flight.state.lock();
+        let all = state.log.read(0, false).unwrap_or_default();
+        all.slice(..all.len().saturating_sub(state.log.behind(self.place)))
+    }
+
+    /// This passenger's part of `cost` once the flight has ended.
+    pub fn share(&self, cost: Money) -> Money {
+        let state = self.flight.state.lock();
+        let turn = state.seats.get(self.seat).map_or(0, |seat| seat.turn);
+        portion::share(cost, turn, state.among)
+    }
+
+    /// What there is, without waiting.
+    pub(super) fn take(&mut self) -> Result<Option<Step>, Lost> {
+        let mut state = self.flight.state.lock();
+        let end = state.log.end();
+        if self.place == end && state.end.is_none() {
+            return Ok(None);
+        }
+        let bytes = state.log.read(self.place, self.plain).ok_or(Lost)?;
+        self.place = end;
+        if let Some(seat) = state.seats.get_mut(self.seat) {
+            seat.place = end;
+        }
+        let first = end > state.fastest;
+        state.fastest = state.fastest.max(end);
+        let step = Step { bytes, end: state.end.clone() };
+        drop(state);
+        if first {
+            self.flight.moved.notify_one();
+        }
+        // All of a piece may be what was asked for by Tollgate itself.
+        if step.bytes.is_empty() && step.end.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(step))
+    }
+
+    async fn wait(&mut self) {
+        // The sender is part of the flight, so it is there.
+        let _open = self.news.changed().await;
+    }
+}
+
+impl Drop for Passenger {
+    fn drop(&mut self) {
+        let last = {
+            let mut state = self.flight.state.lock();
+            state.aboard -= 1;
+            let number = self.seat;
+            if let Some(seat) = state.seats.get_mut(number) {
+                seat.taken = false;
+            }
+            // The first seat stays the first one's, and turns are settled by now.
+            if number != FIRST && state.end.is_none() {
+                state.free.push(number);
+            }
+            if state.aboard == 0 && !state.stays {
+                state.open = None;
+            }
+            state.aboard == 0
+        };
+        if last {
+            self.flight.moved.notify_one();
+        }
+    }
+}
