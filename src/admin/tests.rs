@@ -9,7 +9,7 @@ use super::fixture::{TOKEN, config, provider, record};
 use super::*;
 use crate::base::clock::{TestClock, Timestamp};
 use crate::config::Durability;
-use crate::ledger::Settled;
+use crate::ledger::{Replay, Settled};
 use crate::ledger::record::UsageRecord;
 
 /// 2026-11-24T05:00:00Z.
@@ -33,7 +33,7 @@ impl Admin {
         change(&mut config);
         let clock: Arc<dyn Clock> = Arc::new(TestClock::at(NOW));
         let ledger =
-            Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), &mut |_| {}).unwrap();
+            Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), Replay::none()).unwrap();
         let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new([]).unwrap()));
         let state = AdminState {
             ledger: Arc::new(ledger),

@@ -48,6 +48,11 @@ impl Calendar {
         month
     }
 
+    /// The first moment of the month that `at` lies in.
+    pub fn begin(&self, at: Timestamp) -> Timestamp {
+        self.find(at).unwrap_or_default().0
+    }
+
     /// `None` for moments that no calendar reaches, thousands of years away.
     fn find(&self, at: Timestamp) -> Option<(Timestamp, Month)> {
         let moment = jiff::Timestamp::from_microsecond(i64::try_from(at.0).ok()?).ok()?;

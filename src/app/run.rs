@@ -26,8 +26,7 @@ use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
 use crate::connection::{Certificate, CertificateError, Connections, Tls};
 use crate::gateway::Gateway;
-use crate::ledger::record::UsageRecord;
-use crate::ledger::{Ledger, OpenError, Report};
+use crate::ledger::{Digest, Ledger, OpenError, Replay, Report, Sum};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
 use crate::store::accounts::Directory;
@@ -145,13 +144,15 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let data_directory = &config.store.path;
     let rates = Rates::new();
     let calendar = Calendar::new(config.timezone.clone());
-    let month = calendar.month(clock.wall()).number;
-    let mut replay = |record: &UsageRecord| {
-        replay::windows(&rates, &*clock, record);
-        replay::quota(&rates, &calendar, month, record);
-    };
+    let now = clock.wall();
+    let month = calendar.month(now);
+    let mut of_the_month = |sum: &Sum<'_>| replay::quota(&rates, month.number, sum);
+    let mut of_the_day = |record: &Digest<'_>| replay::windows(&rates, &*clock, record);
+    let replay = Replay::none()
+        .sums(calendar.begin(now)..month.ends, &mut of_the_month)
+        .records(replay::windows_from(now), &mut of_the_day);
     let durability = config.store.durability;
-    let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
+    let ledger = Ledger::open(data_directory, durability, clock.clone(), replay)?;
     let ledger = Arc::new(ledger);
     // After the ledger, whose opening takes the lock of the data directory.
     let store = Store::open(data_directory)?;

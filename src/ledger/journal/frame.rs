@@ -28,6 +28,8 @@ pub(in crate::ledger) enum Kind {
     Attempt,
     /// A [`UsageRecord`](crate::ledger::record::UsageRecord).
     Settle,
+    /// A [`Void`](crate::ledger::record::Void).
+    Void,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
         match self {
             Self::Attempt => 1,
             Self::Settle => 2,
+            Self::Void => 3,
         }
     }
 
@@ -44,6 +47,7 @@ impl Kind {
         match code {
             1 => Some(Self::Attempt),
             2 => Some(Self::Settle),
+            3 => Some(Self::Void),
             _ => None,
         }
     }
