@@ -86,11 +86,8 @@ impl Offline {
             What::Rebuild(how) => (how, false),
         };
         let dir = how.file.load()?.store.path;
-        let found = if verifies {
-            Ledger::verify(&dir, &mut |_| {})
-        } else {
-            Ledger::rebuild(&dir)
-        };
+        let found =
+            if verifies { Ledger::verify(&dir, &mut |_| {}) } else { Ledger::rebuild(&dir) };
         let report = found.map_err(|error| match error {
             OpenError::Locked { path } => Failure::Failed(format!(
                 "{} is in use by a running instance: stop it first",
@@ -123,10 +120,10 @@ impl<'r> Findings<'r> {
             length: damage.length,
             fault: damage.fault.into(),
         });
-        let index = report.flaws.iter().map(|flaw| Part {
-            file: flaw.path.to_string_lossy(),
-            flaw: flaw.flaw.into(),
-        });
+        let index = report
+            .flaws
+            .iter()
+            .map(|flaw| Part { file: flaw.path.to_string_lossy(), flaw: flaw.flaw.into() });
         Self {
             whole: report.is_whole(),
             segments: report.segments,
@@ -147,7 +144,10 @@ impl<'r> Findings<'r> {
         out.line(&format!("{} segments, {} records", self.segments, self.records))?;
         let rare = [
             ("records settled twice; the first counts", self.repeated),
-            ("records with open calls; the next start closes them", self.open_calls.unwrap_or(0) as u64),
+            (
+                "records with open calls; the next start closes them",
+                self.open_calls.unwrap_or(0) as u64,
+            ),
             ("segments with a torn end", self.torn),
             ("places of damage", self.damaged),
             ("frames of a later version", self.unknown),

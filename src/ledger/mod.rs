@@ -119,8 +119,9 @@ impl Ledger {
         report.lost = lost.len();
         let voids = Voids::find(&index, &segments, voided).map_err(OpenError::reading)?;
         read::replay(&index, &segments, &voids, &mut replay).map_err(OpenError::reading)?;
-        let journal = Journal::start(directory, clock, options, index.clone(), segments, next_number)
-            .map_err(OpenError::io(dir))?;
+        let journal =
+            Journal::start(directory, clock, options, index.clone(), segments, next_number)
+                .map_err(OpenError::io(dir))?;
         for record in &lost {
             journal.append(record).map_err(OpenError::Recovery)?;
             replay.add(record);

@@ -264,9 +264,8 @@ impl View<'_> {
         request_id: &str,
     ) -> Result<Option<UsageRecord>, StorageError> {
         let hash = request_hash(account, request_id);
-        let meant = |record: &UsageRecord| {
-            *record.account == *account && *record.request_id == *request_id
-        };
+        let meant =
+            |record: &UsageRecord| *record.account == *account && *record.request_id == *request_id;
         let (active, mut sealed) = self.journal.written(&|one| one.request == hash, ALIKE);
         let mut latest: Option<UsageRecord> = None;
         for (segment, found) in active {

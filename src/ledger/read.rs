@@ -117,9 +117,8 @@ pub(super) fn replay(
         }
     }
     let Some((from, each)) = &mut replay.records else { return Ok(()) };
-    let recent = segments.iter().filter(|segment| {
-        segment.span.is_some_and(|span| span.latest >= *from)
-    });
+    let recent =
+        segments.iter().filter(|segment| segment.span.is_some_and(|span| span.latest >= *from));
     let mut seen = Recent::default();
     let mut merge = Merge::new(recent.cloned().collect());
     while let Some(item) = merge.next()? {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::digest::Digest;
 use super::error::OpenError;
 use super::index::{self, Checkpoint, Identity, Index};
 use super::journal::calls::Calls;
@@ -10,7 +11,6 @@ use super::journal::merge::Merge;
 use super::journal::recover;
 use super::recent::Recent;
 use super::record::Attempt;
-use super::digest::Digest;
 use super::report::Report;
 
 /// Throws the index away and makes it anew; says what was found meanwhile.

@@ -193,6 +193,21 @@ pub(super) fn crash(dir: &Path) -> TempDir {
     copy
 }
 
+/// The same, with the index.
+pub(super) fn crash_whole(dir: &Path) -> TempDir {
+    // The index first: it may lag behind the segments, never run ahead of them.
+    let copy = tempfile::tempdir().unwrap();
+    for part in ["index", "journal"] {
+        std::fs::create_dir(copy.path().join(part)).unwrap();
+        for entry in std::fs::read_dir(dir.join(part)).unwrap() {
+            let path = entry.unwrap().path();
+            // What is being replaced just now may be gone.
+            std::fs::copy(&path, copy.path().join(part).join(path.file_name().unwrap())).ok();
+        }
+    }
+    copy
+}
+
 /// The segment files of `dir` in the order of their creation.
 pub(super) fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir.join("journal")).unwrap();

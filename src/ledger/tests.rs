@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::journal::frame;
 use super::record::{Outcome, UsageRecord};
 use super::testing::{MIDNIGHT, at, attempt, crash, one_shard, open, record, segments};
 use super::*;
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::money::Money;
+
+mod damage;
+mod index;
 
 const ALL: Page = Page { after: None, limit: usize::MAX };
 

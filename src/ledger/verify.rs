@@ -46,8 +46,7 @@ pub(super) fn verify(
     gaps.close(&mut report);
     report.lost = orphans.count();
     let torn = report.damages.iter().filter(|damage| damage.fault == Fault::Torn);
-    report.torn_known =
-        torn.filter(|damage| known.get(&damage.path) == Some(&true)).count() as u64;
+    report.torn_known = torn.filter(|damage| known.get(&damage.path) == Some(&true)).count() as u64;
     Ok(report)
 }
 
@@ -182,8 +181,8 @@ impl Gaps {
                 continue;
             };
             let ended = |last: &Option<u64>| last.is_none_or(|last| last < lowest);
-            let cut_off = process.missing <= process.last.len() as u64
-                && process.last.values().any(ended);
+            let cut_off =
+                process.missing <= process.last.len() as u64 && process.last.values().any(ended);
             if cut_off && !process.explained {
                 continue;
             }

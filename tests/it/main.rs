@@ -22,6 +22,8 @@ mod crash;
 #[cfg(test)]
 mod dashboards;
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod drop_in;
 #[cfg(test)]
 mod failures;

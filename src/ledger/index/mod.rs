@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) use self::checkpoint::Checkpoint;
-pub(super) use self::sidecar::{Head, Identity};
 use self::sidecar::Sidecar;
+pub(super) use self::sidecar::{Head, Identity};
 use self::summary::{Summary, Totals};
 use super::error::StorageError;
 use super::journal::segment::Segment;
@@ -141,8 +141,7 @@ impl Index {
     /// # Errors
     /// What the kernel says; the one before is then kept.
     pub(super) fn put_checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let bytes =
-            checkpoint.encode().ok_or(io::Error::from(io::ErrorKind::InvalidData))?;
+        let bytes = checkpoint.encode().ok_or(io::Error::from(io::ErrorKind::InvalidData))?;
         self.replace(&self.directory.join(CHECKPOINT), &bytes)
     }
 

@@ -196,8 +196,7 @@ impl Sidecar {
     /// What the kernel says.
     pub(super) fn postings(&self, first: usize, count: usize) -> io::Result<Vec<u32>> {
         let mut bytes = vec![0; count * POSTING];
-        self.file
-            .read_exact_at(&mut bytes, self.head.postings_at() + (first * POSTING) as u64)?;
+        self.file.read_exact_at(&mut bytes, self.head.postings_at() + (first * POSTING) as u64)?;
         let postings = bytes.chunks_exact(POSTING);
         Ok(postings.filter_map(|raw| Some(u32::from_le_bytes(raw.try_into().ok()?))).collect())
     }

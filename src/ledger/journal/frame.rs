@@ -13,7 +13,7 @@
 //! so that a reader can put them back into the order in which they were written.
 
 /// Bytes before the payload.
-pub(super) const HEADER: usize = 17;
+pub(in crate::ledger) const HEADER: usize = 17;
 
 /// Where the checksummed part begins.
 const CHECKED_FROM: usize = 8;

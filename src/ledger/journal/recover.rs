@@ -36,10 +36,7 @@ pub(in crate::ledger) struct Listed {
 ///
 /// # Errors
 /// [`OpenError::Io`] if a file cannot be read, [`OpenError::Newer`].
-pub(in crate::ledger) fn list(
-    directory: &Path,
-    report: &mut Report,
-) -> Result<Listed, OpenError> {
+pub(in crate::ledger) fn list(directory: &Path, report: &mut Report) -> Result<Listed, OpenError> {
     let mut numbered = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(OpenError::io(directory))? {
         let path = entry.map_err(OpenError::io(directory))?.path();
@@ -64,7 +61,14 @@ pub(in crate::ledger) fn list(
                 if let Entry::Vacant(new) = known.entry(identity) {
                     new.insert(number);
                     let path = Arc::from(path);
-                    segments.push(Segment { number, path, header, length, span: None, index: None });
+                    segments.push(Segment {
+                        number,
+                        path,
+                        header,
+                        length,
+                        span: None,
+                        index: None,
+                    });
                     continue;
                 }
                 Fault::Duplicate
@@ -108,8 +112,7 @@ pub(in crate::ledger) fn lost(
         let attempt = read.map_err(|error| StorageError::unreadable(&segment.path, error))?;
         attempt.into_iter().for_each(|attempt| orphans.begun(attempt));
     }
-    let covered: HashSet<u64> =
-        checkpoint.covered.iter().map(|identity| identity.number).collect();
+    let covered: HashSet<u64> = checkpoint.covered.iter().map(|identity| identity.number).collect();
     let tail = segments.iter().filter(|segment| !covered.contains(&segment.number));
     let mut merge = Merge::new(tail.cloned().collect());
     while let Some(item) = merge.next()? {

@@ -79,7 +79,7 @@ pub(in crate::ledger) struct Scan {
 ///
 /// # Errors
 /// What the kernel says; or, inside, why the header cannot be used.
-pub(super) fn header(path: &Path) -> io::Result<(Result<Header, BadHeader>, u64)> {
+pub(in crate::ledger) fn header(path: &Path) -> io::Result<(Result<Header, BadHeader>, u64)> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
@@ -109,7 +109,10 @@ impl Scan {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(in crate::ledger) fn next(&mut self, damages: &mut Vec<Damage>) -> io::Result<Option<Found>> {
+    pub(in crate::ledger) fn next(
+        &mut self,
+        damages: &mut Vec<Damage>,
+    ) -> io::Result<Option<Found>> {
         self.skip(self.found);
         self.found = 0;
         let mut damage: Option<Bad> = None;

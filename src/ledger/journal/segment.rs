@@ -25,7 +25,7 @@ use crate::ledger::index::Head;
 pub(super) const VERSION: u32 = 1;
 
 /// Bytes of a segment's header, both copies.
-pub(super) const HEADER: usize = 2 * COPY;
+pub(in crate::ledger) const HEADER: usize = 2 * COPY;
 
 const COPY: usize = 48;
 const CHECKED: usize = COPY - 4;
@@ -49,7 +49,7 @@ pub(in crate::ledger) struct Header {
 
 /// Why a header cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadHeader {
+pub(in crate::ledger) enum BadHeader {
     /// The file ends before it: the process ended while it created the segment.
     Torn,
     /// Neither copy is intact.
@@ -167,7 +167,7 @@ pub(in crate::ledger) struct Segment {
 }
 
 /// The name of segment `number`.
-pub(super) fn file_name(number: u64) -> String {
+pub(in crate::ledger) fn file_name(number: u64) -> String {
     format!("{number:010}.{EXTENSION}")
 }
 
@@ -177,7 +177,7 @@ pub(in crate::ledger) fn exists(directory: &Path, number: u64) -> bool {
 }
 
 /// The number in a segment's file name; none for other files.
-pub(super) fn number_of(path: &Path) -> Option<u64> {
+pub(in crate::ledger) fn number_of(path: &Path) -> Option<u64> {
     if path.extension()? != EXTENSION {
         return None;
     }

@@ -15,7 +15,9 @@ use crate::ledger::record::{Attempt, UsageRecord};
 use crate::ledger::testing::{
     Faulty, MIDNIGHT, any_record, at, attempt, crash, one_shard, open, record, segments,
 };
-use crate::ledger::{Fault, Filter, Ledger, OpenError, Options, Page, Replay, Report, StorageError};
+use crate::ledger::{
+    Fault, Filter, Ledger, OpenError, Options, Page, Replay, Report, StorageError,
+};
 
 const ALL: Page = Page { after: None, limit: usize::MAX };
 

@@ -68,9 +68,9 @@ impl Inner {
             return;
         }
         let covered: Vec<Identity> = sealed.iter().map(Identity::of).collect();
-        let open = open.into_iter().filter(|(number, _)| {
-            covered.iter().any(|identity| identity.number == *number)
-        });
+        let open = open
+            .into_iter()
+            .filter(|(number, _)| covered.iter().any(|identity| identity.number == *number));
         let checkpoint = Checkpoint { open: open.collect(), covered };
         if let Err(error) = self.writer.index.put_checkpoint(&checkpoint) {
             tracing::warn!(%error, "the checkpoint of the ledger's index cannot be kept");
