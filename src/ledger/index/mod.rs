@@ -213,7 +213,14 @@ impl Index {
     fn sidecar(&self, number: u64) -> Result<Sidecar, Flaw> {
         match File::open(self.path(number)).and_then(Sidecar::open) {
             Ok(Some(sidecar)) => Ok(sidecar),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Flaw::Absent),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Err(Flaw::Absent)
+            }
             Ok(None) | Err(_) => Err(Flaw::Damaged),
         }
     }
