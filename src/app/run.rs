@@ -11,7 +11,6 @@ use tokio::sync::watch;
 
 use crate::accounts::{self, ApplyError, Occasion, Registry};
 use crate::admin::{self, AdminState, Control};
-use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
 use crate::app::replay;
@@ -26,7 +25,7 @@ use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
 use crate::connection::{Certificate, CertificateError, Connections, Tls};
 use crate::gateway::Gateway;
-use crate::ledger::{Digest, Ledger, OpenError, Replay, Report, Sum};
+use crate::ledger::{OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
 use crate::store::accounts::Directory;
@@ -143,16 +142,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
 
     let data_directory = &config.store.path;
     let rates = Rates::new();
-    let calendar = Calendar::new(config.timezone.clone());
-    let now = clock.wall();
-    let month = calendar.month(now);
-    let mut of_the_month = |sum: &Sum<'_>| replay::quota(&rates, month.number, sum);
-    let mut of_the_day = |record: &Digest<'_>| replay::windows(&rates, &*clock, record);
-    let replay = Replay::none()
-        .sums(calendar.begin(now)..month.ends, &mut of_the_month)
-        .records(replay::windows_from(now), &mut of_the_day);
-    let durability = config.store.durability;
-    let ledger = Ledger::open(data_directory, durability, clock.clone(), replay)?;
+    let ledger = replay::open(&config, &clock, &rates)?;
     let ledger = Arc::new(ledger);
     // After the ledger, whose opening takes the lock of the data directory.
     let store = Store::open(data_directory)?;

@@ -123,6 +123,11 @@ pub struct Sum<'s> {
     pub cost: Money,
 }
 
+/// Takes sums.
+type EachSum<'r> = &'r mut dyn FnMut(&Sum<'_>);
+/// Takes single records.
+type EachRecord<'r> = &'r mut dyn FnMut(&Digest<'_>);
+
 /// What the opening of a ledger gives out, so that counters can be rebuilt.
 ///
 /// Sums come from the index and cost no reading of single records; every record
@@ -130,8 +135,8 @@ pub struct Sum<'s> {
 /// are read from the journal: ask for no more of the past than a window holds.
 #[must_use]
 pub struct Replay<'r> {
-    pub(super) sums: Option<(Range<Timestamp>, &'r mut dyn FnMut(&Sum<'_>))>,
-    pub(super) records: Option<(Timestamp, &'r mut dyn FnMut(&Digest<'_>))>,
+    pub(super) sums: Option<(Range<Timestamp>, EachSum<'r>)>,
+    pub(super) records: Option<(Timestamp, EachRecord<'r>)>,
 }
 
 impl<'r> Replay<'r> {
@@ -142,13 +147,13 @@ impl<'r> Replay<'r> {
 
     /// Gives `each` the sums over the records of `period`, its end excluded:
     /// several for one account, in no particular order.
-    pub fn sums(self, period: Range<Timestamp>, each: &'r mut dyn FnMut(&Sum<'_>)) -> Self {
+    pub fn sums(self, period: Range<Timestamp>, each: EachSum<'r>) -> Self {
         Self { sums: Some((period, each)), ..self }
     }
 
     /// Gives `each` every record of the time `from` or later once, in the order
     /// of settlement; those closed as `lost` at this opening come last.
-    pub fn records(self, from: Timestamp, each: &'r mut dyn FnMut(&Digest<'_>)) -> Self {
+    pub fn records(self, from: Timestamp, each: EachRecord<'r>) -> Self {
         Self { records: Some((from, each)), ..self }
     }
 
