@@ -180,9 +180,8 @@ impl Gaps {
             let (Some((path, offset)), Some(lowest)) = (process.first, process.lowest) else {
                 continue;
             };
-            let ended = |last: &Option<u64>| last.is_none_or(|last| last < lowest);
-            let cut_off =
-                process.missing <= process.last.len() as u64 && process.last.values().any(ended);
+            let ended = process.last.values().filter(|last| last.is_none_or(|last| last < lowest));
+            let cut_off = process.missing <= ended.count() as u64;
             if cut_off && !process.explained {
                 continue;
             }

@@ -230,7 +230,11 @@ fn a_segment_in_the_middle_that_is_gone_is_named_without_an_index() {
 #[test]
 fn frames_cut_off_cleanly_before_others_are_missed_without_an_index() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path());
+    let (ledger, _) = open(dir.path(), Options { segment_bytes: 2_000, ..super::one_shard() });
+    for second in 0..20 {
+        let _settled = ledger.settle(&record(at(second))).unwrap();
+    }
+    drop(ledger);
     fs::remove_dir_all(dir.path().join("index")).unwrap();
     let path = &segments(dir.path())[1];
     let last = *frames(path).last().unwrap();
