@@ -1,5 +1,7 @@
-//! What a request's two journal frames cost: `cargo bench --bench ledger`.
-//! The time is that of the whole process, its sync thread included.
+//! What a request's two journal frames cost, and what a large ledger answers:
+//! `cargo bench --bench ledger`, and `-- --records 10000000` for the second,
+//! which needs 7 GB in the temporary directory for ten million.
+//! CPU time is that of the whole process, its sync and index threads included.
 
 #![expect(
     clippy::print_stdout,
@@ -10,49 +12,177 @@
 )]
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tollgate::base::clock::{Clock, SystemClock};
+use tollgate::base::clock::{Clock, SystemClock, Timestamp};
 use tollgate::base::id::RecordIds;
 use tollgate::base::money::Money;
 use tollgate::config::Durability;
 use tollgate::ledger::record::{Attempt, Outcome, Tokens, UsageRecord};
-use tollgate::ledger::{By, Filter, Ledger, Page};
+use tollgate::ledger::{By, Digest, Filter, Ledger, Page, Replay, Sum};
 
 const PAIRS: u32 = 200_000;
+const DAY: u64 = 86_400_000_000;
 
 fn main() {
-    for threads in [1, 2, 8] {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SystemClock::new());
-        let ledger =
-            Ledger::open(dir.path(), Durability::Process, clock.clone(), &mut |_| {}).unwrap();
-        let (cpu, wall) = (cpu_micros(), Instant::now());
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| pairs(&ledger, &*clock, PAIRS / threads));
-            }
-        });
-        report(&format!("begin + settle, {threads} threads"), PAIRS, cpu, wall);
+    let arguments: Vec<String> = std::env::args().collect();
+    let large = arguments.iter().position(|argument| argument == "--records");
+    match large.map(|at| arguments[at + 1].parse().unwrap()) {
+        Some(records) => large_ledger(records),
+        None => [1, 2, 8].into_iter().for_each(small_ledger),
+    }
+}
 
-        if threads == 8 {
-            let (cpu, wall) = (cpu_micros(), Instant::now());
-            black_box(ledger.summary(&Filter::default(), By::Class).unwrap());
-            report("summary, a record", PAIRS, cpu, wall);
-            let (cpu, wall) = (cpu_micros(), Instant::now());
-            let page = Page { after: None, limit: 100 };
-            black_box(ledger.records(&Filter::default(), page).unwrap());
-            report("page of 100, a record of the ledger", PAIRS, cpu, wall);
-            drop(ledger);
-            let (cpu, wall) = (cpu_micros(), Instant::now());
-            let clock = Arc::new(SystemClock::new());
-            let mut count = 0_u32;
-            let replay = &mut |_: &UsageRecord| count += 1;
-            black_box(Ledger::open(dir.path(), Durability::Process, clock, replay).unwrap());
-            assert_eq!(count, PAIRS);
-            report("reopen, a record", PAIRS, cpu, wall);
+fn small_ledger(threads: u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SystemClock::new());
+    let ledger = open(dir.path(), Replay::none());
+    let (cpu, wall) = (cpu_micros(), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| pairs(&ledger, &*clock, PAIRS / threads));
         }
+    });
+    report(&format!("begin + settle, {threads} threads"), PAIRS, cpu, wall);
+    let (cpu, wall) = (cpu_micros(), Instant::now());
+    drop(ledger);
+    report("the end: sync and index of what is left, a record", PAIRS, cpu, wall);
+}
+
+fn open(dir: &Path, replay: Replay<'_>) -> Ledger {
+    let clock = Arc::new(SystemClock::new());
+    Ledger::open(dir, Durability::Process, clock, replay).unwrap()
+}
+
+/// Writes so many records of a thousand accounts over 30 days and puts the usual
+/// questions to them.
+fn large_ledger(count: u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let now = SystemClock::new().wall();
+    let begin = Timestamp(now.0 - 30 * DAY);
+    println!(
+        "| {count} records of 1,000 accounts over 30 days | time | peak memory |\n|---|---|---|"
+    );
+    let ledger = open(dir.path(), Replay::none());
+    let (cpu, wall) = (cpu_micros(), Instant::now());
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let ledger = &ledger;
+            scope.spawn(move || history(ledger, begin, now, count, half));
+        }
+    });
+    let each = hundredths(u128::from(cpu_micros() - cpu), count);
+    row(&format!("written, indexing included; {each} µs CPU a record"), wall);
+    step("end of the process", || drop(ledger));
+    let size = |part: &str| {
+        let files = std::fs::read_dir(dir.path().join(part)).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>() / u64::from(count)
+    };
+    println!("| bytes a record: journal {}, index {} | | |", size("journal"), size("index"));
+
+    let started = |what: &str| {
+        let (mut summed, mut single) = (0, 0);
+        let mut sum = |sum: &Sum<'_>| summed += sum.requests;
+        let mut record = |_: &Digest<'_>| single += 1;
+        let replay =
+            Replay::none().sums(begin..now, &mut sum).records(Timestamp(now.0 - DAY), &mut record);
+        let ledger = step(what, || open(dir.path(), replay));
+        assert_eq!(summed, u64::from(count));
+        assert!(single > 0);
+        ledger
+    };
+    let ledger = started("start: month sums, and each record of the last day");
+    questions(&ledger, now);
+    drop(ledger);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    drop(started("start without an index, which it makes anew"));
+    let verified = step("`ledger verify`", || Ledger::verify(dir.path(), &mut |_| {}).unwrap());
+    assert!(verified.is_whole() && verified.settled == u64::from(count), "{verified:?}");
+    step("`ledger rebuild`", || Ledger::rebuild(dir.path()).unwrap());
+}
+
+fn questions(ledger: &Ledger, now: Timestamp) {
+    let all = Filter::default();
+    let mine = Filter { account: Some("account-7".into()), ..Filter::default() };
+    let part = Filter { from: Some(Timestamp(now.0 - 7 * DAY - 5)), ..Filter::default() };
+    step("sums by class", || ledger.summary(&all, By::Class).unwrap());
+    step("sums by account", || ledger.summary(&all, By::Account).unwrap());
+    step("sums by day of one account", || ledger.summary(&mine, By::Day).unwrap());
+    step("sums by model from the middle of a day on", || ledger.summary(&part, By::Model).unwrap());
+    let page = Page { after: None, limit: 1000 };
+    step("a page of 1,000 records", || ledger.records(&all, page).unwrap());
+    let page =
+        step("a page of 1,000 records of one account", || ledger.records(&mine, page).unwrap());
+    let record = &page.records[page.records.len() / 2];
+    step("a record by its id", || ledger.find(record.id).unwrap().unwrap());
+    step("a record by account and request id", || {
+        ledger.find_request(&record.account, &record.request_id).unwrap().unwrap()
+    });
+}
+
+/// Runs `work` and prints how long it took and how much memory it needed.
+fn step<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    // Makes the kernel forget the peak so far.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let wall = Instant::now();
+    let done = black_box(work());
+    row(what, wall);
+    done
+}
+
+fn row(what: &str, wall: Instant) {
+    let micros = wall.elapsed().as_micros();
+    let time = match micros {
+        0..10_000 => format!("{micros} µs"),
+        10_000..10_000_000 => format!("{} ms", micros / 1_000),
+        _ => format!("{} s", micros / 1_000_000),
+    };
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().split(' ').next().unwrap().parse().unwrap();
+    println!("| {what} | {time} | {} MB |", peak / 1024);
+}
+
+/// One half of the history: every second record.
+fn history(ledger: &Ledger, begin: Timestamp, now: Timestamp, count: u32, half: u32) {
+    let record = record(&SystemClock::new());
+    let attempt = attempt(&record);
+    let ids = RecordIds::default();
+    let text = |prefix: &str, number: u32| Arc::<str>::from(format!("{prefix}-{number}"));
+    let accounts: Vec<_> = (0..1000).map(|number| text("account", number)).collect();
+    let classes: Vec<_> = (0..4).map(|number| text("class", number)).collect();
+    let models: Vec<_> = (0..3).map(|number| text("model", number)).collect();
+    let pace = (now.0 - begin.0) / u64::from(count + 1);
+    for number in (half..count).step_by(2) {
+        let time = Timestamp(begin.0 + u64::from(number) * pace);
+        let id = ids.next(time);
+        // Strides without a common factor, so that every combination occurs.
+        let pick = |list: &[Arc<str>], stride: u32| {
+            list[(number.wrapping_mul(stride) >> 3) as usize % list.len()].clone()
+        };
+        let request_id: Arc<str> = format!("req_{}", id.0.simple()).into();
+        let record = UsageRecord {
+            id,
+            time,
+            request_id: request_id.clone(),
+            account: pick(&accounts, 2_654_435_761),
+            endpoint: pick(&classes, 40_503),
+            model_used: pick(&models, 69_069),
+            ..record.clone()
+        };
+        let attempt = Attempt {
+            record: id,
+            time,
+            request_id,
+            account: record.account.clone(),
+            endpoint: record.endpoint.clone(),
+            model_used: record.model_used.clone(),
+            ..attempt.clone()
+        };
+        ledger.begin(&attempt).unwrap();
+        let _settled = ledger.settle(&record).unwrap();
     }
 }
 
@@ -70,11 +200,14 @@ fn pairs(ledger: &Ledger, clock: &dyn Clock, count: u32) {
 
 fn report(what: &str, count: u32, cpu: u64, wall: Instant) {
     let (cpu, wall) = (cpu_micros() - cpu, wall.elapsed().as_micros());
-    let each = |micros: u128| {
-        let hundredths = micros * 100 / u128::from(count);
-        format!("{}.{:02}", hundredths / 100, hundredths % 100)
-    };
-    println!("{what}: {} µs CPU, {} µs wall", each(u128::from(cpu)), each(wall));
+    let (cpu, wall) = (hundredths(u128::from(cpu), count), hundredths(wall, count));
+    println!("{what}: {cpu} µs CPU, {wall} µs wall");
+}
+
+/// Microseconds a record, with two decimals.
+fn hundredths(micros: u128, count: u32) -> String {
+    let hundredths = micros * 100 / u128::from(count);
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 /// CPU time of this process, user and system, in microseconds; in steps of 10 ms.

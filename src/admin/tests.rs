@@ -9,8 +9,8 @@ use super::fixture::{TOKEN, config, provider, record};
 use super::*;
 use crate::base::clock::{TestClock, Timestamp};
 use crate::config::Durability;
-use crate::ledger::Settled;
 use crate::ledger::record::UsageRecord;
+use crate::ledger::{Replay, Settled};
 
 /// 2026-11-24T05:00:00Z.
 const NOW: Timestamp = Timestamp(1_795_496_400_000_000);
@@ -33,7 +33,8 @@ impl Admin {
         change(&mut config);
         let clock: Arc<dyn Clock> = Arc::new(TestClock::at(NOW));
         let ledger =
-            Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), &mut |_| {}).unwrap();
+            Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), Replay::none())
+                .unwrap();
         let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new([]).unwrap()));
         let state = AdminState {
             ledger: Arc::new(ledger),

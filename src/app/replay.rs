@@ -1,24 +1,59 @@
 //! What the ledger's records say of the windows and quotas in force.
+//!
+//! Two kinds of counters are rebuilt at a start. Those of the calendar month see
+//! [`Sum`]s, in which every record of the month is counted once, so that a start
+//! need not read a month. Those of a window see each record of the last day.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
-use crate::base::clock::Clock;
-use crate::ledger::record::UsageRecord;
+use crate::base::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::ledger::{Digest, Ledger, OpenError, Replay, Sum};
 
 /// The window of tokens.
 const MINUTE: Duration = Duration::from_secs(60);
 /// A day, the longest window.
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Opens the ledger and rebuilds what counts in `rates` from it.
+///
+/// # Errors
+/// See [`OpenError`].
+pub(super) fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    rates: &Rates,
+) -> Result<Ledger, OpenError> {
+    let calendar = Calendar::new(config.timezone.clone());
+    let now = clock.wall();
+    let month = calendar.month(now);
+    let mut of_the_month = |sum: &Sum<'_>| spent(rates, month.number, sum);
+    let mut of_the_day = |record: &Digest<'_>| {
+        windows(rates, &**clock, record);
+        tokens(rates, &**clock, record);
+    };
+    let replay = Replay::none()
+        .sums(month.begins..month.ends, &mut of_the_month)
+        .records(windows_from(now), &mut of_the_day);
+    Ledger::open(&config.store.path, config.store.durability, clock.clone(), replay)
+}
+
+/// The earliest moment of which a window may still hold an admission.
+fn windows_from(now: Timestamp) -> Timestamp {
+    let day = u64::try_from(DAY.as_micros()).unwrap_or(u64::MAX);
+    Timestamp(now.0.saturating_sub(day))
+}
+
 /// Counts an admission of before the start, where a window still holds it.
-pub(super) fn windows(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
+fn windows(rates: &Rates, clock: &dyn Clock, record: &Digest<'_>) {
     let age = Duration::from_micros(clock.wall().0.saturating_sub(record.time.0));
     if age < DAY
         && let Some(at) = clock.monotonic().checked_sub(age)
     {
-        rates.account(&record.account).restore(at);
+        rates.account(&record.account.into()).restore(at);
     }
 }
 
@@ -26,7 +61,7 @@ pub(super) fn windows(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
 /// holds them. A record does not tell when they were reserved, so they count at
 /// the first byte of the answer, or its end where there was none: never before
 /// the reservation, and later by what the provider took for it.
-pub(super) fn tokens(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
+fn tokens(rates: &Rates, clock: &dyn Clock, record: &Digest<'_>) {
     let (used, now) = (record.tokens.total(), clock.wall().0);
     // Milliseconds are rounded down in records.
     let millis = record.first_byte_ms.unwrap_or(record.duration_ms).saturating_add(1);
@@ -36,17 +71,16 @@ pub(super) fn tokens(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
         && age < MINUTE
         && let Some(at) = clock.monotonic().checked_sub(age)
     {
-        rates.account(&record.account).restore_tokens(at, used);
+        rates.account(&record.account.into()).restore_tokens(at, used);
     }
 }
 
-/// Counts a charged request of before the start in its account's quota, and its
-/// price in what the account and its key have spent, where `month`, the present
-/// one, is its month.
-pub(super) fn month(rates: &Rates, calendar: &Calendar, month: u32, record: &UsageRecord) {
-    if record.quantity > 0 && calendar.month(record.time).number == month {
-        let quantity = u64::from(record.quantity);
-        let account = rates.account(&record.account);
-        account.restore_month(month, &record.key_id, quantity, record.price);
+/// Counts charged requests of the present month, whose number is `month`, in
+/// their account's quota, and their price in what the account and its key have
+/// spent.
+fn spent(rates: &Rates, month: u32, sum: &Sum<'_>) {
+    if sum.quantity > 0 {
+        let account = rates.account(&sum.account.into());
+        account.restore_month(month, &sum.key_id.into(), sum.quantity, sum.price);
     }
 }

@@ -11,7 +11,6 @@ use tokio::sync::watch;
 
 use crate::accounts::{self, ApplyError, Occasion, Registry};
 use crate::admin::{self, AdminState, Control};
-use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
 use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys};
@@ -26,8 +25,7 @@ use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
 use crate::connection::{Certificate, CertificateError, Connections, Tls};
 use crate::gateway::Gateway;
-use crate::ledger::record::UsageRecord;
-use crate::ledger::{Ledger, OpenError, Report};
+use crate::ledger::{OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
 use crate::store::accounts::Directory;
@@ -146,15 +144,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
 
     let data_directory = &config.store.path;
     let rates = Rates::new();
-    let calendar = Calendar::new(config.timezone.clone());
-    let month = calendar.month(clock.wall()).number;
-    let mut replay = |record: &UsageRecord| {
-        replay::windows(&rates, &*clock, record);
-        replay::tokens(&rates, &*clock, record);
-        replay::month(&rates, &calendar, month, record);
-    };
-    let durability = config.store.durability;
-    let ledger = Ledger::open(data_directory, durability, clock.clone(), &mut replay)?;
+    let ledger = replay::open(&config, &clock, &rates)?;
     let ledger = Arc::new(ledger);
     // After the ledger, whose opening takes the lock of the data directory.
     let store = Store::open(data_directory)?;

@@ -15,6 +15,7 @@ mod check;
 mod client;
 mod format;
 mod keys;
+mod ledger;
 mod object;
 mod out;
 mod serve;
@@ -51,6 +52,8 @@ enum Command {
     Keys(keys::Keys),
     /// Show usage records or their sums, from a running instance
     Usage(usage::Usage),
+    /// Verify the ledger or rebuild its index, while no instance runs
+    Ledger(ledger::Offline),
 }
 
 /// Which configuration is meant.
@@ -112,6 +115,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Accounts(accounts)) => accounts.run(out),
         Some(Command::Keys(keys)) => keys.run(out),
         Some(Command::Usage(usage)) => usage.run(out),
+        Some(Command::Ledger(ledger)) => ledger.run(out),
         None => Err(Failure::Usage("no command; see tollgate --help".to_owned())),
     }
 }
@@ -148,6 +152,8 @@ mod tests {
             "tollgate accounts suspend a",
             "tollgate accounts resume a",
             "tollgate accounts delete a",
+            "tollgate ledger verify -c a.yaml --format json",
+            "tollgate ledger rebuild",
             "tollgate keys create --account a --name ci",
             "tollgate keys list --account a --format csv",
             "tollgate keys rotate key_1 --grace 1h",
@@ -164,6 +170,8 @@ mod tests {
             "tollgate usage --format xml",
             "tollgate --json",
             "tollgate check a.yaml",
+            "tollgate ledger",
+            "tollgate ledger verify --format csv",
             "tollgate accounts",
             "tollgate accounts create --name Shop",
             "tollgate accounts show",

@@ -43,6 +43,14 @@ impl OpenError {
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<'_> {
         move |source| Self::Io { path: path.to_owned(), source }
     }
+
+    /// What stands in the way of reading a segment.
+    pub(super) fn reading(error: StorageError) -> Self {
+        match error {
+            StorageError::Unreadable { path, source } => Self::Io { path, source },
+            other => Self::Recovery(other),
+        }
+    }
 }
 
 /// Why the ledger cannot do what was asked. Nothing of it is lost.

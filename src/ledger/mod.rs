@@ -6,32 +6,45 @@
 //! at the latest when the data directory is opened again.
 
 mod codec;
+mod digest;
 mod error;
+mod index;
 mod journal;
 mod query;
+mod read;
+mod rebuild;
 mod recent;
 pub mod record;
+mod report;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use self::digest::{Digest, Replay, Sum};
 pub use self::error::{OpenError, StorageError};
+pub use self::index::Flaw;
 pub use self::journal::Options;
-pub use self::journal::recover::Report;
 pub use self::journal::scan::{Damage, Fault};
 pub use self::query::{By, Filter, Page, Records, Row};
+pub use self::report::{IndexFlaw, Report};
 
+use self::index::Index;
 use self::journal::Journal;
-use self::journal::recover::{self, Recovered};
+use self::journal::recover::{self, Listed};
+use self::journal::segment::Segment;
+use self::query::View;
+use self::read::Voids;
 use self::recent::Recent;
-use self::record::{Attempt, UsageRecord};
+use self::record::{Attempt, UsageRecord, Void};
 use crate::base::clock::Clock;
 use crate::base::id::RecordId;
 use crate::config::Durability;
@@ -47,6 +60,8 @@ const PART: usize = 4096;
 pub struct Ledger {
     // Before the lock: what is dropped first still writes.
     journal: Journal,
+    index: Index,
+    voids: ArcSwap<Voids>,
     settled: Box<[Mutex<Recent>]>,
     durability: Durability,
     report: Report,
@@ -57,16 +72,16 @@ pub struct Ledger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the answer may leave only once the record is durable"]
 pub struct Settled {
+    id: RecordId,
     group: u64,
 }
 
 impl Ledger {
     /// Opens the ledger in the data directory `dir`, creating what is missing.
+    /// Only what the index does not cover is read, and what `replay` asks for.
     ///
-    /// Every settled record is given to `replay` once, in the order of their
-    /// settlement. Provider calls that nothing settled are closed by a record
-    /// with outcome `lost`, status 500, price and quantity 0 and the estimated
-    /// cost; these are replayed last.
+    /// Provider calls that nothing settled are closed by a record with outcome
+    /// `lost`, status 500, price and quantity 0 and the estimated cost.
     ///
     /// # Errors
     /// See [`OpenError`]. Damaged bytes are no error: see [`Ledger::report`].
@@ -74,7 +89,7 @@ impl Ledger {
         dir: &Path,
         durability: Durability,
         clock: Arc<dyn Clock>,
-        replay: &mut dyn FnMut(&UsageRecord),
+        replay: Replay<'_>,
     ) -> Result<Self, OpenError> {
         Self::open_with(dir, durability, clock, Options::default(), replay)
     }
@@ -88,30 +103,54 @@ impl Ledger {
         durability: Durability,
         clock: Arc<dyn Clock>,
         options: Options,
-        replay: &mut dyn FnMut(&UsageRecord),
+        mut replay: Replay<'_>,
     ) -> Result<Self, OpenError> {
-        let directory = dir.join("journal");
+        let directory = journal_in(dir);
         std::fs::create_dir_all(&directory).map_err(OpenError::io(&directory))?;
         let lock = lock(dir)?;
-        let Recovered { segments, next_number, lost, report } = recover::read(&directory, replay)?;
-        let journal = Journal::start(directory, clock, options, segments, next_number)
-            .map_err(OpenError::io(dir))?;
-        let settled = (0..PARTS).map(|_| Mutex::new(Recent::of(PART))).collect();
-        let ledger = Self { journal, settled, durability, report, _lock: lock };
-        for record in &lost {
-            ledger.journal.append(record).map_err(OpenError::Recovery)?;
-            replay(record);
+        let index = Index::in_directory(dir);
+        let mut report = Report::default();
+        let Listed { mut segments, next_number } = recover::list(&directory, &mut report)?;
+        let mut voided = Vec::new();
+        for segment in &mut segments {
+            voided.extend(attach(&index, segment, &mut report).map_err(OpenError::reading)?);
         }
-        Ok(ledger)
+        let lost = recover::lost(&index, &segments).map_err(OpenError::reading)?;
+        report.lost = lost.len();
+        let voids = Voids::find(&index, &segments, voided).map_err(OpenError::reading)?;
+        read::replay(&index, &segments, &voids, &mut replay).map_err(OpenError::reading)?;
+        let journal =
+            Journal::start(directory, clock, options, index.clone(), segments, next_number)
+                .map_err(OpenError::io(dir))?;
+        for record in &lost {
+            journal.append(record).map_err(OpenError::Recovery)?;
+            replay.add(record);
+        }
+        journal.upkeep();
+        let settled = (0..PARTS).map(|_| Mutex::new(Recent::of(PART))).collect();
+        let voids = ArcSwap::from_pointee(voids);
+        Ok(Self { journal, index, voids, settled, durability, report, _lock: lock })
     }
 
-    /// Reads the ledger in the data directory `dir` and changes nothing of it. Its settled records are given to `each` as [`Ledger::open`] does.
+    /// Checks the ledger in the data directory `dir` and changes nothing of it:
+    /// every frame, the index against the segments, and whether anything in
+    /// between is missing. Its settled records are given to `each` once, in the
+    /// order of settlement.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn verify(dir: &Path, each: &mut dyn FnMut(&UsageRecord)) -> Result<Report, OpenError> {
         let _lock = lock(dir)?;
-        recover::read(&dir.join("journal"), each).map(|recovered| recovered.report)
+        verify::verify(&journal_in(dir), &Index::of(dir), each)
+    }
+
+    /// Makes the index of the data directory `dir` anew from its segments.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn rebuild(dir: &Path) -> Result<Report, OpenError> {
+        let _lock = lock(dir)?;
+        rebuild::rebuild(&journal_in(dir), &Index::of(dir))
     }
 
     /// Writes down a provider call that is about to be made. The kernel has it
@@ -133,31 +172,57 @@ impl Ledger {
     /// tried again.
     pub fn settle(&self, record: &UsageRecord) -> Result<Settled, StorageError> {
         let Some(part) = self.settled.get(part_of(record.id)) else {
-            return self.journal.append(record).map(|group| Settled { group });
+            return self.journal.append(record).map(|group| Settled { id: record.id, group });
         };
         // Held while the record is written: a second settlement must not succeed
         // before the first has.
         let mut recent = part.lock();
         if !recent.insert(record.id) {
-            return Ok(Settled { group: self.journal.written() });
+            return Ok(Settled { id: record.id, group: self.journal.group() });
         }
         let written = self.journal.append(record);
         if written.is_err() {
             recent.undo(record.id);
         }
-        written.map(|group| Settled { group })
+        written.map(|group| Settled { id: record.id, group })
     }
 
     /// Waits until the record is as safe as `store.durability` demands: not at
     /// all for `process`; until the disk has it for `power`.
     ///
     /// # Errors
-    /// [`StorageError::NotDurable`].
+    /// [`StorageError::NotDurable`]; the answer must then not be given out, and
+    /// the record is void: it stays, with its cost, and charges nothing.
     pub async fn durable(&self, settled: Settled) -> Result<(), StorageError> {
         match self.durability {
             Durability::Process => Ok(()),
-            Durability::Power => self.journal.durable(settled.group).await,
+            Durability::Power => match self.journal.durable(settled.group).await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    self.void(settled.id);
+                    Err(error)
+                }
+            },
         }
+    }
+
+    /// Takes back what the record `id` charges. Where even that cannot be
+    /// written, it counts until the process ends.
+    fn void(&self, id: RecordId) {
+        let void = Void { record: id, time: self.journal.now() };
+        if let Err(error) = self.journal.append(&void) {
+            tracing::error!(%error, record = %id, "a charge cannot be taken back");
+        }
+        let segments = self.journal.segments();
+        self.voids.rcu(|voids| {
+            let mut voids = Voids::clone(voids);
+            // Which of them holds it need not be known: these are scanned, not summed.
+            for segment in segments.iter().filter(|one| one.span.is_some_and(|span| span.holds(id)))
+            {
+                voids.add(id, segment.number);
+            }
+            voids
+        });
     }
 
     /// Waits until the disk has everything written so far: for the shutdown.
@@ -195,16 +260,44 @@ impl Ledger {
     /// # Errors
     /// [`StorageError::Unreadable`].
     pub fn records(&self, filter: &Filter, page: Page) -> Result<Records, StorageError> {
-        query::records(self.journal.segments(), filter, page)
+        self.view().records(filter, page)
     }
 
     /// Sums over the records that `filter` means, in the order of their names.
-    /// It reads files and blocks the calling thread.
+    /// They come from the index, but for segments that are being written and
+    /// those of which only a part of a day is meant. It reads files and blocks the
+    /// calling thread.
     ///
     /// # Errors
     /// [`StorageError::Unreadable`].
     pub fn summary(&self, filter: &Filter, by: By) -> Result<Vec<Row>, StorageError> {
-        query::summary(self.journal.segments(), filter, by)
+        self.view().summary(filter, by)
+    }
+
+    /// The record `id`. It reads files and blocks the calling thread.
+    ///
+    /// # Errors
+    /// [`StorageError::Unreadable`].
+    pub fn find(&self, id: RecordId) -> Result<Option<UsageRecord>, StorageError> {
+        self.view().find(id)
+    }
+
+    /// The record of the request that `account` knows under `request_id`, the
+    /// `x-request-id` of its answer; of several that a client called the same,
+    /// one of the latest. It reads files and blocks the calling thread.
+    ///
+    /// # Errors
+    /// [`StorageError::Unreadable`].
+    pub fn find_request(
+        &self,
+        account: &str,
+        request_id: &str,
+    ) -> Result<Option<UsageRecord>, StorageError> {
+        self.view().find_request(account, request_id)
+    }
+
+    fn view(&self) -> View<'_> {
+        View { journal: &self.journal, index: &self.index, voids: self.voids.load_full() }
     }
 }
 
@@ -212,6 +305,38 @@ impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ledger").field("report", &self.report).finish_non_exhaustive()
     }
+}
+
+/// Gives `segment` what the index keeps of it, made anew if need be; the records
+/// that it voids.
+fn attach(
+    index: &Index,
+    segment: &mut Segment,
+    report: &mut Report,
+) -> Result<Vec<RecordId>, StorageError> {
+    match index.head(segment) {
+        Ok(head) => {
+            segment.span = head.span;
+            report.settled += head.records;
+            report.repeated += head.repeated;
+            let voids = head.voids.clone();
+            segment.index = Some(Arc::new(head));
+            Ok(voids)
+        }
+        Err(flaw) => {
+            if flaw != Flaw::Absent {
+                report.flaws.push(IndexFlaw { path: index.path(segment.number), flaw });
+            }
+            let summary = index::index(index, segment)?;
+            let voids = summary.voids.clone();
+            report.take(summary);
+            Ok(voids)
+        }
+    }
+}
+
+fn journal_in(dir: &Path) -> PathBuf {
+    dir.join("journal")
 }
 
 /// Takes the data directory for this process.

@@ -1,5 +1,5 @@
 //! Questions to the ledger: single records, and sums by class, model, account or
-//! day. Both stream over the segments; only the answer is held in memory.
+//! day. Only the answer and the index of one segment are held in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,12 +7,20 @@ use std::sync::Arc;
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::base::money::Money;
-use crate::ledger::codec::timestamp;
+use crate::ledger::digest::{Digest, Sum};
 use crate::ledger::error::StorageError;
-use crate::ledger::journal::merge::Merge;
+use crate::ledger::index::Index;
+use crate::ledger::index::summary::{DAY, day_of, request_hash};
+use crate::ledger::journal::Journal;
+use crate::ledger::journal::frame::Kind;
+use crate::ledger::journal::scan::Scan;
 use crate::ledger::journal::segment::Segment;
-use crate::ledger::recent::Recent;
+use crate::ledger::read::{self, Voids};
 use crate::ledger::record::{Tokens, UsageRecord};
+
+/// How many requests of one account under one name, or two that share a hash,
+/// are looked at in a segment.
+const ALIKE: usize = 16;
 
 /// Which records are meant. The default is all.
 #[derive(Clone, Debug, Default)]
@@ -74,29 +82,6 @@ pub struct Row {
     pub margin: Money,
 }
 
-/// The part of a record that a question needs, without a copy.
-#[derive(minicbor::Decode)]
-#[cbor(map)]
-struct Digest<'b> {
-    #[n(0)]
-    id: RecordId,
-    #[n(1)]
-    #[cbor(decode_with = "timestamp::decode")]
-    time: Timestamp,
-    #[b(3)]
-    account: &'b str,
-    #[b(7)]
-    endpoint: &'b str,
-    #[b(10)]
-    model_used: &'b str,
-    #[n(22)]
-    price: Money,
-    #[n(23)]
-    cost: Money,
-    #[n(25)]
-    tokens: Tokens,
-}
-
 impl Filter {
     /// Whether a segment may hold what is meant.
     fn meets(&self, segment: &Segment) -> bool {
@@ -105,110 +90,252 @@ impl Filter {
             && self.to.is_none_or(|to| span.earliest < to)
     }
 
-    fn holds(&self, digest: &Digest<'_>) -> bool {
-        self.account.as_deref().is_none_or(|account| account == digest.account)
-            && self.from.is_none_or(|from| digest.time >= from)
-            && self.to.is_none_or(|to| digest.time < to)
+    /// Whether the sums of a segment's days can tell: no day, as far as the
+    /// segment has records of it, is only partly meant.
+    fn whole_days(&self, segment: &Segment) -> bool {
+        let Some(span) = segment.span else { return true };
+        let midnight = |at: Timestamp| at.0.is_multiple_of(DAY);
+        self.from.is_none_or(|from| span.earliest >= from || midnight(from))
+            && self.to.is_none_or(|to| span.latest < to || midnight(to))
+    }
+
+    /// Whether the day of this number is meant, where days are meant wholly or
+    /// not at all, or as far as `segment` has records of it.
+    fn takes_day(&self, day: u64) -> bool {
+        self.from.is_none_or(|from| day >= day_of(from))
+            && self.to.is_none_or(|to| day < to.0.div_ceil(DAY))
+    }
+
+    fn pays(&self, account: &str) -> bool {
+        self.account.as_deref().is_none_or(|wanted| wanted == account)
+    }
+
+    fn holds(&self, account: &str, time: Timestamp) -> bool {
+        self.pays(account)
+            && self.from.is_none_or(|from| time >= from)
+            && self.to.is_none_or(|to| time < to)
     }
 }
 
-/// The records that `filter` means, a page of them.
-///
-/// # Errors
-/// [`StorageError::Unreadable`].
-pub(super) fn records(
-    mut segments: Vec<Segment>,
-    filter: &Filter,
-    page: Page,
-) -> Result<Records, StorageError> {
-    let wanted = page.limit.saturating_add(1);
-    segments.retain(|segment| filter.meets(segment));
-    segments.retain(|segment| segment.span.map(|span| span.last_id) > page.after);
-    segments.sort_by_key(|segment| segment.span.map(|span| span.first_id));
-    let mut found: BTreeMap<RecordId, UsageRecord> = BTreeMap::new();
-    for segment in segments {
-        let last = found.last_key_value().map(|(id, _)| *id);
-        if found.len() >= wanted && segment.span.map(|span| span.first_id) > last {
-            break;
-        }
-        let mut merge = Merge::new(vec![segment]);
-        while let Some(item) = merge.next()? {
-            let Some(digest) = item.settled().and_then(decode::<Digest<'_>>) else { continue };
-            let full = found.len() >= wanted;
+/// What questions are put to.
+pub(super) struct View<'l> {
+    pub(super) journal: &'l Journal,
+    pub(super) index: &'l Index,
+    pub(super) voids: Arc<Voids>,
+}
+
+/// Where records are: a segment, and the places of some of its frames.
+struct Places {
+    segment: Segment,
+    /// None: as the index has them.
+    places: Option<Vec<(RecordId, u32)>>,
+}
+
+impl View<'_> {
+    /// The records that `filter` means, a page of them.
+    ///
+    /// # Errors
+    /// [`StorageError::Unreadable`].
+    pub(super) fn records(&self, filter: &Filter, page: Page) -> Result<Records, StorageError> {
+        let wanted = page.limit.saturating_add(1);
+        let (active, sealed) = self.journal.written(&|one| Some(one.id) > page.after, usize::MAX);
+        let active = active.into_iter().map(|(segment, found)| {
+            let mut places: Vec<_> = found.iter().map(|one| (one.id, one.place)).collect();
+            places.sort_unstable();
+            Places { segment, places: Some(places) }
+        });
+        let sealed = sealed.into_iter().map(|segment| Places { segment, places: None });
+        let mut all: Vec<Places> = sealed.chain(active).collect();
+        all.retain(|one| filter.meets(&one.segment));
+        all.retain(|one| one.segment.span.map(|span| span.last_id) > page.after);
+        all.sort_by_key(|one| one.segment.span.map(|span| span.first_id));
+        let mut found: BTreeMap<RecordId, UsageRecord> = BTreeMap::new();
+        for one in all {
             let last = found.last_key_value().map(|(id, _)| *id);
-            if Some(digest.id) <= page.after
-                || (full && Some(digest.id) >= last)
-                || found.contains_key(&digest.id)
-                || !filter.holds(&digest)
-            {
+            if found.len() >= wanted && one.segment.span.map(|span| span.first_id) > last {
+                break;
+            }
+            self.fill(&mut found, one, filter, page.after, wanted)?;
+        }
+        let mut records: Vec<UsageRecord> = found.into_values().collect();
+        let more = records.len() > page.limit;
+        records.truncate(page.limit);
+        let next = records.last().map(|record| record.id).filter(|_| more);
+        Ok(Records { records, next })
+    }
+
+    /// Adds to `found` what `one` has after `after`, so that the first `wanted`
+    /// of all are in it.
+    fn fill(
+        &self,
+        found: &mut BTreeMap<RecordId, UsageRecord>,
+        one: Places,
+        filter: &Filter,
+        after: Option<RecordId>,
+        wanted: usize,
+    ) -> Result<(), StorageError> {
+        let Places { segment, places } = one;
+        let places = match places {
+            Some(places) => places,
+            None => self.index.places(&segment, filter.account.as_deref())?,
+        };
+        let unreadable = |error| StorageError::unreadable(&segment.path, error);
+        let mut scan = Scan::open(&segment).map_err(unreadable)?;
+        let begin = places.partition_point(|(id, _)| Some(*id) <= after);
+        for (id, place) in places.get(begin..).unwrap_or_default() {
+            let last = found.last_key_value().map(|(id, _)| *id);
+            if found.len() >= wanted && Some(*id) >= last {
+                break;
+            }
+            let frame = scan.frame_at(u64::from(*place), Kind::Settle).map_err(unreadable)?;
+            let Some(payload) = frame else { continue };
+            let digest = Digest::read(payload).filter(|digest| digest.id == *id);
+            if !digest.is_some_and(|digest| filter.holds(digest.account, digest.time)) {
                 continue;
             }
-            let Some(record) = decode::<UsageRecord>(item.payload) else { continue };
-            found.insert(record.id, record);
+            let Ok(record) = minicbor::decode::<UsageRecord>(payload) else { continue };
+            found.entry(record.id).or_insert_with(|| self.voids.apply(record));
             if found.len() > wanted {
                 found.pop_last();
             }
         }
+        Ok(())
     }
-    let mut records: Vec<UsageRecord> = found.into_values().collect();
-    let more = records.len() > page.limit;
-    records.truncate(page.limit);
-    let next = records.last().map(|record| record.id).filter(|_| more);
-    Ok(Records { records, next })
+
+    /// The sums over what `filter` means, in the order of their names.
+    ///
+    /// # Errors
+    /// [`StorageError::Unreadable`].
+    pub(super) fn summary(&self, filter: &Filter, by: By) -> Result<Vec<Row>, StorageError> {
+        let mut rows = Rows { by, rows: HashMap::default(), day: Day::default() };
+        for segment in self.journal.segments().iter().filter(|one| filter.meets(one)) {
+            let summed = segment.index.is_some() && !self.voids.touch(segment);
+            if summed && filter.whole_days(segment) {
+                let totals = self.index.totals(segment)?;
+                for (day, sum) in totals.sums() {
+                    if filter.takes_day(day) && filter.pays(sum.account) {
+                        rows.add(day, &sum);
+                    }
+                }
+            } else {
+                read::scan(segment, &self.voids, &mut |digest| {
+                    if filter.holds(digest.account, digest.time) {
+                        rows.add(day_of(digest.time), &digest.sum());
+                    }
+                })?;
+            }
+        }
+        let mut rows: Vec<Row> = rows.rows.into_values().collect();
+        rows.sort_by(|a, b| a.by.cmp(&b.by));
+        Ok(rows)
+    }
+
+    /// The record `id`.
+    ///
+    /// # Errors
+    /// [`StorageError::Unreadable`].
+    pub(super) fn find(&self, id: RecordId) -> Result<Option<UsageRecord>, StorageError> {
+        let (active, sealed) = self.journal.written(&|one| one.id == id, 1);
+        for (segment, found) in active {
+            for one in found {
+                if let Some(record) = self.record_at(&segment, one.place)? {
+                    return Ok(Some(record));
+                }
+            }
+        }
+        let near = sealed.iter().filter(|one| one.span.is_some_and(|span| span.holds(id)));
+        for segment in near {
+            let Some(place) = self.index.place_of(segment, id)? else { continue };
+            let found = self.record_at(segment, place)?.filter(|record| record.id == id);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The request that `account` knows under `request_id`; of several a late one.
+    ///
+    /// # Errors
+    /// [`StorageError::Unreadable`].
+    pub(super) fn find_request(
+        &self,
+        account: &str,
+        request_id: &str,
+    ) -> Result<Option<UsageRecord>, StorageError> {
+        let hash = request_hash(account, request_id);
+        let meant =
+            |record: &UsageRecord| *record.account == *account && *record.request_id == *request_id;
+        let (active, mut sealed) = self.journal.written(&|one| one.request == hash, ALIKE);
+        let mut latest: Option<UsageRecord> = None;
+        for (segment, found) in active {
+            for one in found {
+                let record = self.record_at(&segment, one.place)?.filter(meant);
+                if record.as_ref().map(|record| record.id) > latest.as_ref().map(|one| one.id) {
+                    latest = record;
+                }
+            }
+        }
+        if latest.is_some() {
+            return Ok(latest);
+        }
+        sealed.sort_by_key(|segment| std::cmp::Reverse(segment.number));
+        for segment in &sealed {
+            for place in self.index.requests(segment, hash, ALIKE)? {
+                let found = self.record_at(segment, place)?.filter(meant);
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn record_at(
+        &self,
+        segment: &Segment,
+        place: u32,
+    ) -> Result<Option<UsageRecord>, StorageError> {
+        let read = Scan::open(segment).and_then(|mut scan| {
+            let payload = scan.frame_at(u64::from(place), Kind::Settle)?;
+            Ok(payload.and_then(|payload| minicbor::decode::<UsageRecord>(payload).ok()))
+        });
+        let found = read.map_err(|error| StorageError::unreadable(&segment.path, error))?;
+        Ok(found.map(|record| self.voids.apply(record)))
+    }
 }
 
-/// The sums over what `filter` means, in the order of their names.
-///
-/// # Errors
-/// [`StorageError::Unreadable`].
-pub(super) fn summary(
-    mut segments: Vec<Segment>,
-    filter: &Filter,
+/// Sums in the making.
+struct Rows {
     by: By,
-) -> Result<Vec<Row>, StorageError> {
-    segments.retain(|segment| filter.meets(segment));
-    let mut merge = Merge::new(segments);
-    let mut seen = Recent::default();
-    let mut rows: HashMap<String, Row, ahash::RandomState> = HashMap::default();
-    let mut day = Day::default();
-    while let Some(item) = merge.next()? {
-        let Some(digest) = item.settled().and_then(decode::<Digest<'_>>) else { continue };
-        if !filter.holds(&digest) || !seen.insert(digest.id) {
-            continue;
-        }
-        let name = match by {
-            By::Class => digest.endpoint,
-            By::Model => digest.model_used,
-            By::Account => digest.account,
-            By::Day => day.name(digest.time),
+    rows: HashMap<String, Row, ahash::RandomState>,
+    day: Day,
+}
+
+impl Rows {
+    fn add(&mut self, day: u64, sum: &Sum<'_>) {
+        let name = match self.by {
+            By::Class => sum.endpoint,
+            By::Model => sum.model_used,
+            By::Account => sum.account,
+            By::Day => self.day.name(day),
         };
-        if let Some(row) = rows.get_mut(name) {
-            row.add(&digest);
+        if let Some(row) = self.rows.get_mut(name) {
+            row.add(sum);
         } else {
             let mut row = Row { by: name.to_owned(), ..Row::default() };
-            row.add(&digest);
-            rows.insert(name.to_owned(), row);
+            row.add(sum);
+            self.rows.insert(name.to_owned(), row);
         }
     }
-    let mut rows: Vec<Row> = rows.into_values().collect();
-    rows.sort_by(|a, b| a.by.cmp(&b.by));
-    Ok(rows)
-}
-
-/// What `payload` holds; damage was reported when the ledger was opened.
-fn decode<'b, T: minicbor::Decode<'b, ()>>(payload: &'b [u8]) -> Option<T> {
-    minicbor::decode(payload).ok()
 }
 
 impl Row {
-    fn add(&mut self, digest: &Digest<'_>) {
-        self.requests += 1;
-        self.tokens.input += digest.tokens.input;
-        self.tokens.cached_input += digest.tokens.cached_input;
-        self.tokens.output += digest.tokens.output;
-        self.tokens.reasoning += digest.tokens.reasoning;
-        self.revenue += digest.price;
-        self.cost += digest.cost;
+    fn add(&mut self, sum: &Sum<'_>) {
+        self.requests += sum.requests;
+        self.tokens += sum.tokens;
+        self.revenue += sum.price;
+        self.cost += sum.cost;
         self.margin = self.revenue - self.cost;
     }
 }
@@ -222,11 +349,10 @@ struct Day {
 }
 
 impl Day {
-    fn name(&mut self, time: Timestamp) -> &str {
-        let number = time.as_secs() / 86_400;
+    fn name(&mut self, number: u64) -> &str {
         if self.number != Some(number) {
             self.number = Some(number);
-            self.name = time.to_string();
+            self.name = Timestamp(number.saturating_mul(DAY)).to_string();
             self.name.truncate("2026-11-24".len());
         }
         &self.name

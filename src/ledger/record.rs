@@ -284,10 +284,49 @@ pub struct Attempt {
     pub bytes_in: u64,
 }
 
+/// Takes back what a record charged: it was written down, but could not be made
+/// as safe as `store.durability` demands, so that its answer was not given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Void {
+    /// The record.
+    #[n(0)]
+    pub record: RecordId,
+    /// When.
+    #[n(1)]
+    #[cbor(with = "timestamp")]
+    pub time: Timestamp,
+}
+
+/// The status of a request whose record is void.
+const VOID_STATUS: u16 = 503;
+
+impl std::ops::AddAssign for Tokens {
+    fn add_assign(&mut self, more: Self) {
+        self.input = self.input.saturating_add(more.input);
+        self.cached_input = self.cached_input.saturating_add(more.cached_input);
+        self.output = self.output.saturating_add(more.output);
+        self.reasoning = self.reasoning.saturating_add(more.reasoning);
+    }
+}
+
 /// The longest text of a shortened record, in bytes.
 const SHORT: usize = 1024;
 
 impl UsageRecord {
+    /// The record as it counts once it is void: nothing is charged, the cost
+    /// stays, and the client got 503.
+    #[must_use]
+    pub(super) fn voided(self) -> Self {
+        Self {
+            status: VOID_STATUS,
+            outcome: Outcome::InternalError,
+            quantity: 0,
+            price: Money::ZERO,
+            ..self
+        }
+    }
+
     /// The record without its metadata and with every text cut to 1 KiB: for
     /// the rare one that fits no frame.
     #[must_use]

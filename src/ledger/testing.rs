@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::journal::media::{Disk, Media, Sink};
 use super::record::{Attempt, Outcome, Tokens, UsageRecord};
-use super::{Ledger, Options};
+use super::{Digest, Ledger, Options, Replay, Sum};
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::id::RecordIds;
 use crate::base::money::Money;
@@ -161,13 +161,20 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
     )
 }
 
-/// Opens the ledger of `dir` and returns what it replayed.
+/// Opens the ledger of `dir` and returns what it replayed, in that order.
 pub(super) fn open(dir: &Path, options: Options) -> (Ledger, Vec<UsageRecord>) {
     let mut replayed = Vec::new();
+    let mut summed = 0;
     let clock = Arc::new(TestClock::at(MIDNIGHT));
-    let replay = &mut |record: &UsageRecord| replayed.push(record.clone());
+    let mut sum = |sum: &Sum<'_>| summed += sum.requests;
+    let mut record = |digest: &Digest<'_>| replayed.push(digest.id);
+    let replay = Replay::none()
+        .sums(Timestamp(0)..Timestamp(u64::MAX), &mut sum)
+        .records(Timestamp(0), &mut record);
     let ledger = Ledger::open_with(dir, Durability::Process, clock, options, replay).unwrap();
-    (ledger, replayed)
+    assert_eq!(summed, replayed.len() as u64, "sums and records agree");
+    let found = replayed.into_iter().map(|id| ledger.find(id).unwrap().unwrap()).collect();
+    (ledger, found)
 }
 
 /// One shard, so that a test knows which file it writes to.
@@ -182,6 +189,21 @@ pub(super) fn crash(dir: &Path) -> TempDir {
     for segment in segments(dir) {
         let name = segment.file_name().unwrap();
         std::fs::copy(&segment, copy.path().join("journal").join(name)).unwrap();
+    }
+    copy
+}
+
+/// The same, with the index.
+pub(super) fn crash_whole(dir: &Path) -> TempDir {
+    // The index first: it may lag behind the segments, never run ahead of them.
+    let copy = tempfile::tempdir().unwrap();
+    for part in ["index", "journal"] {
+        std::fs::create_dir(copy.path().join(part)).unwrap();
+        for entry in std::fs::read_dir(dir.join(part)).unwrap() {
+            let path = entry.unwrap().path();
+            // What is being replaced just now may be gone.
+            std::fs::copy(&path, copy.path().join(part).join(path.file_name().unwrap())).ok();
+        }
     }
     copy
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::journal::frame;
 use super::record::{Outcome, UsageRecord};
 use super::testing::{MIDNIGHT, at, attempt, crash, one_shard, open, record, segments};
 use super::*;
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::money::Money;
+
+mod damage;
+mod index;
 
 const ALL: Page = Page { after: None, limit: usize::MAX };
 
@@ -250,7 +254,7 @@ fn sums_are_exact_and_named() {
 fn a_directory_has_one_owner() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = open(dir.path(), Options::default());
-    let again = Ledger::open(dir.path(), Durability::Process, clock(), &mut |_| {});
+    let again = Ledger::open(dir.path(), Durability::Process, clock(), Replay::none());
     assert!(matches!(again, Err(OpenError::Locked { path }) if path == dir.path()));
     drop(ledger);
     open(dir.path(), Options::default());
@@ -261,7 +265,7 @@ fn a_directory_that_is_no_directory_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let error = Ledger::open(&file, Durability::Process, clock(), &mut |_| {}).unwrap_err();
+    let error = Ledger::open(&file, Durability::Process, clock(), Replay::none()).unwrap_err();
     assert!(error.to_string().contains("file"), "{error}");
 }
 
@@ -309,7 +313,7 @@ fn verification_counts_without_changing() {
 /// A ledger that syncs only when someone waits, or never.
 fn rarely_synced(dir: &std::path::Path, durability: Durability) -> Ledger {
     let options = Options { sync_interval: Duration::from_secs(3600), ..one_shard() };
-    Ledger::open_with(dir, durability, clock(), options, &mut |_| {}).unwrap()
+    Ledger::open_with(dir, durability, clock(), options, Replay::none()).unwrap()
 }
 
 #[tokio::test]

@@ -248,7 +248,8 @@ impl<'a> Bill<'a> {
     ) -> Result<(), Refusal> {
         let from = self.app.clock.monotonic();
         let settled = self.write(outcome, status, tokens)?;
-        self.app.ledger.durable(settled).await.map_err(|_| storage_unavailable())?;
+        let durable = self.app.ledger.durable(settled).await;
+        self.app.journal_took(durable).map_err(|_| storage_unavailable())?;
         self.app.metrics.ledger_committed(self.app.clock.monotonic().saturating_sub(from));
         Ok(())
     }

@@ -25,14 +25,10 @@ use crate::base::money::Money;
 use crate::config::Billing;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
 use crate::ledger::record::UsageRecord;
-use crate::ledger::{Filter, Ledger, Page, StorageError};
 use crate::pipeline::gates;
 use crate::pipeline::{allowance, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
-
-/// Records that are read at once.
-const PAGE: usize = 1_000;
 
 /// Shows where the caller stands.
 pub(super) async fn show<C: Client>(
@@ -75,7 +71,7 @@ pub(super) async fn record<C: Client>(
 ) -> Result<Ending, Refusal> {
     let (ledger, account) = (Arc::clone(&app.ledger), Arc::clone(&caller.account));
     let id = id.to_owned();
-    let find = tokio::task::spawn_blocking(move || find(&ledger, account, &id));
+    let find = tokio::task::spawn_blocking(move || ledger.find_request(&account, &id));
     let read = waiting(app, &mut exchange.waited, find).await;
     // Free before the answer leaves: a client that has it can ask again.
     drop(permit);
@@ -92,22 +88,6 @@ pub(super) async fn record<C: Client>(
         Refusal::new(Code::NotFound, "There is no usage record of yours with this request id.")
     })?;
     send(app, client, exchange, &shown(&record)).await
-}
-
-/// Blocks.
-fn find(ledger: &Ledger, account: Arc<str>, id: &str) -> Result<Option<UsageRecord>, StorageError> {
-    let filter = Filter { account: Some(account), ..Filter::default() };
-    let mut page = Page { after: None, limit: PAGE };
-    let mut found = None;
-    loop {
-        let read = ledger.records(&filter, page)?;
-        let newest = read.records.into_iter().rev().find(|record| *record.request_id == *id);
-        found = newest.or(found);
-        match read.next {
-            Some(next) => page.after = Some(next),
-            None => return Ok(found),
-        }
-    }
 }
 
 fn standing(

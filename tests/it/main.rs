@@ -26,6 +26,8 @@ mod dashboards;
 #[cfg(test)]
 mod dedicated;
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod drop_in;
 #[cfg(test)]
 mod edge;

@@ -6,7 +6,7 @@ use crate::admin::{AdminState, fixture, router};
 use crate::base::clock::{Clock, TestClock, Timestamp};
 use crate::base::secret::Secret;
 use crate::config::Durability;
-use crate::ledger::{Ledger, Settled};
+use crate::ledger::{Ledger, Replay, Settled};
 use crate::telemetry::metrics::Metrics;
 
 /// 2026-11-24T05:00:00Z.
@@ -17,7 +17,7 @@ async fn admin(records: u64) -> (String, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(TestClock::at(NOW));
     let ledger =
-        Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), &mut |_| {}).unwrap();
+        Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), Replay::none()).unwrap();
     for number in 0..records {
         let time = Timestamp(NOW.0 - 10_000_000 + number * 1000);
         let _settled: Settled = ledger.settle(&fixture::record(time, "demo", "default")).unwrap();

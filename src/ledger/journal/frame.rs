@@ -13,7 +13,7 @@
 //! so that a reader can put them back into the order in which they were written.
 
 /// Bytes before the payload.
-pub(super) const HEADER: usize = 17;
+pub(in crate::ledger) const HEADER: usize = 17;
 
 /// Where the checksummed part begins.
 const CHECKED_FROM: usize = 8;
@@ -28,6 +28,8 @@ pub(in crate::ledger) enum Kind {
     Attempt,
     /// A [`UsageRecord`](crate::ledger::record::UsageRecord).
     Settle,
+    /// A [`Void`](crate::ledger::record::Void).
+    Void,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
         match self {
             Self::Attempt => 1,
             Self::Settle => 2,
+            Self::Void => 3,
         }
     }
 
@@ -44,6 +47,7 @@ impl Kind {
         match code {
             1 => Some(Self::Attempt),
             2 => Some(Self::Settle),
+            3 => Some(Self::Void),
             _ => None,
         }
     }

@@ -14,10 +14,18 @@ use crate::ledger::error::StorageError;
 /// One frame, in its place.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ledger) struct Item<'a> {
+    /// The process that wrote it.
+    pub(in crate::ledger) process: u128,
+    /// Which of the process's shards did.
+    pub(in crate::ledger) shard: u32,
     /// Number of its segment.
-    pub(super) segment: u64,
+    pub(in crate::ledger) segment: u64,
+    /// Where it begins there.
+    pub(in crate::ledger) offset: u64,
+    /// Its place among the frames of its process.
+    pub(in crate::ledger) sequence: u64,
     /// None for a kind that this version does not know.
-    pub(super) kind: Option<Kind>,
+    pub(in crate::ledger) kind: Option<Kind>,
     /// CBOR.
     pub(in crate::ledger) payload: &'a [u8],
 }
@@ -29,7 +37,7 @@ pub(in crate::ledger) struct Merge {
     /// The chain whose head was handed out last.
     taken: Option<usize>,
     /// What was found damaged so far.
-    pub(super) damages: Vec<Damage>,
+    pub(in crate::ledger) damages: Vec<Damage>,
 }
 
 /// The segments of one shard, in the order of their creation.
@@ -98,22 +106,21 @@ impl Merge {
         }
         let head = self.taken.and_then(|at| self.chains.get(at)?.current.as_ref());
         Ok(head.map(|(segment, scan, found)| Item {
+            process: segment.header.process,
+            shard: segment.header.shard,
             segment: segment.number,
+            offset: found.offset,
+            sequence: found.sequence,
             kind: found.kind,
             payload: scan.payload(),
         }))
     }
 
-    /// Reports the frame handed out last as not understood.
-    pub(super) fn refuse(&mut self) {
+    /// Reports the frame handed out last as damaged in this way.
+    pub(in crate::ledger) fn refuse(&mut self, fault: Fault) {
         let head = self.taken.and_then(|at| self.chains.get(at)?.current.as_ref());
-        if let Some((segment, scan, found)) = head {
-            self.damages.push(Damage {
-                path: std::sync::Arc::clone(&segment.path),
-                offset: found.offset,
-                length: (super::frame::HEADER + scan.payload().len()) as u64,
-                fault: Fault::Undecodable,
-            });
+        if let Some((_, scan, found)) = head {
+            self.damages.push(scan.damage(found, fault));
         }
     }
 }

@@ -4,7 +4,8 @@
 //! end of the process does not lose it; what a reader sees of a segment is whole
 //! frames only. A process never appends to another one's segment.
 
-mod frame;
+pub(super) mod calls;
+pub(super) mod frame;
 pub(super) mod media;
 pub(super) mod merge;
 pub(super) mod recover;
@@ -14,6 +15,7 @@ pub(super) mod shard;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::cell::Cell;
 use std::io;
@@ -25,13 +27,20 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use self::calls::Calls;
 use self::media::{Disk, Media, Sink};
-use self::segment::{Active, Header, Segment};
+use self::segment::{Active, Header, Segment, Written};
 use self::shard::{Entry, Shard};
 use self::sync::Groups;
+use self::upkeep::Signal;
 use super::error::StorageError;
-use crate::base::clock::Clock;
+use super::index::Index;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::id::RecordIds;
+
+/// The largest size of a segment that is kept to, in bytes: the index holds
+/// places in 32 bits.
+const LARGEST: u64 = 1 << 31;
 
 /// How the journal is written.
 #[derive(Clone)]
@@ -60,10 +69,10 @@ impl Default for Options {
 }
 
 /// The journal of this process, open for writing, and the segments of earlier
-/// ones, open for reading. Dropping it syncs everything.
+/// ones, open for reading. Dropping it syncs and indexes everything.
 pub(super) struct Journal {
     inner: Arc<Inner>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 struct Inner {
@@ -77,7 +86,8 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     options: Options,
     process: u128,
-    next_number: AtomicU64,
+    /// The first number that no segment has.
+    next_number: Mutex<u64>,
     next_sequence: AtomicU64,
     /// Segments that are written no more.
     sealed: Mutex<Vec<Segment>>,
@@ -88,6 +98,10 @@ pub(super) struct Writer {
     /// Whether the last write failed.
     failing: AtomicBool,
     groups: Groups,
+    /// The provider calls that nothing has settled.
+    calls: Calls,
+    index: Index,
+    upkeep: Signal,
 }
 
 impl Journal {
@@ -100,6 +114,7 @@ impl Journal {
         directory: PathBuf,
         clock: Arc<dyn Clock>,
         options: Options,
+        index: Index,
         sealed: Vec<Segment>,
         next_number: u64,
     ) -> io::Result<Self> {
@@ -109,26 +124,35 @@ impl Journal {
         let writer = Writer {
             directory,
             clock,
-            options,
+            options: Options { segment_bytes: options.segment_bytes.min(LARGEST), ..options },
             process,
-            next_number: AtomicU64::new(next_number),
+            next_number: Mutex::new(next_number),
             next_sequence: AtomicU64::new(0),
             sealed: Mutex::new(sealed),
             unsynced: Mutex::new(Vec::new()),
             new_names: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             groups: Groups::new(),
+            calls: Calls::new(),
+            index,
+            upkeep: Signal::default(),
         };
         let inner = Arc::new(Inner { writer, shards: (0..shards).map(Shard::new).collect() });
-        let for_thread = Arc::clone(&inner);
-        let thread =
-            std::thread::Builder::new().name("journal-sync".to_owned()).spawn(move || {
-                for_thread.writer.groups.run(interval, || {
-                    // Those who wait are told by the groups; the next commit tries again.
-                    for_thread.commit().ok();
-                });
-            })?;
-        Ok(Self { inner, thread: Some(thread) })
+        let mut journal = Self { inner: Arc::clone(&inner), threads: Vec::new() };
+        let for_sync = Arc::clone(&inner);
+        journal.spawn("journal-sync", move || {
+            for_sync.writer.groups.run(interval, || {
+                // Those who wait are told by the groups; the next commit tries again.
+                for_sync.commit().ok();
+            });
+        })?;
+        journal.spawn("journal-index", move || inner.writer.upkeep.run(|| inner.upkeep()))?;
+        Ok(journal)
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(body)?);
+        Ok(())
     }
 
     /// Hands `entry` to the kernel and returns the group that will sync it.
@@ -148,7 +172,7 @@ impl Journal {
     }
 
     /// A group that holds everything written so far.
-    pub(super) fn written(&self) -> u64 {
+    pub(super) fn group(&self) -> u64 {
         self.inner.writer.groups.join()
     }
 
@@ -173,6 +197,11 @@ impl Journal {
         self.inner.writer.groups.count()
     }
 
+    /// The time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.inner.writer.clock.wall()
+    }
+
     /// Whether the last write succeeded.
     pub(super) fn available(&self) -> bool {
         !self.inner.writer.failing.load(Ordering::Relaxed)
@@ -180,23 +209,49 @@ impl Journal {
 
     /// Every segment, as far as it is written now.
     pub(super) fn segments(&self) -> Vec<Segment> {
-        // Active ones first: one that is sealed meanwhile is then seen twice, not missed.
-        let mut segments: Vec<_> = self.inner.shards.iter().filter_map(Shard::snapshot).collect();
-        let active: Vec<u64> = segments.iter().map(|segment| segment.number).collect();
-        let sealed = self.inner.writer.sealed.lock();
-        segments.extend(sealed.iter().filter(|old| !active.contains(&old.number)).cloned());
+        let (active, mut segments) = self.written(&|_| false, 0);
+        segments.extend(active.into_iter().map(|(segment, _)| segment));
         segments
+    }
+
+    /// The segments that are being written, each with the records in it that
+    /// `wanted` wants, the newest first, at most `limit`; and all others.
+    pub(super) fn written(
+        &self,
+        wanted: &dyn Fn(&Written) -> bool,
+        limit: usize,
+    ) -> (Vec<(Segment, Vec<Written>)>, Vec<Segment>) {
+        // Active ones first: one that is sealed meanwhile is then seen twice, not missed.
+        let shards = self.inner.shards.iter();
+        let active: Vec<_> = shards.filter_map(|shard| shard.written(wanted, limit)).collect();
+        let is_active =
+            |number| active.iter().any(|(segment, _): &(Segment, _)| segment.number == number);
+        let sealed = self.inner.writer.sealed.lock();
+        let sealed = sealed.iter().filter(|old| !is_active(old.number)).cloned().collect();
+        (active, sealed)
+    }
+
+    /// Brings the index up to date with what is written no more.
+    pub(super) fn upkeep(&self) {
+        self.inner.upkeep();
+    }
+
+    /// Ends every segment: the next frame begins new ones.
+    fn seal(&self) {
+        self.inner.shards.iter().for_each(|shard| shard.seal(&self.inner.writer));
     }
 }
 
 impl Drop for Journal {
     fn drop(&mut self) {
         self.inner.writer.groups.stop();
-        if let Some(thread) = self.thread.take() {
+        self.inner.writer.upkeep.stop();
+        for thread in self.threads.drain(..) {
             thread.join().ok();
         }
-        // There is nobody left to tell; the kernel has it all the same.
-        self.inner.commit().ok();
+        self.seal();
+        // It syncs, too. There is nobody left to tell; the kernel has it all.
+        self.inner.upkeep();
     }
 }
 
@@ -235,14 +290,18 @@ impl Writer {
         self.next_sequence.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A new segment under the next free number.
+    /// A new segment under the next free number. A number is used up by a file
+    /// alone, so that a reader can tell when a file is missing.
     fn create(&self, header: Header) -> io::Result<Active> {
         let media = &*self.options.media;
+        let mut number = self.next_number.lock();
         loop {
-            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-            match Active::create(media, &self.directory, number, header) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                created => {
+            let created = Active::create(media, &self.directory, *number, header);
+            match &created {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => *number += 1,
+                Err(_) => return created,
+                Ok(_) => {
+                    *number += 1;
                     self.new_names.store(true, Ordering::SeqCst);
                     return created;
                 }
@@ -256,6 +315,7 @@ impl Writer {
         if old.dirty {
             self.unsynced.lock().push(old.sink);
         }
+        self.upkeep.wake();
     }
 }
 

@@ -1,136 +1,77 @@
-//! Reads a data directory's journal from its beginning: gives out every settled
-//! record, and closes the provider calls that no record settled.
+//! Finds the segments of a data directory, and closes the provider calls that
+//! no record settled.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::frame::Kind;
 use super::merge::Merge;
-use super::scan::{self, Damage, Fault};
-use super::segment::{self, BadHeader, Segment, Span};
+use super::scan::{self, Damage, Fault, Scan};
+use super::segment::{self, BadHeader, Segment};
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::base::money::Money;
+use crate::ledger::digest::Digest;
 use crate::ledger::error::{OpenError, StorageError};
+use crate::ledger::index::{Identity, Index};
 use crate::ledger::recent::Recent;
 use crate::ledger::record::{Attempt, Outcome, Tokens, UsageRecord};
+use crate::ledger::report::Report;
 
 /// The status of a request whose answer the end of the process cut off.
 const LOST_STATUS: u16 = 500;
 
-/// How many places of damage are kept; of more, only the number.
-const DAMAGES: usize = 100;
-
-/// What was found when the journal was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Segment files.
-    pub segments: usize,
-    /// Settled records, each counted once.
-    pub settled: u64,
-    /// Settlements of a record that was settled before; they count for nothing.
-    pub repeated: u64,
-    /// Records with provider calls that nothing settled.
-    pub lost: usize,
-    /// Segments that end in a frame whose writing was interrupted.
-    pub torn: u64,
-    /// Places of damage, torn ends apart.
-    pub damaged: u64,
-    /// Frames of a kind that this version does not know.
-    pub unknown: u64,
-    /// The first hundred places of damage, torn ends included.
-    pub damages: Vec<Damage>,
-}
-
-/// What reading found, for the writer to go on with.
-pub(in crate::ledger) struct Recovered {
-    /// Segments that can be read.
+/// What a directory holds, for the writer to go on with.
+pub(in crate::ledger) struct Listed {
+    /// Segments that can be read, in the order of creation.
     pub(in crate::ledger) segments: Vec<Segment>,
     /// The first segment number that is free.
     pub(in crate::ledger) next_number: u64,
-    /// Records that close the calls that nothing settled.
-    pub(in crate::ledger) lost: Vec<UsageRecord>,
-    /// What was found.
-    pub(in crate::ledger) report: Report,
 }
 
-/// Reads the segments in `directory` and gives every settled record to `replay`
-/// once, in the order in which they were settled.
+/// The segments of `directory`. Files that cannot be read, copies and gaps are
+/// reported.
 ///
 /// # Errors
-/// [`OpenError::Io`] if a file cannot be read, [`OpenError::Newer`] before
-/// anything is replayed. Damaged bytes are no error; they are reported.
-pub(in crate::ledger) fn read(
-    directory: &Path,
-    replay: &mut dyn FnMut(&UsageRecord),
-) -> Result<Recovered, OpenError> {
-    let mut report = Report::default();
-    let (mut segments, next_number) = list(directory, &mut report)?;
-    let mut orphans: HashMap<RecordId, Orphan> = HashMap::new();
-    let mut settled = Recent::default();
-    let mut merge = Merge::new(segments.clone());
-    while let Some(item) = merge.next().map_err(failed)? {
-        let understood = match item.kind {
-            Some(Kind::Attempt) => match minicbor::decode::<Attempt>(item.payload) {
-                Ok(attempt) if !settled.contains(attempt.record) => {
-                    orphans.entry(attempt.record).or_default().add(attempt);
-                    true
-                }
-                other => other.is_ok(),
-            },
-            Some(Kind::Settle) => match minicbor::decode::<UsageRecord>(item.payload) {
-                Ok(record) => {
-                    orphans.remove(&record.id);
-                    widen(&mut segments, item.segment, &record);
-                    if settled.insert(record.id) {
-                        report.settled += 1;
-                        replay(&record);
-                    } else {
-                        report.repeated += 1;
-                    }
-                    true
-                }
-                Err(_) => false,
-            },
-            None => {
-                report.unknown += 1;
-                true
-            }
-        };
-        if !understood {
-            merge.refuse();
-        }
-        merge.damages.drain(..).for_each(|damage| report.add(damage));
-    }
-    merge.damages.drain(..).for_each(|damage| report.add(damage));
-    let mut lost: Vec<_> = orphans.into_values().filter_map(Orphan::close).collect();
-    lost.sort_by_key(|record| record.id);
-    report.lost = lost.len();
-    Ok(Recovered { segments, next_number, lost, report })
-}
-
-/// The segments of `directory` in the order of creation, and the first number
-/// that is free.
-fn list(directory: &Path, report: &mut Report) -> Result<(Vec<Segment>, u64), OpenError> {
-    let mut segments = Vec::new();
-    let mut next_number = 0;
+/// [`OpenError::Io`] if a file cannot be read, [`OpenError::Newer`].
+pub(in crate::ledger) fn list(directory: &Path, report: &mut Report) -> Result<Listed, OpenError> {
+    let mut numbered = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(OpenError::io(directory))? {
         let path = entry.map_err(OpenError::io(directory))?.path();
-        let Some(number) = segment::number_of(&path) else { continue };
-        next_number = next_number.max(number.saturating_add(1));
+        numbered.extend(segment::number_of(&path).map(|number| (number, path)));
+    }
+    numbered.sort_unstable();
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut known: HashMap<(u128, u32, u32), u64> = HashMap::new();
+    let mut next_number = 0;
+    for (number, path) in numbered {
+        if number > next_number {
+            let path = directory.join(segment::file_name(next_number));
+            report.missing_segments += number - next_number;
+            report.add(Damage::whole(&path, 0, Fault::Missing));
+        }
+        next_number = number.saturating_add(1);
         report.segments += 1;
         let (header, length) = scan::header(&path).map_err(OpenError::io(&path))?;
         let fault = match header {
             Ok(header) => {
-                segments.push(Segment {
-                    number,
-                    path: Arc::from(path),
-                    header,
-                    length,
-                    span: None,
-                });
-                continue;
+                let identity = (header.process, header.shard, header.salt);
+                if let Entry::Vacant(new) = known.entry(identity) {
+                    new.insert(number);
+                    let path = Arc::from(path);
+                    segments.push(Segment {
+                        number,
+                        path,
+                        header,
+                        length,
+                        span: None,
+                        index: None,
+                    });
+                    continue;
+                }
+                Fault::Duplicate
             }
             Err(BadHeader::Newer(found)) => {
                 return Err(OpenError::Newer { path, found, supported: segment::VERSION });
@@ -138,33 +79,118 @@ fn list(directory: &Path, report: &mut Report) -> Result<(Vec<Segment>, u64), Op
             Err(BadHeader::Torn) => Fault::Torn,
             Err(BadHeader::Broken) => Fault::Header,
         };
-        report.add(Damage { path: Arc::from(path), offset: 0, length, fault });
+        report.add(Damage::whole(&path, length, fault));
     }
-    segments.sort_by_key(|segment| segment.number);
-    Ok((segments, next_number))
+    Ok(Listed { segments, next_number })
 }
 
-fn widen(segments: &mut [Segment], number: u64, record: &UsageRecord) {
-    let found = segments.binary_search_by_key(&number, |segment| segment.number);
-    if let Some(segment) = found.ok().and_then(|at| segments.get_mut(at)) {
-        segment.span = Some(Span::with(segment.span, record));
+/// Records that close the provider calls that nothing settled.
+///
+/// With a checkpoint of the index that fits, only the segments that it does not
+/// cover are read; else all of them.
+///
+/// # Errors
+/// [`StorageError::Unreadable`].
+pub(in crate::ledger) fn lost(
+    index: &Index,
+    segments: &[Segment],
+) -> Result<Vec<UsageRecord>, StorageError> {
+    let mut orphans = Orphans::default();
+    let present: HashMap<u64, &Segment> =
+        segments.iter().map(|segment| (segment.number, segment)).collect();
+    let fits = |identity: &Identity| {
+        present.get(&identity.number).is_some_and(|segment| Identity::of(segment) == *identity)
+    };
+    let checkpoint = index.checkpoint().filter(|found| found.covered.iter().all(fits));
+    let checkpoint = checkpoint.unwrap_or_default();
+    for (number, offset) in checkpoint.open {
+        let Some(segment) = present.get(&number) else { continue };
+        let read = Scan::open(segment).and_then(|mut scan| {
+            let payload = scan.frame_at(offset, Kind::Attempt)?;
+            Ok(payload.and_then(|payload| minicbor::decode::<Attempt>(payload).ok()))
+        });
+        let attempt = read.map_err(|error| StorageError::unreadable(&segment.path, error))?;
+        attempt.into_iter().for_each(|attempt| orphans.begun(attempt));
     }
-}
-
-fn failed(error: StorageError) -> OpenError {
-    match error {
-        StorageError::Unreadable { path, source } => OpenError::Io { path, source },
-        other => OpenError::Recovery(other),
-    }
-}
-
-impl Report {
-    fn add(&mut self, damage: Damage) {
-        let count = if damage.fault == Fault::Torn { &mut self.torn } else { &mut self.damaged };
-        *count += 1;
-        if self.damages.len() < DAMAGES {
-            self.damages.push(damage);
+    let covered: HashSet<u64> = checkpoint.covered.iter().map(|identity| identity.number).collect();
+    let tail = segments.iter().filter(|segment| !covered.contains(&segment.number));
+    let mut merge = Merge::new(tail.cloned().collect());
+    while let Some(item) = merge.next()? {
+        match item.kind {
+            Some(Kind::Attempt) => {
+                minicbor::decode(item.payload).into_iter().for_each(|found| orphans.begun(found));
+            }
+            Some(Kind::Settle) => {
+                if let Some(digest) = Digest::read(item.payload) {
+                    orphans.settled(digest.id);
+                }
+            }
+            Some(Kind::Void) | None => {}
         }
+    }
+    // A settlement may lie in a segment that is covered, its attempt in one that is not.
+    for segment in segments {
+        orphans.settled_in(index, segment)?;
+    }
+    Ok(orphans.close())
+}
+
+/// The calls that nothing settled so far, by their record.
+#[derive(Default)]
+pub(in crate::ledger) struct Orphans {
+    open: BTreeMap<RecordId, Orphan>,
+    settled: Recent,
+}
+
+impl Orphans {
+    /// Notes an attempt.
+    pub(in crate::ledger) fn begun(&mut self, attempt: Attempt) {
+        if !self.settled.contains(attempt.record) {
+            self.open.entry(attempt.record).or_default().add(attempt);
+        }
+    }
+
+    /// Notes a settlement; false if it was known.
+    pub(in crate::ledger) fn settled(&mut self, id: RecordId) -> bool {
+        self.open.remove(&id);
+        self.settled.insert(id)
+    }
+
+    /// How many records have open calls.
+    pub(in crate::ledger) fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Forgets what `segment` settles.
+    fn settled_in(&mut self, index: &Index, segment: &Segment) -> Result<(), StorageError> {
+        /// So many are looked up one by one.
+        const FEW: usize = 100;
+        let Some(span) = segment.span else { return Ok(()) };
+        let within = self.open.range(span.first_id..=span.last_id).map(|(id, _)| *id);
+        let within: Vec<RecordId> = within.collect();
+        if within.len() > FEW {
+            let settled = index.places(segment, None)?;
+            let is_settled = |id| settled.binary_search_by_key(&id, |(id, _)| *id).is_ok();
+            self.open.retain(|id, _| !is_settled(*id));
+            return Ok(());
+        }
+        for id in within {
+            if index.place_of(segment, id)?.is_some() {
+                self.open.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The records that close them.
+    fn close(self) -> Vec<UsageRecord> {
+        self.open.into_values().filter_map(Orphan::close).collect()
+    }
+}
+
+impl Damage {
+    fn whole(path: &Path, length: u64, fault: Fault) -> Self {
+        Self { path: Arc::from(path), offset: 0, length, fault }
     }
 }
 

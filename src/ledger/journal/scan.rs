@@ -28,9 +28,15 @@ pub enum Fault {
     Undecodable,
     /// The header is damaged in both copies: nothing of the segment is readable.
     Header,
+    /// An intact frame that does not come after the one before it.
+    Misplaced,
+    /// Another copy of a segment that is there; it is not read.
+    Duplicate,
+    /// A segment is not there, or frames that must have been here are not.
+    Missing,
 }
 
-/// Some bytes of a segment that hold no frame.
+/// A place where a segment is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The segment's file.
@@ -45,18 +51,18 @@ pub struct Damage {
 
 /// A frame that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(in crate::ledger) struct Found {
     /// Where it begins in the file.
-    pub(super) offset: u64,
+    pub(in crate::ledger) offset: u64,
     /// See [`Frame::kind`].
-    pub(super) kind: Option<Kind>,
+    pub(in crate::ledger) kind: Option<Kind>,
     /// See [`Frame::sequence`].
-    pub(super) sequence: u64,
+    pub(in crate::ledger) sequence: u64,
     length: usize,
 }
 
 /// A segment that is being read.
-pub(super) struct Scan {
+pub(in crate::ledger) struct Scan {
     file: File,
     path: Arc<Path>,
     salt: u32,
@@ -73,7 +79,7 @@ pub(super) struct Scan {
 ///
 /// # Errors
 /// What the kernel says; or, inside, why the header cannot be used.
-pub(super) fn header(path: &Path) -> io::Result<(Result<Header, BadHeader>, u64)> {
+pub(in crate::ledger) fn header(path: &Path) -> io::Result<(Result<Header, BadHeader>, u64)> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
@@ -86,7 +92,7 @@ impl Scan {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn open(segment: &Segment) -> io::Result<Self> {
+    pub(in crate::ledger) fn open(segment: &Segment) -> io::Result<Self> {
         Ok(Self {
             file: File::open(&segment.path)?,
             path: Arc::clone(&segment.path),
@@ -103,7 +109,10 @@ impl Scan {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn next(&mut self, damages: &mut Vec<Damage>) -> io::Result<Option<Found>> {
+    pub(in crate::ledger) fn next(
+        &mut self,
+        damages: &mut Vec<Damage>,
+    ) -> io::Result<Option<Found>> {
         self.skip(self.found);
         self.found = 0;
         let mut damage: Option<Bad> = None;
@@ -130,10 +139,45 @@ impl Scan {
         }
     }
 
+    /// The frame found last as a place of damage.
+    pub(in crate::ledger) fn damage(&self, found: &Found, fault: Fault) -> Damage {
+        let length = (frame::HEADER + self.payload().len()) as u64;
+        Damage { path: Arc::clone(&self.path), offset: found.offset, length, fault }
+    }
+
     /// The payload of the frame found last; empty before the first.
-    pub(super) fn payload(&self) -> &[u8] {
+    pub(in crate::ledger) fn payload(&self) -> &[u8] {
         let end = self.start + self.found;
         self.buffer.get(self.start + frame::HEADER..end).unwrap_or_default()
+    }
+
+    /// The payload of the frame of `kind` that begins at `offset`; none if there
+    /// is no such frame.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(in crate::ledger) fn frame_at(
+        &mut self,
+        offset: u64,
+        kind: Kind,
+    ) -> io::Result<Option<&[u8]>> {
+        self.seek(offset);
+        let Seen::Frame(frame) = self.look()? else { return Ok(None) };
+        self.found = frame::HEADER + frame.length;
+        Ok((frame.kind == Some(kind)).then(|| self.payload()))
+    }
+
+    /// Goes to `offset`; what was read and lies after it is kept.
+    fn seek(&mut self, offset: u64) {
+        self.found = 0;
+        let ahead = offset.checked_sub(self.offset).and_then(|ahead| usize::try_from(ahead).ok());
+        match ahead.filter(|ahead| self.start + ahead < self.buffer.len()) {
+            Some(ahead) => self.skip(ahead),
+            None => {
+                self.buffer.clear();
+                (self.start, self.offset) = (0, offset);
+            }
+        }
     }
 
     /// Looks at the bytes at `offset`.

@@ -18,13 +18,14 @@ use super::frame;
 use super::media::{Media, Sink};
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
-use crate::ledger::record::UsageRecord;
+use crate::ledger::codec::timestamp;
+use crate::ledger::index::Head;
 
 /// The format that this version writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 1;
 
 /// Bytes of a segment's header, both copies.
-pub(super) const HEADER: usize = 2 * COPY;
+pub(in crate::ledger) const HEADER: usize = 2 * COPY;
 
 const COPY: usize = 48;
 const CHECKED: usize = COPY - 4;
@@ -35,20 +36,20 @@ const EXTENSION: &str = "journal";
 
 /// What a segment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(in crate::ledger) struct Header {
     /// The process that wrote it, a UUIDv7.
-    pub(super) process: u128,
+    pub(in crate::ledger) process: u128,
     /// Which of the process's shards.
-    pub(super) shard: u32,
+    pub(in crate::ledger) shard: u32,
     /// Where the checksum of each frame starts.
-    pub(super) salt: u32,
+    pub(in crate::ledger) salt: u32,
     /// When it was created.
     pub(super) created: Timestamp,
 }
 
 /// Why a header cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadHeader {
+pub(in crate::ledger) enum BadHeader {
     /// The file ends before it: the process ended while it created the segment.
     Torn,
     /// Neither copy is intact.
@@ -110,33 +111,41 @@ impl Header {
 }
 
 /// The identifiers and times of the records that a segment settles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(array)]
 pub(in crate::ledger) struct Span {
     /// Smallest identifier.
+    #[n(0)]
     pub(in crate::ledger) first_id: RecordId,
     /// Greatest identifier.
+    #[n(1)]
     pub(in crate::ledger) last_id: RecordId,
     /// Earliest time.
+    #[n(2)]
+    #[cbor(with = "timestamp")]
     pub(in crate::ledger) earliest: Timestamp,
     /// Latest time.
+    #[n(3)]
+    #[cbor(with = "timestamp")]
     pub(in crate::ledger) latest: Timestamp,
 }
 
 impl Span {
-    fn of(record: &UsageRecord) -> Self {
-        let (id, time) = (record.id, record.time);
-        Self { first_id: id, last_id: id, earliest: time, latest: time }
+    /// `span` widened so that it holds the record `id` of `time`.
+    pub(in crate::ledger) fn with(span: Option<Self>, id: RecordId, time: Timestamp) -> Self {
+        let alone = Self { first_id: id, last_id: id, earliest: time, latest: time };
+        let Self { first_id, last_id, earliest, latest } = span.unwrap_or(alone);
+        Self {
+            first_id: first_id.min(id),
+            last_id: last_id.max(id),
+            earliest: earliest.min(time),
+            latest: latest.max(time),
+        }
     }
 
-    /// `span` widened so that it holds `record`.
-    pub(super) fn with(span: Option<Self>, record: &UsageRecord) -> Self {
-        let Self { first_id, last_id, earliest, latest } = span.unwrap_or(Self::of(record));
-        Self {
-            first_id: first_id.min(record.id),
-            last_id: last_id.max(record.id),
-            earliest: earliest.min(record.time),
-            latest: latest.max(record.time),
-        }
+    /// Whether `id` may be among its records.
+    pub(in crate::ledger) fn holds(&self, id: RecordId) -> bool {
+        (self.first_id..=self.last_id).contains(&id)
     }
 }
 
@@ -144,24 +153,31 @@ impl Span {
 #[derive(Clone, Debug)]
 pub(in crate::ledger) struct Segment {
     /// Its place in the order of creation.
-    pub(super) number: u64,
+    pub(in crate::ledger) number: u64,
     /// Its file.
-    pub(super) path: Arc<Path>,
+    pub(in crate::ledger) path: Arc<Path>,
     /// Its header.
-    pub(super) header: Header,
+    pub(in crate::ledger) header: Header,
     /// How many bytes of it are whole frames (and the header).
-    pub(super) length: u64,
+    pub(in crate::ledger) length: u64,
     /// What it settles; none if nothing.
     pub(in crate::ledger) span: Option<Span>,
+    /// What the index keeps of it, if it does.
+    pub(in crate::ledger) index: Option<Arc<Head>>,
 }
 
 /// The name of segment `number`.
-pub(super) fn file_name(number: u64) -> String {
+pub(in crate::ledger) fn file_name(number: u64) -> String {
     format!("{number:010}.{EXTENSION}")
 }
 
+/// Whether `directory` has a file for segment `number`.
+pub(in crate::ledger) fn exists(directory: &Path, number: u64) -> bool {
+    directory.join(file_name(number)).exists()
+}
+
 /// The number in a segment's file name; none for other files.
-pub(super) fn number_of(path: &Path) -> Option<u64> {
+pub(in crate::ledger) fn number_of(path: &Path) -> Option<u64> {
     if path.extension()? != EXTENSION {
         return None;
     }
@@ -169,7 +185,7 @@ pub(super) fn number_of(path: &Path) -> Option<u64> {
 }
 
 /// A segment that is being written.
-pub(super) struct Active {
+pub(in crate::ledger) struct Active {
     /// What readers may see of it.
     pub(super) segment: Segment,
     /// Its file.
@@ -178,6 +194,19 @@ pub(super) struct Active {
     pub(super) dirty: bool,
     /// Whether nothing more may be written to it.
     pub(super) condemned: bool,
+    /// The records in it, the newest last.
+    pub(super) entries: Vec<Written>,
+}
+
+/// A record of a segment that is being written: what the index will keep of it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ledger) struct Written {
+    /// Its identifier.
+    pub(in crate::ledger) id: RecordId,
+    /// See [`request_hash`](crate::ledger::index::summary::request_hash).
+    pub(in crate::ledger) request: u64,
+    /// Where its frame begins.
+    pub(in crate::ledger) place: u32,
 }
 
 impl Active {
@@ -199,25 +228,27 @@ impl Active {
             std::fs::remove_file(&path).ok();
             return Err(error);
         }
+        let length = HEADER as u64;
         let segment =
-            Segment { number, path: Arc::from(path), header, length: HEADER as u64, span: None };
-        Ok(Self { segment, sink, dirty: true, condemned: false })
+            Segment { number, path: Arc::from(path), header, length, span: None, index: None };
+        Ok(Self { segment, sink, dirty: true, condemned: false, entries: Vec::new() })
     }
 
-    /// Appends one encoded frame.
+    /// Appends one encoded frame; gives its offset.
     ///
     /// # Errors
     /// What the kernel says. The segment is then as it was before, or, if it
     /// cannot be cut back, condemned.
-    pub(super) fn append(&mut self, frame: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, frame: &[u8]) -> io::Result<u64> {
         debug_assert!(frame.len() > frame::HEADER, "a frame has a payload");
-        if let Err(error) = self.sink.write_at(frame, self.segment.length) {
-            self.condemned |= self.sink.truncate(self.segment.length).is_err();
+        let offset = self.segment.length;
+        if let Err(error) = self.sink.write_at(frame, offset) {
+            self.condemned |= self.sink.truncate(offset).is_err();
             return Err(error);
         }
         self.segment.length += frame.len() as u64;
         self.dirty = true;
-        Ok(())
+        Ok(offset)
     }
 }
 

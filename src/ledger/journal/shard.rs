@@ -3,13 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Writer;
+use super::calls::Calls;
 use super::frame::{self, Kind};
 use super::media::Sink;
-use super::segment::{Active, Header, Segment, Span};
-use crate::ledger::record::{Attempt, UsageRecord};
+use super::segment::{Active, Header, Segment, Span, Written};
+use crate::ledger::index::summary::request_hash;
+use crate::ledger::record::{Attempt, UsageRecord, Void};
 
 /// What a shard's buffer keeps between frames, in bytes.
 const BUFFER: usize = 16 * 1024;
@@ -22,8 +24,8 @@ pub(in crate::ledger) trait Entry: minicbor::Encode<()> {
     /// The entry with its texts cut, so that it fits a frame.
     fn shortened(&self) -> Self;
 
-    /// What its segment settles once it is written.
-    fn widen(&self, span: Option<Span>) -> Option<Span>;
+    /// Notes that it now stands at `offset` of `active`.
+    fn written(&self, active: &mut Active, offset: u64, calls: &Calls);
 }
 
 impl Entry for Attempt {
@@ -33,8 +35,8 @@ impl Entry for Attempt {
         self.shortened()
     }
 
-    fn widen(&self, span: Option<Span>) -> Option<Span> {
-        span
+    fn written(&self, active: &mut Active, offset: u64, calls: &Calls) {
+        calls.open(self.record, (active.segment.number, offset));
     }
 }
 
@@ -45,9 +47,27 @@ impl Entry for UsageRecord {
         self.shortened()
     }
 
-    fn widen(&self, span: Option<Span>) -> Option<Span> {
-        Some(Span::with(span, self))
+    fn written(&self, active: &mut Active, offset: u64, calls: &Calls) {
+        let segment = &mut active.segment;
+        segment.span = Some(Span::with(segment.span, self.id, self.time));
+        active.entries.push(Written {
+            id: self.id,
+            request: request_hash(&self.account, &self.request_id),
+            // Segments are shorter than 4 GiB.
+            place: u32::try_from(offset).unwrap_or(u32::MAX),
+        });
+        calls.close(self.id);
     }
+}
+
+impl Entry for Void {
+    const KIND: Kind = Kind::Void;
+
+    fn shortened(&self) -> Self {
+        *self
+    }
+
+    fn written(&self, _: &mut Active, _: u64, _: &Calls) {}
 }
 
 /// One of several files that are written at the same time, so that threads
@@ -57,14 +77,17 @@ pub(super) struct Shard {
     state: Mutex<State>,
 }
 
-struct State {
+pub(super) struct State {
     buffer: Vec<u8>,
     active: Option<Active>,
+    /// The number of a frame that could not be written, for the next one: no
+    /// number is left out, so that a reader can tell when frames are missing.
+    unused: Option<u64>,
 }
 
 impl Shard {
     pub(super) fn new(index: u32) -> Self {
-        let state = State { buffer: Vec::with_capacity(BUFFER), active: None };
+        let state = State { buffer: Vec::with_capacity(BUFFER), active: None, unused: None };
         Self { index, state: Mutex::new(state) }
     }
 
@@ -74,17 +97,17 @@ impl Shard {
     /// What the kernel says; the shard is then as it was before.
     pub(super) fn append<E: Entry>(&self, writer: &Writer, entry: &E) -> io::Result<u64> {
         let mut state = self.state.lock();
-        let State { buffer, active } = &mut *state;
+        let State { buffer, active, unused } = &mut *state;
         let active = self.writable(writer, active)?;
         let salt = active.segment.header.salt;
-        let sequence = writer.sequence();
-        frame::encode(buffer, salt, E::KIND, sequence, entry)
+        let sequence = unused.take().unwrap_or_else(|| writer.sequence());
+        let written = frame::encode(buffer, salt, E::KIND, sequence, entry)
             .or_else(|_| frame::encode(buffer, salt, E::KIND, sequence, &entry.shortened()))
-            .map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        let written = active.append(buffer);
+            .map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
+            .and_then(|()| active.append(buffer));
         buffer.shrink_to(BUFFER);
-        written?;
-        active.segment.span = entry.widen(active.segment.span);
+        let offset = written.inspect_err(|_| *unused = Some(sequence))?;
+        entry.written(active, offset, &writer.calls);
         Ok(writer.groups.join())
     }
 
@@ -112,9 +135,29 @@ impl Shard {
         }
     }
 
-    /// What readers may see of the active segment.
-    pub(super) fn snapshot(&self) -> Option<Segment> {
-        self.state.lock().active.as_ref().map(|active| active.segment.clone())
+    /// What readers may see of the active segment, and the records in it that
+    /// `wanted` wants, the newest first, at most `limit`.
+    pub(super) fn written(
+        &self,
+        wanted: &dyn Fn(&Written) -> bool,
+        limit: usize,
+    ) -> Option<(Segment, Vec<Written>)> {
+        let state = self.state.lock();
+        let active = state.active.as_ref()?;
+        let found = active.entries.iter().rev().filter(|entry| wanted(entry)).take(limit);
+        Some((active.segment.clone(), found.copied().collect()))
+    }
+
+    /// Keeps everybody from writing.
+    pub(super) fn hold(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Ends the active segment.
+    pub(super) fn seal(&self, writer: &Writer) {
+        if let Some(active) = self.state.lock().active.take() {
+            writer.retire(active);
+        }
     }
 
     /// The active file if something in it is not synced; it then counts as synced.

@@ -1,0 +1,97 @@
+//! Keeps the index in step with the segments, on a thread of its own, so that
+//! neither a request nor a sync waits for it.
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Inner;
+use super::segment::Segment;
+use crate::ledger::index::{self, Checkpoint, Identity};
+
+/// Wakes the thread.
+#[derive(Default)]
+pub(super) struct Signal {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    due: bool,
+    stopped: bool,
+}
+
+impl Signal {
+    /// Says that there is something to do.
+    pub(super) fn wake(&self) {
+        self.state.lock().due = true;
+        self.changed.notify_one();
+    }
+
+    /// Makes `run` return soon.
+    pub(super) fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_one();
+    }
+
+    /// The body of the thread: does `work` whenever there is some.
+    pub(super) fn run(&self, work: impl Fn()) {
+        let mut state = self.state.lock();
+        while !state.stopped {
+            if std::mem::take(&mut state.due) {
+                parking_lot::MutexGuard::unlocked(&mut state, &work);
+            } else {
+                self.changed.wait(&mut state);
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Sums up every segment that is written no more, then keeps which calls are
+    /// open. What cannot be kept is made anew at the next start.
+    pub(super) fn upkeep(&self) {
+        let (sealed, open) = self.cut();
+        if sealed.is_empty() {
+            return;
+        }
+        // The checkpoint says that calls are settled; the settlements are in
+        // segments that it does not cover, and must not be less safe than it is.
+        let synced = self.commit().is_ok();
+        for segment in sealed.iter().filter(|segment| segment.index.is_none()) {
+            let mut segment = segment.clone();
+            match index::index(&self.writer.index, &mut segment) {
+                Ok(_) => self.take(segment),
+                Err(error) => tracing::warn!(%error, "a segment cannot be indexed"),
+            }
+        }
+        if !synced {
+            return;
+        }
+        let covered: Vec<Identity> = sealed.iter().map(Identity::of).collect();
+        let open = open
+            .into_iter()
+            .filter(|(number, _)| covered.iter().any(|identity| identity.number == *number));
+        let checkpoint = Checkpoint { open: open.collect(), covered };
+        if let Err(error) = self.writer.index.put_checkpoint(&checkpoint) {
+            tracing::warn!(%error, "the checkpoint of the ledger's index cannot be kept");
+        }
+    }
+
+    /// The segments that are written no more and the open calls, at one moment:
+    /// every shard is held.
+    fn cut(&self) -> (Vec<Segment>, Vec<(u64, u64)>) {
+        let held: Vec<_> = self.shards.iter().map(super::Shard::hold).collect();
+        let sealed = self.writer.sealed.lock().clone();
+        let open = self.writer.calls.places();
+        drop(held);
+        (sealed, open)
+    }
+
+    /// Takes what is known of a sealed segment now.
+    fn take(&self, indexed: Segment) {
+        let mut sealed = self.writer.sealed.lock();
+        if let Some(known) = sealed.iter_mut().find(|known| known.number == indexed.number) {
+            *known = indexed;
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Reads the records of a segment, voided ones as they count.
+
+use std::collections::HashSet;
+
+use super::digest::{Digest, Replay};
+use super::error::StorageError;
+use super::index::Index;
+use super::journal::frame::Kind;
+use super::journal::merge::Merge;
+use super::journal::scan::Scan;
+use super::journal::segment::Segment;
+use super::recent::Recent;
+use super::record::UsageRecord;
+use crate::base::id::RecordId;
+
+/// Records whose answers could not be made durable and were not given out, and
+/// the segments that hold them. There are hardly ever any.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Voids {
+    ids: HashSet<RecordId>,
+    segments: HashSet<u64>,
+}
+
+impl Voids {
+    /// Those that the segments name.
+    ///
+    /// # Errors
+    /// [`StorageError::Unreadable`].
+    pub(super) fn find(
+        index: &Index,
+        segments: &[Segment],
+        ids: Vec<RecordId>,
+    ) -> Result<Self, StorageError> {
+        let mut voids = Self::default();
+        for id in ids {
+            for segment in segments {
+                let may = segment.span.is_some_and(|span| span.holds(id));
+                if may && index.place_of(segment, id)?.is_some() {
+                    voids.add(id, segment.number);
+                }
+            }
+        }
+        Ok(voids)
+    }
+
+    /// Adds the record `id`, which stands in the segment of this number.
+    pub(super) fn add(&mut self, id: RecordId, segment: u64) {
+        self.ids.insert(id);
+        self.segments.insert(segment);
+    }
+
+    /// Whether the sums of `segment` count something that is void.
+    pub(super) fn touch(&self, segment: &Segment) -> bool {
+        self.segments.contains(&segment.number)
+    }
+
+    /// The record as it counts.
+    pub(super) fn apply(&self, record: UsageRecord) -> UsageRecord {
+        if self.ids.contains(&record.id) { record.voided() } else { record }
+    }
+
+    fn digest<'b>(&self, digest: Digest<'b>) -> Digest<'b> {
+        if self.ids.contains(&digest.id) { digest.voided() } else { digest }
+    }
+}
+
+/// Gives every record of `segment` to `each` once, as it counts.
+///
+/// # Errors
+/// [`StorageError::Unreadable`]; damaged bytes are no error.
+pub(super) fn scan(
+    segment: &Segment,
+    voids: &Voids,
+    each: &mut dyn FnMut(&Digest<'_>),
+) -> Result<(), StorageError> {
+    let unreadable = |error| StorageError::unreadable(&segment.path, error);
+    let mut seen: HashSet<RecordId, ahash::RandomState> = HashSet::default();
+    let mut scan = Scan::open(segment).map_err(unreadable)?;
+    // Damage is reported when the ledger is opened and verified.
+    let mut damages = Vec::new();
+    while let Some(found) = scan.next(&mut damages).map_err(unreadable)? {
+        damages.clear();
+        if found.kind != Some(Kind::Settle) {
+            continue;
+        }
+        let Some(digest) = Digest::read(scan.payload()) else { continue };
+        if seen.insert(digest.id) {
+            each(&voids.digest(digest));
+        }
+    }
+    Ok(())
+}
+
+/// Gives out what `replay` wants of `segments`.
+///
+/// # Errors
+/// [`StorageError::Unreadable`].
+pub(super) fn replay(
+    index: &Index,
+    segments: &[Segment],
+    voids: &Voids,
+    replay: &mut Replay<'_>,
+) -> Result<(), StorageError> {
+    if let Some((period, each)) = &mut replay.sums {
+        for segment in segments {
+            let Some(span) = segment.span else { continue };
+            let whole = period.contains(&span.earliest) && period.contains(&span.latest);
+            if whole && segment.index.is_some() && !voids.touch(segment) {
+                index.totals(segment)?.sums().for_each(|(_, sum)| each(&sum));
+            } else if span.latest >= period.start && span.earliest < period.end {
+                scan(segment, voids, &mut |digest| {
+                    if period.contains(&digest.time) {
+                        each(&digest.sum());
+                    }
+                })?;
+            }
+        }
+    }
+    let Some((from, each)) = &mut replay.records else { return Ok(()) };
+    let recent =
+        segments.iter().filter(|segment| segment.span.is_some_and(|span| span.latest >= *from));
+    let mut seen = Recent::default();
+    let mut merge = Merge::new(recent.cloned().collect());
+    while let Some(item) = merge.next()? {
+        let Some(digest) = item.settled().and_then(Digest::read) else { continue };
+        if digest.time >= *from && seen.insert(digest.id) {
+            each(&voids.digest(digest));
+        }
+    }
+    Ok(())
+}
