@@ -140,6 +140,7 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         cache_key: None,
         complexity: None,
         metadata: None,
+        rates: None,
     }
 }
 

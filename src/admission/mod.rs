@@ -10,6 +10,7 @@ mod sketch;
 mod sliding;
 pub mod state;
 mod suspects;
+pub mod volume;
 pub mod windows;
 
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ use crate::telemetry::metrics::Metrics;
 use address::{AddressAdmission, AddressDenied, Addresses};
 use quota::Allowance;
 use state::{AccountState, Admission, Denied};
+use volume::Volume;
 use windows::{Standing, WindowLimits};
 
 /// Whose limit it is, in a message.
@@ -161,6 +163,11 @@ impl Permit {
     /// not charged is free again once the permit is dropped.
     pub const fn charge(&mut self) {
         self.admission.charge();
+    }
+
+    /// How many requests of each class the account was charged for.
+    pub fn volume(&self) -> &Volume {
+        self.admission.volume()
     }
 
     /// Gives everything back: the request is refused at a later point.

@@ -7,12 +7,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::quota::{Allowance, Month, Quota};
+use super::volume::Volume;
 use super::windows::{Refusal, Standing, WindowLimits, Windows};
 
 /// The windows, the quota and the running requests of one account.
 #[derive(Debug, Default)]
 pub struct AccountState {
     counts: Mutex<Counts>,
+    volume: Volume,
     /// Rises only under the lock of `counts`, so that a check against the limit
     /// holds until the rise; falls without it.
     running: AtomicU32,
@@ -128,6 +130,11 @@ impl AccountState {
         self.counts.lock().quota.restore(month, quantity);
     }
 
+    /// How many requests of each class were charged.
+    pub const fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
     /// Requests running now.
     pub fn running(&self) -> u32 {
         self.running.load(Ordering::Acquire)
@@ -137,7 +144,10 @@ impl AccountState {
     /// window or in `month`.
     pub fn is_idle(&self, now: Duration, month: u32) -> bool {
         let mut counts = self.counts.lock();
-        counts.windows.is_empty(now) && counts.quota.is_empty(month) && self.running() == 0
+        counts.windows.is_empty(now)
+            && counts.quota.is_empty(month)
+            && self.volume.is_empty(month)
+            && self.running() == 0
     }
 }
 
@@ -151,6 +161,11 @@ impl Admission {
     /// month has no limit.
     pub const fn quota_left(&self) -> Option<u64> {
         self.quota_left
+    }
+
+    /// How many requests of each class the account was charged for.
+    pub fn volume(&self) -> &Volume {
+        &self.account.volume
     }
 
     /// Keeps the request's place in the quota for good: it is charged.

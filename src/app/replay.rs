@@ -20,10 +20,13 @@ pub(super) fn windows(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
     }
 }
 
-/// Counts a charged request of before the start in its account's quota, where
+/// Counts a charged request of before the start in its account's quota and
+/// volume, where
 /// `month`, the present one, is its month.
 pub(super) fn quota(rates: &Rates, calendar: &Calendar, month: u32, record: &UsageRecord) {
     if record.quantity > 0 && calendar.month(record.time).number == month {
-        rates.account(&record.account).restore_quota(month, u64::from(record.quantity));
+        let (account, quantity) = (rates.account(&record.account), u64::from(record.quantity));
+        account.restore_quota(month, quantity);
+        account.volume().restore(&record.endpoint, month, quantity);
     }
 }

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 33] = [
+const NOT_IN_FORCE: [&str; 29] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -13,12 +13,8 @@ const NOT_IN_FORCE: [&str; 33] = [
     "classes[].cache.stale_if_error",
     "classes[].cache.stale_while_revalidate",
     "classes[].cache.finish",
-    "classes[].max_input_tokens",
-    "classes[].max_output_tokens",
     "classes[].template",
     "classes[].rewrite",
-    "classes[].price_cached",
-    "classes[].tokens_price",
     "plans[].tokens_per_minute",
     "plans[].budget",
     "plans[].overage",

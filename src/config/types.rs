@@ -1,6 +1,7 @@
 //! What a configuration means: the checked types.
 
 mod catalog;
+mod tariff;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,9 @@ use crate::base::secret::Secret;
 pub use catalog::{
     BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Provider, Samples,
     Target, Tier, TokenPrices,
+};
+pub use tariff::{
+    Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier,
 };
 
 /// A checked configuration. Names are unique, references resolve, figures are
@@ -35,6 +39,8 @@ pub struct Config {
     pub providers: Vec<Arc<Provider>>,
     /// Every model in the order of the file; `*`, where given, is among them.
     pub models: Vec<Arc<Model>>,
+    /// What models cost whose entry does not say (`price_file`).
+    pub prices: Arc<PriceTable>,
     /// Every class; one is named `default`.
     pub classes: Vec<Arc<Class>>,
     /// Every plan, `extends` already applied.

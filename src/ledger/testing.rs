@@ -64,6 +64,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         cache_key: None,
         complexity: None,
         metadata: None,
+        rates: None,
     }
 }
 

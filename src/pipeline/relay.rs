@@ -228,7 +228,9 @@ pub(super) fn headers(
     respond::stamp(&mut headers, exchange, app.clock.monotonic());
     respond::put(&mut headers, "x-tollgate-route", &way(bill, provider));
     if charged {
-        respond::put(&mut headers, "x-tollgate-price-usd", &bill.price().to_string());
+        if let Some(price) = bill.price() {
+            respond::put(&mut headers, "x-tollgate-price-usd", &price.to_string());
+        }
     }
     headers
 }

@@ -81,6 +81,7 @@ impl<'a> Bill<'a> {
             cache_key: None,
             complexity: None,
             metadata: None,
+            rates: None,
         };
         Self {
             app,

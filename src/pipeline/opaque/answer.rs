@@ -222,7 +222,9 @@ impl<C: Client> Passage<'_, C> {
         if status.is_success()
             && let Some(bill) = self.tab.bill()
         {
-            respond::put(&mut headers, "x-tollgate-price-usd", &bill.price().to_string());
+            if let Some(price) = bill.price() {
+                respond::put(&mut headers, "x-tollgate-price-usd", &price.to_string());
+            }
         }
         headers
     }

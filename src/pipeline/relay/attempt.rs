@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::app::Reach;
+use crate::config::Target;
 use crate::exchange::Client;
 use crate::intake::request::Outgoing;
 use crate::pipeline::relay::{Relay, read_whole};
@@ -56,13 +57,14 @@ impl<C: Client> Relay<'_, C> {
         let Some(target) = self.bill.route.target(number).cloned() else {
             return Called::Failed(Failure::Unreachable);
         };
-        self.bill.aim(&target.provider.name);
+        self.bill.aim(&target);
         let Some(reach) = self.snapshot.providers.get(&target.provider.name) else {
-            return self.ask_sandbox(deadline).await;
+            return self.ask_sandbox(&target, deadline).await;
         };
         let asks =
             self.bill.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
-        let outgoing = self.request.outgoing(target.model.as_deref(), asks);
+        let name = self.bill.route.name_at(&target);
+        let outgoing = self.request.outgoing(name, asks);
         let turn = number / self.bill.route.width().max(1);
         let called = self.send(reach, outgoing, turn, query, deadline).await;
         let Called::Reply(reply) = called else { return called };
@@ -85,7 +87,7 @@ impl<C: Client> Relay<'_, C> {
         if !pieces.iter().any(names_it) {
             return Called::Reply(reply);
         }
-        let outgoing = self.request.outgoing(target.model.as_deref(), false);
+        let outgoing = self.request.outgoing(self.bill.route.name_at(&target), false);
         let called = self.send(reach, outgoing, turn, query, deadline).await;
         // Refused all the same, it was the client's own mistake, which must not
         // cost the others their figures.
@@ -157,7 +159,7 @@ impl<C: Client> Relay<'_, C> {
     }
 
     /// Lets the sandbox answer.
-    async fn ask_sandbox(&mut self, deadline: Instant) -> Called {
+    async fn ask_sandbox(&mut self, target: &Target, deadline: Instant) -> Called {
         if let Err(called) = self.take_slot(deadline).await {
             return called;
         }
@@ -168,7 +170,9 @@ impl<C: Client> Relay<'_, C> {
         let Some(provider) = self.snapshot.config.sandbox() else {
             return Called::Failed(Failure::Unreachable);
         };
-        let body = self.request.outgoing(None, self.bill.endpoint.usage_on_request()).joined();
+        let name = self.bill.route.name_at(target);
+        let asks = self.bill.endpoint.usage_on_request();
+        let body = self.request.outgoing(name, asks).joined();
         let mut waited = Duration::ZERO;
         let call = app.sandbox(provider, self.bill.endpoint.path(), &body);
         let reply = unless_gone(&mut *self.client, waiting(app, &mut waited, call)).await;
