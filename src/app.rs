@@ -31,6 +31,7 @@ use crate::sandbox::{self, ReplyBody};
 use crate::store::Store;
 use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
+use crate::telemetry::seldom::Seldom;
 use crate::upstream::{self, Reply};
 use names::Names;
 
@@ -72,6 +73,8 @@ pub struct App {
     pub cache: Arc<Cache>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Keeps the loss guard from filling the log.
+    pub guard_log: Seldom,
     /// Texts that every record repeats.
     pub names: Names,
     ids: RecordIds,
@@ -122,6 +125,7 @@ impl App {
             owners: parts.owners,
             cache: parts.cache,
             metrics: parts.metrics,
+            guard_log: Seldom::default(),
             names: Names::default(),
             ids: RecordIds::default(),
             journal_up: AtomicBool::new(true),

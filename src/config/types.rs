@@ -18,9 +18,7 @@ pub use catalog::{
     BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Provider, Samples,
     Target, Tier, TokenPrices,
 };
-pub use tariff::{
-    Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier,
-};
+pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
 
 /// A checked configuration. Names are unique, references resolve, figures are
 /// in range.

@@ -102,8 +102,7 @@ impl Request {
         ]);
         let best_of = optional(fields.best_of, "best_of", "a whole number")?.unwrap_or(1);
         let conversation = fields.conversation.is_some_and(|raw| raw.get() != "null");
-        let previous_response =
-            optional(fields.previous, "previous_response_id", "a text")?;
+        let previous_response = optional(fields.previous, "previous_response_id", "a text")?;
         let metadata = fields.metadata.filter(|raw| raw.get().starts_with('{'));
         let class = metadata.and_then(|raw| {
             serde_json::from_str::<Metadata>(raw.get()).ok().and_then(|metadata| metadata.class)
@@ -123,8 +122,7 @@ impl Request {
             continues: conversation || previous_response.is_some(),
             previous_response,
             store: fields.store.and_then(|raw| raw.get().parse().ok()),
-            stateful: fields.background.is_some_and(|raw| raw.get() == "true")
-                || conversation,
+            stateful: fields.background.is_some_and(|raw| raw.get() == "true") || conversation,
             body,
         })
     }

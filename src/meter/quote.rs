@@ -76,6 +76,11 @@ impl Quote {
         }
     }
 
+    /// Whether the price depends on how many requests were charged before.
+    pub const fn depends_on_volume(&self) -> bool {
+        matches!(self.pricing.basis, Basis::Tiers(_))
+    }
+
     /// What the request costs if it is charged and not answered from the cache,
     /// where that is known before it is.
     pub fn known(&self) -> Option<Money> {
@@ -89,11 +94,7 @@ impl Quote {
 
     /// The most that the request can cost if it uses at most `tokens` and runs
     /// where the provider charges one of `costs`.
-    pub fn most<'c>(
-        &self,
-        tokens: &Tokens,
-        costs: impl Iterator<Item = Option<&'c TokenPrices>>,
-    ) -> Money {
+    pub fn most(&self, tokens: &Tokens, costs: impl Iterator<Item = Option<TokenPrices>>) -> Money {
         if let Some(known) = self.known() {
             // A cached answer may have a price of its own.
             let cached = self.pricing.cached.filter(|_| self.billing == Billing::Metered);
@@ -101,12 +102,11 @@ impl Quote {
         }
         let dearest = match &self.pricing.basis {
             Basis::Request(price) => *price,
-            Basis::Tiers(tiers) => {
-                tiers.iter().map(|tier| tier.price).max().unwrap_or(Money::ZERO)
-            }
-            Basis::Tokens(_) => {
-                costs.map(|cost| self.list(tokens, cost, 1).0).max().unwrap_or(Money::ZERO)
-            }
+            Basis::Tiers(tiers) => tiers.iter().map(|tier| tier.price).max().unwrap_or(Money::ZERO),
+            Basis::Tokens(_) => costs
+                .map(|cost| self.list_price(tokens, cost.as_ref(), 1))
+                .max()
+                .unwrap_or(Money::ZERO),
         };
         dearest.max(self.pricing.cached.unwrap_or(Money::ZERO))
     }
@@ -114,11 +114,15 @@ impl Quote {
     /// What the request is expected to earn: under `included` billing, which
     /// earns nothing by the request, its list price.
     pub fn expected(&self, tokens: &Tokens, cost: Option<&TokenPrices>, number: u64) -> Money {
-        let list = || self.list(tokens, cost, number).0;
-        match self.billing {
-            Billing::Metered => self.own.unwrap_or_else(list),
-            Billing::Included => list(),
+        match (self.billing, self.own) {
+            (Billing::Metered, Some(own)) => own,
+            _ => self.list_price(tokens, cost, number),
         }
+    }
+
+    /// What the class charges for such a request.
+    pub fn list_price(&self, tokens: &Tokens, cost: Option<&TokenPrices>, number: u64) -> Money {
+        self.list(tokens, cost, number).0
     }
 
     /// The charge for a request that ended so (see [`policy::terms`]).
@@ -126,9 +130,8 @@ impl Quote {
         let (full, rates) = self.list(ended.tokens, ended.cost, ended.number);
         let cached = self.pricing.cached.filter(|_| ended.recalled);
         let list_price = cached.unwrap_or(full);
-        let rates = rates.filter(|_| {
-            cached.is_none() && self.own.is_none() && self.billing == Billing::Metered
-        });
+        let rates = rates
+            .filter(|_| cached.is_none() && self.own.is_none() && self.billing == Billing::Metered);
         let unit_price = match (self.billing, self.own) {
             (Billing::Included, _) => Money::ZERO,
             // Whoever has a price of its own does not pay more for less.

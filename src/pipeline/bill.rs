@@ -8,6 +8,7 @@
 //! everything back if not.
 
 pub(super) mod opaque;
+mod prices;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,28 +18,28 @@ use crate::admission::queue::{CallSlot, Who};
 use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
-use crate::config::{Billing, Class};
+use crate::config::{Class, Target, TokenPrices};
 use crate::exchange::{CacheResult, Exchange};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
 use crate::ledger::record::{Attempt, Outcome, Tokens, UsageRecord};
 use crate::meter::policy::{self, TokenSource};
-use crate::meter::{estimate, price};
+use crate::meter::quote::{Ended, Quote};
+use crate::pipeline::bounds;
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
 use crate::telemetry::metrics::labels::Scope;
 use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
 
-/// Answer tokens that a call is assumed to make where the request sets no limit.
-const ASSUMED_OUTPUT: u64 = 512;
-
 /// What a request orders.
 pub(super) struct Order<'o> {
     /// Who pays.
     pub(super) caller: &'o Identity,
-    /// The class, and so the price.
+    /// The class.
     pub(super) class: &'o Class,
+    /// Its prices.
+    pub(super) quote: Quote,
     /// The endpoint.
     pub(super) endpoint: Endpoint,
     /// Where it runs.
@@ -59,12 +60,17 @@ pub(super) struct Bill<'a> {
     pub(super) route: Route,
     /// The endpoint.
     pub(super) endpoint: Endpoint,
-    billing: Billing,
-    /// What the account pays for a request of the class, where it pays.
-    unit_price: Money,
+    quote: Quote,
+    /// What the provider that is called charges; `None` is unpriced.
+    prices: Option<TokenPrices>,
+    /// The month that the request counts in.
+    month: u32,
     started: Duration,
     waited: Duration,
+    /// What the request is expected to use.
     assumed: Tokens,
+    /// The most that it can use.
+    bound: Tokens,
     /// What the cache had to do with the answer.
     cache: CacheResult,
     /// Whether the answer came from there.
@@ -83,7 +89,9 @@ pub(super) struct Bill<'a> {
 impl<'a> Bill<'a> {
     /// The bill of what is ordered.
     pub(super) fn open(app: &'a App, exchange: &Exchange, order: Order<'_>) -> Self {
-        let Order { caller, class, endpoint, route, request, text_hash, cache_key } = order;
+        let Order { caller, class, quote, endpoint, route, request, text_hash, cache_key } = order;
+        let cost = route.target(0).and_then(|target| route.cost(target));
+        let assumed = bounds::assumed(endpoint, request);
         let names = &app.names;
         let record = UsageRecord {
             id: exchange.id,
@@ -107,10 +115,10 @@ impl<'a> Bill<'a> {
             attempts: 0,
             quantity: 0,
             unit_price: Money::ZERO,
-            list_price: class.price,
+            list_price: quote.list_price(&assumed, cost.as_ref(), 1),
             price: Money::ZERO,
             cost: Money::ZERO,
-            unpriced: route.prices.is_none(),
+            unpriced: cost.is_none(),
             tokens: Tokens::default(),
             estimated: false,
             bytes_in: request.body().len() as u64,
@@ -121,22 +129,20 @@ impl<'a> Bill<'a> {
             cache_key,
             complexity: None,
             metadata: request.metadata_text().map(Arc::from),
+            rates: None,
         };
-        let output = match endpoint {
-            Endpoint::Embeddings => 0,
-            _ => request.max_output.unwrap_or(ASSUMED_OUTPUT).saturating_mul(request.choices),
-        };
-        let input = estimate::quick(request.body().len());
         Self {
             app,
             record,
             route,
             endpoint,
-            billing: caller.plan.billing,
-            unit_price: caller.price(class),
+            quote,
+            prices: cost,
+            month: prices::month(app, exchange),
             started: exchange.started,
             waited: exchange.waited,
-            assumed: Tokens { input, output, ..Tokens::default() },
+            assumed,
+            bound: bounds::most(endpoint, request),
             cache: exchange.cache,
             recalled: false,
             settled: false,
@@ -152,19 +158,16 @@ impl<'a> Bill<'a> {
         self
     }
 
-    /// What the request will cost the customer if it is charged.
-    pub(super) fn price(&self) -> Money {
-        price::charge(self.unit_price, self.billing, Outcome::Ok).price
-    }
-
     /// The provider of the last attempt.
     pub(super) fn provider(&self) -> &str {
         &self.record.provider
     }
 
-    /// Names the provider of the attempts that follow.
-    pub(super) fn aim(&mut self, provider: &Arc<str>) {
-        self.record.provider = provider.clone();
+    /// Names the target of the attempts that follow.
+    pub(super) fn aim(&mut self, target: &Target) {
+        self.record.provider = target.provider.name.clone();
+        self.prices = self.route.cost(target);
+        self.record.unpriced = self.prices.is_none();
     }
 
     /// Who asks for a slot.
@@ -313,7 +316,14 @@ impl<'a> Bill<'a> {
             TokenSource::Assumed => (self.assumed, true),
             TokenSource::None => (Tokens::default(), false),
         };
-        let charge = price::charge(self.unit_price, self.billing, outcome);
+        let (number, taken) = self.number(outcome);
+        let charge = self.quote.charge(&Ended {
+            outcome,
+            recalled: self.recalled,
+            tokens: &self.record.tokens,
+            cost: self.prices.as_ref(),
+            number,
+        });
         let cost = if self.recalled { Money::ZERO } else { self.cost(&self.record.tokens) };
         let duration = self.elapsed();
         let record = &mut self.record;
@@ -321,12 +331,19 @@ impl<'a> Bill<'a> {
         record.status = status;
         record.quantity = charge.quantity;
         record.unit_price = charge.unit_price;
+        record.list_price = charge.list_price;
+        record.rates = charge.rates.filter(|_| charge.quantity > 0).map(prices::rates);
         record.price = charge.price;
         record.cost = cost;
         record.unpriced &= !self.recalled;
         record.duration_ms = millis(duration);
         let written = self.app.ledger.settle(record);
-        let settled = self.app.journal_took(written).map_err(|_| storage_unavailable())?;
+        let settled = self.app.journal_took(written).map_err(|_| {
+            if taken && let Some((permit, _)) = &self.occupied {
+                permit.volume().give_back(&self.record.endpoint, self.month);
+            }
+            storage_unavailable()
+        })?;
         self.settled = true;
         self.observe(duration);
         if let Some((permit, _)) = self.occupied.as_mut().filter(|_| charge.quantity > 0) {
@@ -356,10 +373,6 @@ impl<'a> Bill<'a> {
             revenue: record.price,
             unpriced: record.unpriced && record.attempts > 0,
         });
-    }
-
-    fn cost(&self, tokens: &Tokens) -> Money {
-        self.route.prices.as_ref().map_or(Money::ZERO, |prices| price::cost(tokens, prices))
     }
 
     fn elapsed(&self) -> Duration {

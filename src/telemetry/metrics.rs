@@ -23,6 +23,7 @@ use crate::telemetry::process;
 
 mod admission;
 mod cache;
+mod guard;
 pub mod labels;
 mod register;
 mod series;
@@ -30,7 +31,8 @@ mod series;
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
 pub use cache::{CacheSeries, Level};
-use labels::{Scope, Store};
+use guard::GuardFamilies;
+use labels::{GuardAction, Scope, Store};
 use register::Register;
 use series::OwnedLabels;
 pub use series::{ProviderSeries, RequestLabels, RequestSample, Series};
@@ -62,6 +64,7 @@ pub struct Metrics {
     provider_calls_in_flight: IntGauge,
     cache: CacheFamilies,
     admission: AdmissionFamilies,
+    guard: GuardFamilies,
     families: Families,
 }
 
@@ -139,6 +142,7 @@ impl Metrics {
             provider_calls_in_flight: scope(Scope::Provider),
             cache: CacheFamilies::register(&register)?,
             admission: AdmissionFamilies::register(&register)?,
+            guard: GuardFamilies::register(&register)?,
             families,
             registry,
         })
@@ -249,6 +253,11 @@ impl Metrics {
     /// A call that would have cost `amount` was not made, thanks to the cache.
     pub fn saved_by_cache(&self, amount: Money) {
         self.cache.save(amount);
+    }
+
+    /// The loss guard did `action` with a request of the class called `class`.
+    pub fn loss_guard(&self, class: &str, action: GuardAction) {
+        self.guard.acted(class, action);
     }
 
     /// Shows that `plan` has `count` accounts.

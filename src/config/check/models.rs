@@ -87,11 +87,7 @@ fn targets<'a>(
 }
 
 /// Prices of a token from prices of a million.
-pub(super) fn token_prices(
-    mark: Mark,
-    cost: &RawCost,
-    report: &mut Report,
-) -> Option<TokenPrices> {
+pub(super) fn token_prices(mark: Mark, cost: &RawCost, report: &mut Report) -> Option<TokenPrices> {
     let input = required(&cost.input, mark, "input", report).map(|(mark, price)| (mark, *price));
     let input = input.and_then(|price| per_token(price, report));
     let cached_input = cost.cached_input.placed().map(|(mark, price)| (mark, *price));

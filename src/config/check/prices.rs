@@ -71,11 +71,8 @@ fn parse(text: &str, report: &mut Report) -> PriceTable {
             Field::Absent | Field::Bad(_) => return None,
         };
         whole_picos(&price.cache_write, report);
-        let cost = RawCost {
-            input: price.input,
-            cached_input: price.cached_input,
-            output: price.output,
-        };
+        let cost =
+            RawCost { input: price.input, cached_input: price.cached_input, output: price.output };
         Some((Arc::from(name), token_prices(mark, &cost, report)?))
     });
     PriceTable::new(prices.collect::<Vec<_>>())

@@ -11,9 +11,7 @@ use crate::base::clock::Timestamp;
 use crate::base::factor::Factor;
 use crate::base::money::Money;
 use crate::config::field::Field;
-use crate::config::raw::{
-    Price, RawClass, RawCost, RawPrices, RawTokensPrice, RawVolumeTier,
-};
+use crate::config::raw::{Price, RawClass, RawCost, RawPrices, RawTokensPrice, RawVolumeTier};
 use crate::config::report::Report;
 use crate::config::tree::Mark;
 use crate::config::types::{
@@ -173,8 +171,7 @@ fn tokens(
         }
         (None, Some(_)) => {
             let RawTokensPrice { input, cached_input, output, .. } = raw;
-            let cost =
-                RawCost { input: *input, cached_input: *cached_input, output: *output };
+            let cost = RawCost { input: *input, cached_input: *cached_input, output: *output };
             Rates::Own(token_prices(mark, &cost, report)?)
         }
         (None, None) if raw.markup.is_bad() => return None,

@@ -28,9 +28,7 @@ pub(super) use sections::{
     RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawStore, RawTls,
     RawUnknown, RawUserLimits,
 };
-pub(super) use tariff::{
-    RawLossGuard, RawPriceFile, RawPrices, RawTokensPrice, RawVolumeTier,
-};
+pub(super) use tariff::{RawLossGuard, RawPriceFile, RawPrices, RawTokensPrice, RawVolumeTier};
 
 /// Tollgate's configuration.
 ///

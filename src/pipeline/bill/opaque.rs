@@ -6,12 +6,13 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
-use crate::config::{Class, Provider, Target, Tier};
+use crate::config::{Class, Provider};
 use crate::exchange::Exchange;
 use crate::intake::endpoint::Endpoint;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
-use crate::pipeline::bill::Bill;
-use crate::route::catalog::{Route, Targets};
+use crate::meter::quote::Quote;
+use crate::pipeline::bill::{Bill, prices};
+use crate::route::catalog::Route;
 
 /// What an opaque request orders.
 pub(in crate::pipeline) struct OpaqueOrder<'o> {
@@ -35,15 +36,6 @@ impl<'a> Bill<'a> {
         order: &OpaqueOrder<'_>,
     ) -> Self {
         let empty = Arc::<str>::default();
-        let target = Target { provider: order.provider.clone(), model: None, weight: 1 };
-        let route = Route {
-            model: empty.clone(),
-            tier: Tier::Expert,
-            targets: Targets::Sandbox(target),
-            prices: None,
-            listed: false,
-            reason: "opaque",
-        };
         let record = UsageRecord {
             id: exchange.id,
             time: exchange.received,
@@ -86,14 +78,16 @@ impl<'a> Bill<'a> {
         Self {
             app,
             record,
-            route,
+            route: Route::opaque(order.provider.clone()),
             // Of no consequence: an opaque request is never estimated.
             endpoint: Endpoint::Embeddings,
-            billing: order.caller.plan.billing,
-            unit_price: order.price,
+            quote: Quote::flat(order.price, order.caller.plan.billing),
+            prices: None,
+            month: prices::month(app, exchange),
             started: exchange.started,
             waited: exchange.waited,
             assumed: Tokens::default(),
+            bound: Tokens::default(),
             cache: exchange.cache,
             recalled: false,
             settled: false,

@@ -220,11 +220,9 @@ impl<C: Client> Passage<'_, C> {
         let way = format!(";;{};opaque", self.provider.name);
         respond::put(&mut headers, "x-tollgate-route", &way);
         if status.is_success()
-            && let Some(bill) = self.tab.bill()
+            && let Some(price) = self.tab.bill().and_then(|bill| bill.price())
         {
-            if let Some(price) = bill.price() {
-                respond::put(&mut headers, "x-tollgate-price-usd", &price.to_string());
-            }
+            respond::put(&mut headers, "x-tollgate-price-usd", &price.to_string());
         }
         headers
     }
