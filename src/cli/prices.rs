@@ -73,8 +73,8 @@ struct Figures {
 #[derive(Default)]
 struct Imported {
     models: BTreeMap<String, Figures>,
-    /// Models sold by the token whose prices cannot be kept.
-    skipped: Vec<String>,
+    /// Models sold by the token whose prices cannot be kept, and why.
+    skipped: Vec<(String, &'static str)>,
 }
 
 impl Prices {
@@ -94,8 +94,8 @@ impl Prices {
             Failure::Failed(format!("cannot write {}: {error}", output.display()))
         })?;
         out.line(&format!("{}: {} models", output.display(), imported.models.len()))?;
-        for name in &imported.skipped {
-            out.line(&format!("left out, its price is finer than a pico-dollar: {name}"))?;
+        for (name, reason) in &imported.skipped {
+            out.line(&format!("left out, {reason}: {name}"))?;
         }
         Ok(())
     }
@@ -118,11 +118,15 @@ fn import(text: &str, providers: &[String]) -> Result<Imported, serde_json::Erro
             .zip(optional(listed.cached_input))
             .zip(optional(listed.cache_write).zip(optional(listed.output)));
         match figures {
+            // Nobody sells for nothing: the list does not know the price.
+            Some(((Money::ZERO, _), (_, None | Some(Money::ZERO)))) => {
+                imported.skipped.push((name, "its price is not known"));
+            }
             Some(((input, cached_input), (cache_write, output))) => {
                 let figures = Figures { input, cached_input, cache_write, output };
                 imported.models.insert(name, figures);
             }
-            None => imported.skipped.push(name),
+            None => imported.skipped.push((name, "its price is finer than a pico-dollar")),
         }
     }
     Ok(imported)
@@ -232,11 +236,14 @@ mod tests {
                   "output_cost_per_token": 4e-6, "unknown": {"deep": [1]}},
             "x/b": {"mode": "embedding", "litellm_provider": "x", "input_cost_per_token": 2e-8},
             "c": {"mode": "chat", "litellm_provider": "y", "input_cost_per_token": 1e-6},
+            "free": {"mode": "chat", "litellm_provider": "x", "input_cost_per_token": 0.0,
+                     "output_cost_per_token": 0},
             "fine": {"mode": "chat", "litellm_provider": "x", "input_cost_per_token": 1.5e-13},
             "image": {"mode": "image_generation", "litellm_provider": "x", "input_cost_per_token": 1e-6}
         }"#;
         let imported = import(text, &["x".to_owned()]).unwrap();
-        assert_eq!(imported.skipped, ["fine"]);
+        let skipped: Vec<&str> = imported.skipped.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(skipped, ["fine", "free"]);
         let written = render(&imported.models);
         let lines: Vec<&str> = written.lines().skip_while(|line| *line != "models:").collect();
         assert_eq!(

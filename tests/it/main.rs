@@ -14,6 +14,8 @@ mod architecture;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod charging;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
@@ -32,11 +34,15 @@ mod ledger;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod loss_guard;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod opaque;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod pricing;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]
