@@ -51,7 +51,8 @@ pub(super) fn judge(
 ) -> Result<Verdict, Refusal> {
     let Question { caller, class, endpoint, request, quote } = *question;
     let cost = route.target(0).and_then(|target| route.cost(target));
-    if !route.costs().all(|cost| quote.is_priced(cost.as_ref())) {
+    let follows_cost = !quote.is_priced(None);
+    if follows_cost && !route.costs().all(|cost| quote.is_priced(cost.as_ref())) {
         let message = format!(
             "The model has no price in the class '{}', which is sold by tokens.",
             class.name
@@ -63,9 +64,10 @@ pub(super) fn judge(
     };
     let month = snapshot.calendar.month(exchange.received).number;
     // Only volume tiers ask for the number.
-    let number = match quote.depends_on_volume() {
-        true => app.rates.account(&caller.account).volume().next(&class.name, month),
-        false => 1,
+    let number = if quote.depends_on_volume() {
+        app.rates.account(&caller.account).volume().next(&class.name, month)
+    } else {
+        1
     };
     let expected = Expected::new(class, quote, bounds::assumed(endpoint, request), number);
     if expected.pays(&cost) {

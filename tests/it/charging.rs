@@ -10,7 +10,7 @@ use crate::harness::door::{Door, chat_body};
 use crate::harness::gate::Gate;
 use crate::harness::openai;
 use crate::harness::provider::Provider;
-use crate::harness::reply::{Reply, Step};
+use crate::harness::reply::Reply;
 use crate::harness::setup::{DEFAULT_PLAN, Setup, Tollgate, key_of};
 
 /// 8 × $0.15 + 4 × $0.075 + 7 × $0.60 per million.
@@ -67,7 +67,8 @@ async fn a_whole_answer_is_charged_at_the_providers_figures() {
 async fn a_provider_error_is_free_and_costs_nothing() {
     let provider = Provider::start().await;
     let gate = strict(&provider).start().await;
-    for reply in [Reply::error(500, "theirs"), Reply::error(400, "theirs"), Reply::close()] {
+    // The first one is on a fresh connection, so it is not sent again.
+    for reply in [Reply::close(), Reply::error(500, "theirs"), Reply::error(400, "theirs")] {
         provider.next(reply);
         assert!(gate.send(&gate.chat()).await.status() >= 400);
     }
@@ -140,7 +141,7 @@ async fn a_cut_answer_is_free_and_costs() {
     let provider = Provider::start().await;
     let gate = strict(&provider).start().await;
     let events = openai::chat_events("gpt-4o-mini", true);
-    provider.next(Reply::stream().event(&events[0]).event(&events[1]).then(Step::Close));
+    provider.next(Reply::events(&events).cut_after(events[0].len() + events[1].len() + 16));
     let mut connection = gate.open(&gate.stream()).await;
     connection.head().await;
     while let Ok(Some(_)) = connection.event().await {}
@@ -193,7 +194,8 @@ async fn a_refused_request_has_no_record() {
         .start()
         .await;
     let text = r#"{"model":"none","messages":[]}"#;
-    gate.send(&gate.chat_text(text).bearer(&key_of("free"))).await.refused(404, "model_not_found");
+    let unknown = Request::post_text("/v1/chat/completions", text).bearer(&key_of("free"));
+    gate.send(&unknown).await.refused(404, "model_not_found");
     gate.send(&gate.chat_as("free")).await.ok();
     let left = gate.send(&gate.chat_as("free")).await.ok();
     assert_eq!(left.number("x-tollgate-quota-remaining"), 0, "the refused one took no place");

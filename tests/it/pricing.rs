@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tollgate::base::money::Money;
 
+use crate::harness::binary::{run, text};
 use crate::harness::client::Request;
 use crate::harness::door::{Door, chat_body, stream_body};
 use crate::harness::gate::Gate;
@@ -260,4 +261,28 @@ async fn a_class_limits_the_tokens_of_a_prompt() {
     let left = gate.send(&docs_as("free", &chat_body())).await.ok();
     assert_eq!(left.number("x-tollgate-quota-remaining"), 0, "a refusal takes no place");
     assert_eq!(gate.records().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_price_file_is_imported_from_litellms() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let listed = json!({
+        "gpt-x": {"mode": "chat", "input_cost_per_token": 1.5e-7, "output_cost_per_token": 6e-7},
+        "image-x": {"mode": "image_generation", "input_cost_per_token": 1e-6},
+    });
+    std::fs::write(path("litellm.json"), listed.to_string()).unwrap();
+    let arguments = ["prices", "import", &path("litellm.json"), "--output", &path("prices.yaml")];
+    let imported = run(&arguments).await;
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    assert!(text(&imported.stdout).contains("1 models"), "{}", text(&imported.stdout));
+    let written = std::fs::read_to_string(path("prices.yaml")).unwrap();
+    assert!(written.contains("  \"gpt-x\": { input: 0.15, output: 0.6 }\n"), "{written}");
+    // The configuration beside it takes it.
+    std::fs::write(path("tollgate.yaml"), "").unwrap();
+    let config = tollgate::config::load(&home.path().join("tollgate.yaml")).unwrap();
+    let cost = config.prices.find("openai", "gpt-x").unwrap();
+    assert_eq!(cost.output.to_string(), "0.0000006");
+    std::fs::write(path("litellm.json"), "[]").unwrap();
+    assert_eq!(run(&arguments).await.status.code(), Some(1));
 }
