@@ -227,10 +227,8 @@ pub(super) fn headers(
     let mut headers = returned;
     respond::stamp(&mut headers, exchange, app.clock.monotonic());
     respond::put(&mut headers, "x-tollgate-route", &way(bill, provider));
-    if charged {
-        if let Some(price) = bill.price() {
-            respond::put(&mut headers, "x-tollgate-price-usd", &price.to_string());
-        }
+    if charged && let Some(price) = bill.price() {
+        respond::put(&mut headers, "x-tollgate-price-usd", &price.to_string());
     }
     headers
 }
