@@ -40,13 +40,14 @@ pub(super) fn tokens(rates: &Rates, clock: &dyn Clock, record: &UsageRecord) {
     }
 }
 
-/// Counts a charged request of before the start in its account's quota, and its
-/// price in what the account and its key have spent, where `month`, the present
-/// one, is its month.
+/// Counts a charged request of before the start in its account's quota and among
+/// those of its class, and its price in what the account and its key have spent,
+/// where `month`, the present one, is its month.
 pub(super) fn month(rates: &Rates, calendar: &Calendar, month: u32, record: &UsageRecord) {
     if record.quantity > 0 && calendar.month(record.time).number == month {
         let quantity = u64::from(record.quantity);
         let account = rates.account(&record.account);
         account.restore_month(month, &record.key_id, quantity, record.price);
+        account.volume().restore(&record.endpoint, month, quantity);
     }
 }

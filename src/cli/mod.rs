@@ -17,6 +17,7 @@ mod format;
 mod keys;
 mod object;
 mod out;
+mod prices;
 mod serve;
 mod usage;
 mod version;
@@ -51,6 +52,8 @@ enum Command {
     Keys(keys::Keys),
     /// Show usage records or their sums, from a running instance
     Usage(usage::Usage),
+    /// Make a price file of what providers charge
+    Prices(prices::Prices),
 }
 
 /// Which configuration is meant.
@@ -112,6 +115,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Accounts(accounts)) => accounts.run(out),
         Some(Command::Keys(keys)) => keys.run(out),
         Some(Command::Usage(usage)) => usage.run(out),
+        Some(Command::Prices(prices)) => prices.run(out),
         None => Err(Failure::Usage("no command; see tollgate --help".to_owned())),
     }
 }
@@ -152,6 +156,8 @@ mod tests {
             "tollgate keys list --account a --format csv",
             "tollgate keys rotate key_1 --grace 1h",
             "tollgate keys revoke key_1",
+            "tollgate prices import prices.json",
+            "tollgate prices import prices.json --provider openai --output conf/prices.yaml",
             "tollgate --version",
             "tollgate --version --json",
         ] {
@@ -170,6 +176,7 @@ mod tests {
             "tollgate accounts set-plan a",
             "tollgate keys create",
             "tollgate keys revoke",
+            "tollgate prices import",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert!(error.use_stderr(), "{line}");

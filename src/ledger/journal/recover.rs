@@ -236,6 +236,7 @@ impl Orphan {
             cache_key: None,
             complexity: None,
             metadata: None,
+            rates: None,
         })
     }
 }
