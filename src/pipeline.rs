@@ -8,6 +8,8 @@
 //! whichever point, consumes nothing: what was taken is given back here.
 
 mod bill;
+mod bounds;
+mod guard;
 mod models;
 mod opaque;
 mod recall;
@@ -31,12 +33,14 @@ use crate::exchange::{Client, Ending, Exchange};
 use crate::intake::body;
 use crate::intake::endpoint::{self, Asked, Endpoint};
 use crate::intake::request::Request;
+use crate::meter::quote::Quote;
 use crate::opaque::Tenant;
 use crate::refusal::{Code, Refusal};
 use crate::share::Boarding;
 
 use bill::{Bill, Order};
-use recall::{Question, Recalled};
+use guard::Verdict;
+use recall::{Found, Question, Recalled};
 use relay::Relay;
 
 /// Serves one request whose head has been read.
@@ -207,7 +211,7 @@ async fn order<'a, C: Client>(
     let from = app.clock.monotonic();
     let body = body::read(client, &snapshot.config.listen).await?;
     exchange.waited += app.clock.monotonic().saturating_sub(from);
-    let request = Request::parse(body)?;
+    let mut request = Request::parse(body)?;
     if endpoint.names_things() && snapshot.config.opaque.ownership == Ownership::Enforce {
         let tenant = Tenant::new(&*app.owners, &caller.account);
         tenant.check_body(request.body())?;
@@ -226,13 +230,24 @@ async fn order<'a, C: Client>(
     }
     let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
+    bounds::hold(class, endpoint, &mut request)?;
+    let own_price = caller.own_price(class);
+    let quote = Quote::new(class, own_price, caller.plan.billing, exchange.received)
+        .beyond(caller.overage());
+    let asked = guard::Question { caller, class, endpoint, request: &request, quote: &quote };
+    let Verdict { route, action } = guard::judge(app, snapshot, exchange, &asked, route)?;
     let query = client.head().uri.query();
     let question =
         Question { caller, class, endpoint, route: &route, request: &request, headers, query };
     let mut recalled = recall::look_up(app, snapshot, exchange, &question)?;
+    if let Some(action) = action.filter(|_| recalled.found.is_none()) {
+        guard::count(app, class, action);
+    }
     let cache_key = recalled.key.take();
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
-    let order = Order { caller, class, endpoint, route, request: &request, text_hash, cache_key };
+    let request_of = &request;
+    let order =
+        Order { caller, class, quote, endpoint, route, request: request_of, text_hash, cache_key };
     let bill = Bill::open(app, exchange, order);
     Ok((request, bill, recalled))
 }
@@ -245,7 +260,9 @@ fn refunding<'a>(
     exchange: &mut Exchange,
 ) -> Result<Ordered<'a>, Refusal> {
     let held = ordered.and_then(|ordered| {
-        permit.hold(ordered.1.key(), ordered.1.most())?;
+        let (_, bill, recalled) = &ordered;
+        let most = bill.most(recalled.found.as_ref().map(Found::tokens));
+        permit.hold(bill.key(), most)?;
         Ok(ordered)
     });
     match held {

@@ -1,6 +1,7 @@
 //! Leaf types that import nothing of Tollgate's.
 
 pub mod clock;
+pub mod factor;
 pub mod id;
 pub mod keyfile;
 pub mod money;

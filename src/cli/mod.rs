@@ -18,6 +18,7 @@ mod keys;
 mod ledger;
 mod object;
 mod out;
+mod prices;
 mod serve;
 mod usage;
 mod version;
@@ -54,6 +55,8 @@ enum Command {
     Usage(usage::Usage),
     /// Verify the ledger or rebuild its index, while no instance runs
     Ledger(ledger::Offline),
+    /// Make a price file of what providers charge
+    Prices(prices::Prices),
 }
 
 /// Which configuration is meant.
@@ -116,6 +119,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Keys(keys)) => keys.run(out),
         Some(Command::Usage(usage)) => usage.run(out),
         Some(Command::Ledger(ledger)) => ledger.run(out),
+        Some(Command::Prices(prices)) => prices.run(out),
         None => Err(Failure::Usage("no command; see tollgate --help".to_owned())),
     }
 }
@@ -158,6 +162,8 @@ mod tests {
             "tollgate keys list --account a --format csv",
             "tollgate keys rotate key_1 --grace 1h",
             "tollgate keys revoke key_1",
+            "tollgate prices import prices.json",
+            "tollgate prices import prices.json --provider openai --output conf/prices.yaml",
             "tollgate --version",
             "tollgate --version --json",
         ] {
@@ -178,6 +184,7 @@ mod tests {
             "tollgate accounts set-plan a",
             "tollgate keys create",
             "tollgate keys revoke",
+            "tollgate prices import",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert!(error.use_stderr(), "{line}");

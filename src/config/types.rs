@@ -1,6 +1,7 @@
 //! What a configuration means: the checked types.
 
 mod catalog;
+mod tariff;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub use catalog::{
     BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Pool, Provider, Samples,
     Target, Tier, TokenPrices,
 };
+pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
 pub use webhooks::{EVENTS, QUOTA_WARNING, Webhook};
 
 /// A checked configuration. Names are unique, references resolve, figures are
@@ -37,6 +39,8 @@ pub struct Config {
     pub providers: Vec<Arc<Provider>>,
     /// Every model in the order of the file; `*`, where given, is among them.
     pub models: Vec<Arc<Model>>,
+    /// What models cost whose entry does not say (`price_file`).
+    pub prices: Arc<PriceTable>,
     /// Every class; one is named `default`.
     pub classes: Vec<Arc<Class>>,
     /// Every plan, `extends` already applied.

@@ -162,7 +162,8 @@ fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
         account: (!shared).then_some(&*caller.account),
         model: &route.model,
         provider: &target.provider.name,
-        provider_model: target.model.as_deref(),
+        provider_model: route.name_at(target),
+        max_output: class.max_output_tokens,
         headers,
         query,
     };

@@ -139,7 +139,7 @@ impl<'a, C: Client> Relay<'a, C> {
                 (landing, outcome)
             }
         };
-        self.bill.answered_by(&landing.provider);
+        self.bill.answered_by(&landing.provider, landing.prices);
         self.bill.waited(self.exchange.waited + landing.waited);
         self.bill.bear(flown.share);
         self.bill.settle(outcome, CLIENT_CLOSED, || (landing.tokens, landing.estimated)).await?;

@@ -18,7 +18,7 @@ use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::policy::{self, TokenSource};
-use crate::meter::{estimate, price, usage};
+use crate::meter::{estimate, usage};
 use crate::pipeline::bill::calls::Calls;
 use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::attempt::Called;
@@ -226,9 +226,9 @@ impl Flying<'_> {
     }
 
     fn depart(&self, status: StatusCode, headers: HeaderMap, streamed: bool) {
-        let provider = self.calls.frame().provider.clone();
+        let (provider, prices) = (self.calls.frame().provider.clone(), self.calls.prices());
         let waited = self.waited;
-        self.pilot.depart(Head { status, headers, provider, streamed, waited });
+        self.pilot.depart(Head { status, headers, provider, prices, streamed, waited });
     }
 
     fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
@@ -274,15 +274,15 @@ impl Flying<'_> {
     }
 
     fn landing(&self, outcome: Outcome, tokens: Tokens, estimated: bool) -> Landing {
-        let prices = self.route.prices.as_ref();
         Landing {
             outcome,
             provider: self.calls.frame().provider.clone(),
+            prices: self.calls.prices(),
             called: true,
             broken: false,
             tokens,
             estimated,
-            cost: prices.map_or(Money::ZERO, |prices| price::cost(&tokens, prices)),
+            cost: self.calls.cost(&tokens),
             waited: self.waited,
         }
     }
