@@ -37,4 +37,5 @@ pub mod upstream;
 pub mod accounts;
 pub mod admin;
 pub mod banner;
+pub mod billing;
 pub mod cli;

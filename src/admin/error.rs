@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::accounts::Refused;
+use crate::billing;
 
 /// Why a request to the admin API is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,9 @@ pub(super) enum ApiError {
         /// The parameter at fault.
         param: Option<Cow<'static, str>>,
     },
+    /// Something about invoices is refused.
+    #[error(transparent)]
+    Billing(#[from] billing::Refused),
     /// The ledger cannot be read.
     #[error("the ledger cannot be read at the moment")]
     Storage,
@@ -78,6 +82,7 @@ impl ApiError {
                 | Refused::KeyEnded => StatusCode::CONFLICT,
                 Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             },
+            Self::Billing(error) => billed(error).0,
             Self::Storage => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -102,8 +107,34 @@ impl ApiError {
                 }
                 Refused::Store(_) => ("server_error", "storage_unavailable"),
             },
+            Self::Billing(error) => (billed(error).1, billed(error).2),
             Self::Storage => ("server_error", "storage_unavailable"),
             Self::Internal => ("server_error", "internal_error"),
+        }
+    }
+}
+
+/// The status, type and code of what is refused about invoices.
+const fn billed(error: &billing::Refused) -> (StatusCode, &'static str, &'static str) {
+    use billing::Refused as R;
+    match error {
+        R::NoInvoice | R::NoAccount => {
+            (StatusCode::NOT_FOUND, "invalid_request_error", "not_found")
+        }
+        R::FutureMonth | R::NothingThen | R::TooFine(..) => {
+            (StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_value")
+        }
+        R::AlreadyFinal(_)
+        | R::Status { .. }
+        | R::OutOfDate
+        | R::BelowZero(_)
+        | R::MoreThanInvoiced(_)
+        | R::HasCreditNotes
+        | R::TooLarge
+        | R::NoStripe => (StatusCode::CONFLICT, "invalid_request_error", "conflict"),
+        R::Damaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),
+        R::Ledger | R::Store(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "server_error", "storage_unavailable")
         }
     }
 }
@@ -174,7 +205,17 @@ fn request_id(request: &Request) -> String {
 
 fn body(error: &ApiError, request_id: &str) -> serde_json::Value {
     let (kind, code) = error.kind_and_code();
+    if let ApiError::Billing(
+        refused @ (billing::Refused::Damaged(_) | billing::Refused::Store(_)),
+    ) = error
+    {
+        tracing::error!(error = %refused, "invoices cannot be read or changed");
+    }
     let param = match error {
+        ApiError::Billing(billing::Refused::FutureMonth | billing::Refused::NothingThen) => {
+            Some("month")
+        }
+        ApiError::Billing(billing::Refused::TooFine(..)) => Some("amount"),
         ApiError::BadParameter { param, .. } => Some(&**param),
         ApiError::Refused { param, .. } => param.as_deref(),
         _ => None,

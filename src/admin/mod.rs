@@ -20,18 +20,21 @@ use serde::Serialize;
 use crate::accounts::Registry;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
+use crate::billing::Biller;
 use crate::cache::Cache;
 use crate::config::{Config, Errors};
 use crate::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
 
 mod accounts;
+mod adjustments;
 mod auth;
 mod body;
 mod cache;
 mod config;
 mod error;
 mod health;
+mod invoices;
 mod keys;
 mod openapi;
 mod period;
@@ -65,6 +68,8 @@ pub struct AdminState {
     pub control: Arc<dyn Control>,
     /// The accounts and their keys.
     pub registry: Arc<Registry>,
+    /// The invoices.
+    pub biller: Arc<Biller>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -87,6 +92,15 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys", post(keys::create).get(keys::list))
         .route("/keys/{id}", delete(keys::revoke))
         .route("/keys/{id}/rotate", post(keys::rotate))
+        .route("/invoices", post(invoices::generate).get(invoices::list))
+        .route("/invoices/{id}", get(invoices::show))
+        .route("/invoices/{id}/export", get(invoices::export))
+        .route("/invoices/{id}/finalize", post(invoices::finalize))
+        .route("/invoices/{id}/pay", post(invoices::pay))
+        .route("/invoices/{id}/void", post(invoices::void))
+        .route("/invoices/{id}/push", post(invoices::push))
+        .route("/invoices/{id}/credit-note", post(invoices::credit_note))
+        .route("/adjustments", post(adjustments::create).get(adjustments::list))
         .route("/openapi.json", get(openapi::show))
         .route("/config", get(config::show))
         .route("/config/reload", post(config::reload))

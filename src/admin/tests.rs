@@ -35,10 +35,14 @@ impl Admin {
         let ledger =
             Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), &mut |_| {}).unwrap();
         let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new([]).unwrap()));
+        let ledger = Arc::new(ledger);
+        let (registry, biller) =
+            fixture::registry(dir.path(), &ledger, &config, clock.clone(), &metrics);
         let state = AdminState {
-            ledger: Arc::new(ledger),
+            ledger,
             cache: fixture::cache(),
-            registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
+            registry,
+            biller,
             control: Arc::new(fixture::Still(config)),
             metrics,
             clock,

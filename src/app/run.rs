@@ -22,6 +22,7 @@ use crate::base::clock::Clock;
 use crate::base::keyfile;
 use crate::base::secret::Secret;
 use crate::base::slots::Slots;
+use crate::billing::{self, Biller};
 use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
 use crate::connection::{Certificate, CertificateError, Connections, Tls};
@@ -31,6 +32,7 @@ use crate::ledger::{Ledger, OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
 use crate::store::accounts::Directory;
+use crate::store::billing::Book;
 use crate::store::ownership::EmbeddedOwners;
 use crate::store::{self, Store};
 use crate::telemetry::metrics::Metrics;
@@ -169,7 +171,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let metrics = new_metrics(&config)?;
 
     let config = Arc::new(config);
-    let (keyring, registry) = accounts(&store, &config, hasher, &clock, &metrics)?;
+    let (keyring, registry, biller) =
+        accounts(&store, &ledger, &config, hasher, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
@@ -186,6 +189,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         cache: app.cache.clone(),
         control: reloader.clone(),
         registry: registry.clone(),
+        biller,
         metrics: app.metrics.clone(),
         clock: app.clock.clone(),
         token: admin_token.clone(),
@@ -303,25 +307,36 @@ fn admin_token(config: &Config) -> Result<Secret, StartError> {
     admin::token::load_or_create(directory).map_err(|error| StartError::Secret { path, error })
 }
 
-/// The keyring, still empty, and what changes it.
+/// The keyring, still empty, what changes it, and what bills its accounts.
 fn accounts(
     store: &Store,
+    ledger: &Arc<Ledger>,
     config: &Arc<Config>,
     hasher: KeyHasher,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-) -> Result<(Arc<Keyring>, Arc<Registry>), ApplyError> {
+) -> Result<(Arc<Keyring>, Arc<Registry>, Arc<Biller>), ApplyError> {
     let keyring = Arc::new(Keyring::new(hasher.clone()));
     let directory = Arc::new(Directory::new(store)?);
+    let book = Arc::new(Book::new(store)?);
+    let biller = Biller::new(billing::Parts {
+        ledger: ledger.clone(),
+        accounts: directory.clone(),
+        history: book.clone(),
+        adjustments: book.clone(),
+        invoices: book.clone(),
+        clock: clock.clone(),
+    });
     let parts = accounts::Parts {
         accounts: directory.clone(),
         keys: directory,
+        history: book,
         keyring: keyring.clone(),
         hasher,
         clock: clock.clone(),
         metrics: metrics.clone(),
     };
-    Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
+    Ok((keyring, Arc::new(Registry::new(config.clone(), parts)), Arc::new(biller)))
 }
 
 fn configured(given: &StaticKey) -> ConfiguredKey {

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::value::RawValue;
 
 use super::out::{Failure, Out};
+use crate::base::csv;
 use crate::base::money::Money;
 
 /// How a list is printed.
@@ -138,7 +139,7 @@ impl<'a> Printer<'a> {
                     self.out.text(item.get())?;
                 }
                 Format::Csv => {
-                    let cells = self.all().iter().map(|name| csv(&field(item, name)));
+                    let cells = self.all().iter().map(|name| csv::field(&field(item, name)));
                     let line = cells.collect::<Vec<_>>().join(",");
                     self.out.line(&line)?;
                 }
@@ -273,21 +274,6 @@ pub(super) fn field(item: &RawValue, name: &str) -> String {
 /// texts in a record.
 pub(super) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
-/// A CSV field (RFC 4180). A text that a spreadsheet would take for a formula
-/// is led by an apostrophe, as clients choose some of the texts.
-fn csv(text: &str) -> String {
-    let number = text.parse::<Money>().is_ok();
-    let text = if !number && text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    };
-    if text.contains([',', '"', '\n', '\r']) {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text
 }
 
 #[cfg(test)]

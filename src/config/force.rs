@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 33] = [
+const NOT_IN_FORCE: [&str; 31] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -27,8 +27,6 @@ const NOT_IN_FORCE: [&str; 33] = [
     "routing.auto",
     "routing.on_unsupported",
     "economics",
-    "billing.currency",
-    "billing.tax",
     "billing.stripe",
     "billing.webhooks",
     "privacy.retention",

@@ -1,6 +1,7 @@
 //! What a configuration means: the checked types.
 
 mod catalog;
+mod invoicing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use catalog::{
     BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Provider, Samples,
     Target, Tier, TokenPrices,
 };
+pub use invoicing::{Invoicing, Seller, Tax};
 
 /// A checked configuration. Names are unique, references resolve, figures are
 /// in range.
@@ -49,6 +51,8 @@ pub struct Config {
     pub keys: Vec<StaticKey>,
     /// Where months begin and end (`billing.timezone`).
     pub timezone: TimeZone,
+    /// What stands on invoices.
+    pub invoicing: Invoicing,
     /// How long a shutdown waits for running requests.
     pub shutdown_grace: Duration,
     /// Logging.

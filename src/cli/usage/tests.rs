@@ -24,10 +24,14 @@ async fn admin(records: u64) -> (String, tempfile::TempDir) {
     }
     let config = Arc::new(fixture::config(dir.path()));
     let metrics = Arc::new(Metrics::new([]).unwrap());
+    let ledger = Arc::new(ledger);
+    let (registry, biller) =
+        fixture::registry(dir.path(), &ledger, &config, clock.clone(), &metrics);
     let router = router(AdminState {
-        ledger: Arc::new(ledger),
+        ledger,
         cache: fixture::cache(),
-        registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
+        registry,
+        biller,
         control: Arc::new(fixture::Still(config)),
         metrics,
         clock,

@@ -128,8 +128,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "plans[].retention",
             "routing.auto",
             "economics",
-            "billing.currency",
-            "billing.tax",
             "billing.stripe",
             "billing.webhooks",
             "privacy.master_key",
