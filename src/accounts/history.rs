@@ -17,7 +17,11 @@ impl Registry {
     /// was; says whether it did. The first note holds from the account's making,
     /// and none from before the one that it follows, whatever the clock does. An
     /// account whose plan is not there stays what it was.
-    pub(super) fn note(&self, account: &Account, plan: Option<&Arc<Plan>>) -> Result<bool, StoreError> {
+    pub(super) fn note(
+        &self,
+        account: &Account,
+        plan: Option<&Arc<Plan>>,
+    ) -> Result<bool, StoreError> {
         let Some(plan) = plan else { return Ok(false) };
         let latest = self.history.latest(&account.id)?;
         let next = Assignment {
@@ -57,3 +61,6 @@ impl Registry {
         self.history.append(account, &next)
     }
 }
+
+#[cfg(test)]
+mod tests;

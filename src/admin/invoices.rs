@@ -173,7 +173,8 @@ fn read_lines(value: &Value) -> Option<Vec<(String, Money)>> {
     let line = |line: &Value| {
         let members = line.as_object().filter(|members| members.len() == 2)?;
         let description = members.get("description")?.as_str()?;
-        let fits = (1..=256).contains(&description.len()) && !description.contains(char::is_control);
+        let fits =
+            (1..=256).contains(&description.len()) && !description.contains(char::is_control);
         let amount = money(members.get("amount")?).filter(|amount| *amount > Money::ZERO)?;
         fits.then(|| (description.to_owned(), amount))
     };

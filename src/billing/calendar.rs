@@ -64,7 +64,9 @@ impl FromStr for Month {
 
     fn from_str(text: &str) -> Result<Self, jiff::Error> {
         // The parser itself would take `2026-1` and `+2026-01`.
-        let form = text.len() == "2026-11".len() && text.as_bytes().get(4) == Some(&b'-');
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let parts = text.split_once('-').filter(|(year, month)| digits(year) && digits(month));
+        let form = text.len() == "2026-11".len() && parts.is_some_and(|(year, _)| year.len() == 4);
         let text = if form { format!("{text}-01") } else { String::new() };
         Date::strptime("%Y-%m-%d", text).map(Self)
     }

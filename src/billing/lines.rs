@@ -108,7 +108,10 @@ impl Lines<'_> {
         let total = self.currency.round(amount.exact.picos(), 1).ok_or(Refused::TooLarge)?;
         let (unit, late) = (&kind.unit, self.late(month));
         let description = match unit_price {
-            None => format!("{} {unit} at prices of their own: {}{late}", amount.quantity, kind.endpoint),
+            None => format!(
+                "{} {unit} at prices of their own: {}{late}",
+                amount.quantity, kind.endpoint
+            ),
             Some(price) if price.is_zero() => format!("{}: {unit}, included{late}", kind.endpoint),
             Some(_) => format!("{}: {unit}{late}", kind.endpoint),
         };

@@ -144,9 +144,8 @@ impl Biller {
         wanted: bool,
     ) -> Result<Option<Invoice>, Refused> {
         let lines = self.lines(config, month, own, usage, &own.adjustments)?;
-        let is_it = |it: &&Invoice| {
-            it.status == Status::Draft && it.content.period == month.to_string()
-        };
+        let is_it =
+            |it: &&Invoice| it.status == Status::Draft && it.content.period == month.to_string();
         let before = own.invoices.iter().find(is_it);
         if lines.is_empty() && before.is_none() && !wanted {
             return Ok(None);

@@ -32,6 +32,10 @@ pub(super) enum Columns {
     Accounts,
     /// Keys.
     Keys,
+    /// Invoices.
+    Invoices,
+    /// The lines of an invoice.
+    InvoiceLines,
 }
 
 /// Every field of a usage record, as `table` shows the flagged ones.
@@ -109,6 +113,12 @@ const ACCOUNT: &[&str] =
 /// The fields of a key.
 const KEY: &[&str] = &["id", "account", "name", "prefix", "created_at", "revoked_at", "expires_at"];
 
+/// The fields of an invoice.
+const INVOICE: &[&str] = &["id", "number", "account", "period", "status", "currency", "total"];
+/// The fields of a line of an invoice.
+const INVOICE_LINE: &[&str] =
+    &["service", "endpoint", "description", "quantity", "unit_price", "total"];
+
 /// Prints a list page by page.
 pub(super) struct Printer<'a> {
     format: Format,
@@ -158,6 +168,8 @@ impl<'a> Printer<'a> {
                 Columns::Records | Columns::Sums => "no usage in this period",
                 Columns::Accounts => "no accounts",
                 Columns::Keys => "no keys",
+                Columns::Invoices => "no invoices",
+                Columns::InvoiceLines => "no lines",
             }),
             Format::Table | Format::Csv => Ok(()),
         }
@@ -213,6 +225,8 @@ impl<'a> Printer<'a> {
             Columns::Sums => SUM,
             Columns::Accounts => ACCOUNT,
             Columns::Keys => KEY,
+            Columns::Invoices => INVOICE,
+            Columns::InvoiceLines => INVOICE_LINE,
         }
     }
 }
@@ -249,6 +263,7 @@ impl Totals {
 fn is_figure(name: &str) -> bool {
     name.starts_with("tokens.")
         || matches!(name, "requests" | "revenue" | "cost" | "margin" | "price" | "duration_ms")
+        || matches!(name, "quantity" | "unit_price" | "total")
 }
 
 /// The field called `name`, a dot leading into an object: a string as its text,

@@ -14,6 +14,7 @@ mod accounts;
 mod check;
 mod client;
 mod format;
+mod invoices;
 mod keys;
 mod object;
 mod out;
@@ -51,6 +52,8 @@ enum Command {
     Keys(keys::Keys),
     /// Show usage records or their sums, from a running instance
     Usage(usage::Usage),
+    /// Make, show, number and export the invoices of a running instance
+    Invoices(invoices::Invoices),
 }
 
 /// Which configuration is meant.
@@ -112,6 +115,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Accounts(accounts)) => accounts.run(out),
         Some(Command::Keys(keys)) => keys.run(out),
         Some(Command::Usage(usage)) => usage.run(out),
+        Some(Command::Invoices(invoices)) => invoices.run(out),
         None => Err(Failure::Usage("no command; see tollgate --help".to_owned())),
     }
 }
@@ -152,6 +156,13 @@ mod tests {
             "tollgate keys list --account a --format csv",
             "tollgate keys rotate key_1 --grace 1h",
             "tollgate keys revoke key_1",
+            "tollgate invoices generate --month 2026-11",
+            "tollgate invoices list --status final --format csv",
+            "tollgate invoices show inv_1",
+            "tollgate invoices finalize inv_1",
+            "tollgate invoices void inv_1 --format json",
+            "tollgate invoices export inv_1 --format csv",
+            "tollgate invoices push inv_1",
             "tollgate --version",
             "tollgate --version --json",
         ] {
@@ -170,6 +181,8 @@ mod tests {
             "tollgate accounts set-plan a",
             "tollgate keys create",
             "tollgate keys revoke",
+            "tollgate invoices generate",
+            "tollgate invoices export inv_1 --format pdf",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert!(error.use_stderr(), "{line}");

@@ -228,7 +228,10 @@ pub(in crate::store) mod moment {
         e.u64(at.0)?.ok()
     }
 
-    pub(in crate::store) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Timestamp, DecodeError> {
+    pub(in crate::store) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Timestamp, DecodeError> {
         d.u64().map(Timestamp)
     }
 }

@@ -24,10 +24,9 @@ pub fn html(invoice: &Invoice) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{name}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{}\
+         <title>{name}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
          <header>\n<div class=\"seller\">{}</div>\n<div class=\"what\"><h1>{title}</h1>{}</div>\n\
          </header>\n{}{}{}{}</main>\n</body>\n</html>\n",
-        stamp(invoice.status),
         seller(invoice),
         facts(invoice),
         customer(invoice),
@@ -75,7 +74,8 @@ fn customer(invoice: &Invoice) -> String {
     let content = &invoice.content;
     let to = if content.corrects.is_some() { "Credit to" } else { "Bill to" };
     let mut text = format!(
-        "<section class=\"customer\"><h2>{to}</h2><strong>{}</strong><br>Account {}",
+        "<section class=\"customer\">{}<h2>{to}</h2><strong>{}</strong><br>Account {}",
+        stamp(invoice.status),
         Text(&content.customer),
         Text(&content.account)
     );

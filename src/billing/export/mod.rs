@@ -112,8 +112,18 @@ pub fn json(invoice: &Invoice) -> impl Serialize {
 
 /// The columns of [`csv`].
 const COLUMNS: [&str; 12] = [
-    "id", "number", "account", "period", "status", "currency", "service", "endpoint",
-    "description", "quantity", "unit_price", "total",
+    "id",
+    "number",
+    "account",
+    "period",
+    "status",
+    "currency",
+    "service",
+    "endpoint",
+    "description",
+    "quantity",
+    "unit_price",
+    "total",
 ];
 
 /// An invoice as CSV (RFC 4180): a header, a row for each line, and one for the

@@ -55,12 +55,10 @@ fn the_view_has_the_contracts_fields_and_no_other() {
     let keys = |value: &serde_json::Value| -> Vec<String> {
         value.as_object().unwrap().keys().cloned().collect()
     };
-    let mut wanted =
-        ["id", "number", "account", "period", "status", "currency", "lines", "total"];
+    let mut wanted = ["id", "number", "account", "period", "status", "currency", "lines", "total"];
     wanted.sort_unstable();
     assert_eq!(keys(&view), wanted);
-    let mut wanted =
-        ["service", "endpoint", "description", "quantity", "unit_price", "total"];
+    let mut wanted = ["service", "endpoint", "description", "quantity", "unit_price", "total"];
     wanted.sort_unstable();
     assert_eq!(keys(&view["lines"][0]), wanted);
     assert_eq!(view["total"], "3666.89");
@@ -90,7 +88,8 @@ fn a_page_shows_every_figure_and_obeys_no_text() {
     assert!(!page.contains("<script") && page.contains("&lt;script&gt;"), "{page}");
     assert!(page.contains("Acme &lt;AI&gt;") && page.contains("&#39;Söhne&#39;"), "{page}");
     assert!(!page.contains("stamp final"), "{page}");
-    for (status, stamp) in [(Status::Draft, "draft"), (Status::Paid, "paid"), (Status::Void, "void")]
+    for (status, stamp) in
+        [(Status::Draft, "draft"), (Status::Paid, "paid"), (Status::Void, "void")]
     {
         let stamp = format!("<p class=\"stamp {stamp}\">{stamp}</p>");
         assert!(html(&invoice(status)).contains(&stamp), "{stamp}");

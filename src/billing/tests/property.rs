@@ -112,8 +112,8 @@ impl World {
         let unit = 10_i128.pow(12 - currency.decimals());
         let mut plans = story.plans.clone();
         plans.sort_by_key(|plan| plan.0);
-        let history = plans.iter().zip(1..).map(|((share, plan, fee, standing), sequence)| {
-            Assignment {
+        let history =
+            plans.iter().zip(1..).map(|((share, plan, fee, standing), sequence)| Assignment {
                 sequence,
                 at: moment(*share, month, &zone),
                 plan: format!("plan{plan}"),
@@ -124,8 +124,7 @@ impl World {
                     1 => Standing::Suspended,
                     _ => Standing::Active,
                 },
-            }
-        });
+            });
         let history = history.collect();
         let records = story.requests.iter().map(|(share, class, price, charged)| {
             let time = moment(*share, month, &zone);
@@ -143,7 +142,8 @@ impl World {
             description: "because".to_owned(),
             created_at: Timestamp(0),
         };
-        let tax = story.tax.map(|(rate, inclusive)| Tax { rate, name: "VAT".to_owned(), inclusive });
+        let tax =
+            story.tax.map(|(rate, inclusive)| Tax { rate, name: "VAT".to_owned(), inclusive });
         Self {
             invoicing: Invoicing { currency, tax, seller: None },
             unit: rational(unit),

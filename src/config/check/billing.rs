@@ -33,7 +33,7 @@ pub(super) fn check(raw: &Field<RawInvoices>, report: &mut Report) -> Invoicing 
     let currency = raw.currency.placed().and_then(|(mark, code)| {
         let currency = Currency::of(code);
         if currency.is_none() {
-            report.error(mark, "expected an ISO 4217 currency such as USD");
+            report.error(mark, "expected an ISO 4217 currency, three capital letters such as USD");
         }
         currency
     });
