@@ -171,7 +171,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let metrics = new_metrics(&config)?;
 
     let config = Arc::new(config);
-    let (keyring, registry, biller) = accounts(&store, &ledger, &config, hasher, &clock, &metrics)?;
+    let (keyring, registry) = accounts(&store, &config, hasher, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
@@ -188,7 +188,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         cache: app.cache.clone(),
         control: reloader.clone(),
         registry: registry.clone(),
-        biller,
+        biller: biller(&app).map_err(StartError::Trees)?,
         metrics: app.metrics.clone(),
         clock: app.clock.clone(),
         token: admin_token.clone(),
@@ -306,36 +306,39 @@ fn admin_token(config: &Config) -> Result<Secret, StartError> {
     admin::token::load_or_create(directory).map_err(|error| StartError::Secret { path, error })
 }
 
-/// The keyring, still empty, what changes it, and what bills its accounts.
+/// The keyring, still empty, and what changes it.
 fn accounts(
     store: &Store,
-    ledger: &Arc<Ledger>,
     config: &Arc<Config>,
     hasher: KeyHasher,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-) -> Result<(Arc<Keyring>, Arc<Registry>, Arc<Biller>), ApplyError> {
+) -> Result<(Arc<Keyring>, Arc<Registry>), ApplyError> {
     let keyring = Arc::new(Keyring::new(hasher.clone()));
     let directory = Arc::new(Directory::new(store)?);
-    let book = Arc::new(Book::new(store)?);
-    let biller = Biller::new(billing::Parts {
-        ledger: ledger.clone(),
-        accounts: directory.clone(),
-        history: book.clone(),
-        adjustments: book.clone(),
-        invoices: book.clone(),
-        clock: clock.clone(),
-    });
     let parts = accounts::Parts {
         accounts: directory.clone(),
         keys: directory,
-        history: book,
+        history: Arc::new(Book::new(store)?),
         keyring: keyring.clone(),
         hasher,
         clock: clock.clone(),
         metrics: metrics.clone(),
     };
-    Ok((keyring, Arc::new(Registry::new(config.clone(), parts)), Arc::new(biller)))
+    Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
+}
+
+/// What makes invoices.
+fn biller(app: &App) -> Result<Arc<Biller>, store::StoreError> {
+    let book = Arc::new(Book::new(&app.store)?);
+    Ok(Arc::new(Biller::new(billing::Parts {
+        ledger: app.ledger.clone(),
+        accounts: Arc::new(Directory::new(&app.store)?),
+        history: book.clone(),
+        adjustments: book.clone(),
+        invoices: book,
+        clock: app.clock.clone(),
+    })))
 }
 
 fn configured(given: &StaticKey) -> ConfiguredKey {

@@ -211,6 +211,9 @@ pub trait Adjustments: Send + Sync {
     ) -> Result<Vec<Adjustment>, StoreError>;
 }
 
+/// Makes an invoice of its number.
+pub type OfNumber = Box<dyn Fn(&str) -> Option<Document>>;
+
 /// What a change of an invoice may do, within one transaction.
 pub enum Step {
     /// Nothing.
@@ -219,7 +222,7 @@ pub enum Step {
     Put(Document),
     /// The same, with the next number of a year: what makes it of the number. A
     /// `None` changes nothing and is an error.
-    Number(i16, Box<dyn Fn(&str) -> Option<Document>>),
+    Number(i16, OfNumber),
 }
 
 /// Invoices and their numbers. Everything blocks; what has returned survives the
