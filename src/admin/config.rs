@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use super::AdminState;
 use super::error::ApiError;
 use crate::base::clock::Timestamp;
+use crate::base::money::Money;
 use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
     BaseUrl, Basis, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat,
-    Model, Plan, Pool, Pricing, Provider, Rates, Samples, TokenPrices, VolumeTier, Webhook,
+    Model, Plan, Pool, Pricing, Provider, Rates, Samples, Tax, TokenPrices, VolumeTier, Webhook,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -99,6 +100,9 @@ fn view(config: &Config) -> Value {
         "billing": {
             "timezone": config.timezone.iana_name(),
             "webhooks": config.webhooks.iter().map(|one| webhook(one)).collect::<Vec<_>>(),
+            "currency": config.invoicing.currency.code(),
+            "tax": config.invoicing.tax.as_ref().map(tax),
+            "seller": config.invoicing.seller,
         },
         "privacy": { "log_text_hash": config.log_text_hash },
         "shutdown": { "grace": span(config.shutdown_grace) },
@@ -112,6 +116,12 @@ fn view(config: &Config) -> Value {
         "not_in_force": config.not_in_force,
         "warnings": config.warnings,
     })
+}
+
+fn tax(tax: &Tax) -> Value {
+    // A rate has six decimals, an amount twelve.
+    let rate = Money::from_picos(i128::from(tax.rate) * 1_000_000);
+    json!({ "rate": rate, "name": tax.name, "inclusive": tax.inclusive })
 }
 
 /// The name of a durability in the configuration.

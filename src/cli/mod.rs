@@ -14,6 +14,7 @@ mod accounts;
 mod check;
 mod client;
 mod format;
+mod invoices;
 mod keys;
 mod ledger;
 mod object;
@@ -57,6 +58,8 @@ enum Command {
     Ledger(ledger::Offline),
     /// Make a price file of what providers charge
     Prices(prices::Prices),
+    /// Make, show, number and export the invoices of a running instance
+    Invoices(invoices::Invoices),
 }
 
 /// Which configuration is meant.
@@ -120,6 +123,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Usage(usage)) => usage.run(out),
         Some(Command::Ledger(ledger)) => ledger.run(out),
         Some(Command::Prices(prices)) => prices.run(out),
+        Some(Command::Invoices(invoices)) => invoices.run(out),
         None => Err(Failure::Usage("no command; see tollgate --help".to_owned())),
     }
 }
@@ -164,6 +168,13 @@ mod tests {
             "tollgate keys revoke key_1",
             "tollgate prices import prices.json",
             "tollgate prices import prices.json --provider openai --output conf/prices.yaml",
+            "tollgate invoices generate --month 2026-11",
+            "tollgate invoices list --status final --format csv",
+            "tollgate invoices show inv_1",
+            "tollgate invoices finalize inv_1",
+            "tollgate invoices void inv_1 --format json",
+            "tollgate invoices export inv_1 --format csv",
+            "tollgate invoices push inv_1",
             "tollgate --version",
             "tollgate --version --json",
         ] {
@@ -185,6 +196,8 @@ mod tests {
             "tollgate keys create",
             "tollgate keys revoke",
             "tollgate prices import",
+            "tollgate invoices generate",
+            "tollgate invoices export inv_1 --format pdf",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert!(error.use_stderr(), "{line}");

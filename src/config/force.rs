@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 25] = [
+const NOT_IN_FORCE: [&str; 23] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -20,8 +20,6 @@ const NOT_IN_FORCE: [&str; 25] = [
     "routing.auto",
     "routing.on_unsupported",
     "economics",
-    "billing.currency",
-    "billing.tax",
     "billing.stripe",
     "privacy.retention",
     "privacy.master_key",

@@ -3,6 +3,7 @@
 //! A check that fails adds to the report and goes on with something harmless;
 //! the result is thrown away if the report has an error.
 
+mod billing;
 mod classes;
 mod common;
 mod keys;
@@ -41,7 +42,7 @@ pub(super) fn check(
     let providers = providers::check(&raw.providers, report);
     let models = models::check(&raw.models, &providers, report);
     let plans = plans::check(&raw.plans, report);
-    let timezone = sections::timezone(&raw.billing, report);
+    let timezone = billing::timezone(&raw.billing, report);
     let prices = prices::check(&raw.price_file, source, report);
     let around = tariff::Surroundings { models: &models, table: &prices, zone: &timezone };
     let classes = classes::check(&raw.classes, &plans, &around, report);
@@ -71,6 +72,7 @@ pub(super) fn check(
         keys,
         timezone,
         webhooks: webhooks::check(&raw.billing, report),
+        invoicing: billing::check(&raw.billing, report),
         shutdown_grace: grace
             .map_or(Duration::ZERO, |grace| time(grace, Duration::ZERO..=LONGEST_GRACE, report)),
         log: sections::log(&raw.log, report),
