@@ -80,11 +80,12 @@ pub async fn serve<C: Client>(
             match boarding {
                 Boarding::Found(found) => recall::answer(app, client, exchange, bill, found).await,
                 Boarding::Join(passenger) => {
-                    let relay = Relay { app, snapshot, client, exchange, request, bill };
-                    relay.follow(passenger).await
+                    let mut relay = Relay { app, snapshot, client, exchange, request, bill };
+                    // Boxed, as what only some requests need: its future is large.
+                    Box::pin(relay.follow(passenger)).await
                 }
                 Boarding::Lead(pilot, passenger) => {
-                    let relay = Relay { app, snapshot, client, exchange, request, bill };
+                    let mut relay = Relay { app, snapshot, client, exchange, request, bill };
                     relay.lead((pilot, passenger), keeping, uri.query()).await
                 }
             }
