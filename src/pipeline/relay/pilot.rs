@@ -30,6 +30,9 @@ use crate::route::catalog::Route;
 use crate::share::{End, Head, Landing, Pilot};
 use crate::upstream::{Body, BodyError, Failure, Reply};
 
+/// How long the end of an answer is waited for once its last event is there.
+const MOMENT: Duration = Duration::from_millis(5);
+
 /// One call, with all that it needs: the client may leave.
 pub(super) struct Flying<'a> {
     pub(super) app: &'a App,
@@ -187,8 +190,9 @@ impl Flying<'_> {
                         }
                     }
                     if sifted.last {
-                        finish(body);
-                        return self.complete(sieve, sifted, &headers);
+                        let flown = self.complete(sieve, sifted, &headers);
+                        finish(body).await;
+                        return flown;
                     }
                     self.pilot.push(sifted.full, sifted.plain);
                 }
@@ -320,12 +324,10 @@ pub(super) async fn unless_abandoned<T>(pilot: &Pilot, work: impl Future<Output 
 }
 
 /// Reads an answer whose last event has come on to its end, so that the connection
-/// can be kept; nobody waits for that.
-fn finish(mut body: Body) {
-    use futures_util::FutureExt;
-
-    let ended = tokio::task::unconstrained(body.next()).now_or_never();
-    if ended.is_none() {
+/// can be kept. The client has the answer by then; only its next request waits, and
+/// no longer than a moment.
+async fn finish(mut body: Body) {
+    if tokio::time::timeout(MOMENT, body.next()).await.is_err() {
         drop(tokio::spawn(async move { body.finish().await }));
     }
 }
