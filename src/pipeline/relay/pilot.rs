@@ -28,10 +28,7 @@ use crate::pipeline::waiting;
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
 use crate::share::{End, Head, Landing, Pilot};
-use crate::upstream::{Body, BodyError, Failure, Reply};
-
-/// How long the end of an answer is waited for once its last event is there.
-const MOMENT: Duration = Duration::from_millis(5);
+use crate::upstream::{BodyError, Failure, Reply};
 
 /// One call, with all that it needs: the client may leave.
 pub(super) struct Flying<'a> {
@@ -191,7 +188,9 @@ impl Flying<'_> {
                     }
                     if sifted.last {
                         let flown = self.complete(sieve, sifted, &headers);
-                        finish(body).await;
+                        // So that the connection can be kept. The client has the answer by
+                        // now; only its next request waits.
+                        body.finish().await;
                         return flown;
                     }
                     self.pilot.push(sifted.full, sifted.plain);
@@ -320,14 +319,5 @@ pub(super) async fn unless_abandoned<T>(pilot: &Pilot, work: impl Future<Output 
         biased;
         done = work => Some(done),
         () = pilot.abandoned() => None,
-    }
-}
-
-/// Reads an answer whose last event has come on to its end, so that the connection
-/// can be kept. The client has the answer by then; only its next request waits, and
-/// no longer than a moment.
-async fn finish(mut body: Body) {
-    if tokio::time::timeout(MOMENT, body.next()).await.is_err() {
-        drop(tokio::spawn(async move { body.finish().await }));
     }
 }
