@@ -1,7 +1,7 @@
 //! The way of a request, on one screen.
 //!
 //! ```text
-//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ cache ─ upstream ─ meter ─ settle ─ respond
+//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ guard ─ cache ─ share ─ upstream ─ meter ─ settle ─ respond
 //! ```
 //!
 //! A stage never imports another; this module joins them. A refusal, at
@@ -231,22 +231,31 @@ async fn order<'a, C: Client>(
     }
     let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
-    bounds::hold(class, endpoint, &mut request)?;
     let own_price = caller.own_price(class);
     let quote = Quote::new(class, own_price, caller.plan.billing, exchange.received)
         .beyond(caller.overage());
+    let budgeted = caller.has_budget() && quote.depends_on_tokens();
+    let max_output = bounds::hold(class, endpoint, &mut request, budgeted)?;
     let asked = guard::Question { caller, class, endpoint, request: &request, quote: &quote };
     let Verdict { route, action } = guard::judge(app, snapshot, exchange, &asked, route)?;
     let query = client.head().uri.query();
-    let question =
-        Question { caller, class, endpoint, route: &route, request: &request, headers, query };
+    let (route_of, request_of) = (&route, &request);
+    let question = Question {
+        caller,
+        class,
+        endpoint,
+        route: route_of,
+        request: request_of,
+        max_output,
+        headers,
+        query,
+    };
     let mut recalled = recall::look_up(app, snapshot, exchange, &question)?;
     if let Some(action) = action.filter(|_| recalled.found.is_none()) {
         guard::count(app, class, action);
     }
     let cache_key = recalled.key.take();
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
-    let request_of = &request;
     let order =
         Order { caller, class, quote, endpoint, route, request: request_of, text_hash, cache_key };
     let bill = Bill::open(app, exchange, order);
@@ -261,8 +270,8 @@ fn refunding<'a>(
     exchange: &mut Exchange,
 ) -> Result<Ordered<'a>, Refusal> {
     let held = ordered.and_then(|ordered| {
-        let (_, bill, recalled) = &ordered;
-        let most = bill.most(recalled.found.as_ref().map(Found::tokens));
+        let (request, bill, recalled) = &ordered;
+        let most = bill.most(request, recalled.found.as_ref().map(Found::tokens));
         permit.hold(bill.key(), most)?;
         Ok(ordered)
     });

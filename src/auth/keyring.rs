@@ -108,6 +108,11 @@ impl Identity {
         self
     }
 
+    /// Whether what requests cost in a month is limited.
+    pub const fn has_budget(&self) -> bool {
+        self.budget.is_some() || self.key_budget.is_some()
+    }
+
     /// The same, with a budget of the key's own.
     #[must_use]
     pub fn within(mut self, key_budget: Option<Money>) -> Self {

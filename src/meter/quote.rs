@@ -94,6 +94,13 @@ impl Quote {
         matches!(self.pricing.basis, Basis::Tiers(_))
     }
 
+    /// Whether the price within the quota depends on the tokens that are used.
+    pub const fn depends_on_tokens(&self) -> bool {
+        matches!(self.billing, Billing::Metered)
+            && self.own.is_none()
+            && matches!(self.pricing.basis, Basis::Tokens(_))
+    }
+
     /// What the request costs if it is charged and not answered from the cache,
     /// where that is known before it is. Whether it lies beyond the quota shows
     /// when it settles.

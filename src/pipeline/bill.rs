@@ -73,8 +73,6 @@ pub(super) struct Bill<'a> {
     waited: Duration,
     /// What the request is expected to use.
     assumed: Tokens,
-    /// The most that it can use.
-    bound: Tokens,
     /// What the cache had to do with the answer.
     cache: CacheResult,
     /// Whether the answer came from there.
@@ -150,7 +148,6 @@ impl<'a> Bill<'a> {
             started: exchange.started,
             waited: exchange.waited,
             assumed,
-            bound: bounds::most(endpoint, request),
             cache: exchange.cache,
             recalled: false,
             borne: None,

@@ -14,8 +14,14 @@ use crate::refusal::{Code, Refusal};
 /// class set no limit.
 const ASSUMED_OUTPUT: u64 = 512;
 
+/// Tokens that the answers of a request together may have where nothing else
+/// limits them, a budget is spent on them and they are sold by the token.
+const BUDGETED_OUTPUT: u64 = 4_096;
+
 /// Holds `request` to the limits of `class`: a longer prompt is refused, a
-/// longer answer is limited.
+/// longer answer is limited. One that is `budgeted`, paid by the token out of a
+/// budget, must have limits, as its price is reserved. Gives the limit that was
+/// put on its answers.
 ///
 /// # Errors
 /// 400 `invalid_value` if the prompt is too long, goes on with something whose
@@ -24,14 +30,22 @@ pub(super) fn hold(
     class: &Class,
     endpoint: Endpoint,
     request: &mut Request,
-) -> Result<(), Refusal> {
+    budgeted: bool,
+) -> Result<Option<u64>, Refusal> {
+    if budgeted && request.continues {
+        let message = "The tokens of an earlier response or conversation are not known here, so \
+                       requests that are paid by the token out of a budget do not go on with one.";
+        return Err(Refusal::new(Code::InvalidValue, message).param("previous_response_id"));
+    }
     if let Some(most) = class.max_input_tokens {
         check_input(class, most, endpoint, request)?;
     }
-    if let Some(most) = class.max_output_tokens {
+    let unlimited = budgeted && request.output_limit(endpoint).is_none();
+    let most = class.max_output_tokens.or(unlimited.then_some(BUDGETED_OUTPUT));
+    if let Some(most) = most {
         request.cap_output(endpoint, most)?;
     }
-    Ok(())
+    Ok(most)
 }
 
 fn check_input(
@@ -70,8 +84,13 @@ fn check_input(
 /// token of text is a byte at least. Media are counted by the piece, and a key
 /// in escapes may name one.
 fn is_shorter(body: &[u8], most: u64) -> bool {
+    body.len() as u64 <= most && is_text(body)
+}
+
+/// Whether `body` holds nothing but text.
+fn is_text(body: &[u8]) -> bool {
     const NOT_TEXT: [&[u8]; 4] = [b"image", b"audio", b"file", b"\\u"];
-    body.len() as u64 <= most && !NOT_TEXT.iter().any(|key| memmem::find(body, key).is_some())
+    !NOT_TEXT.iter().any(|key| memmem::find(body, key).is_some())
 }
 
 /// What `request` is expected to use: a quarter of its bytes as the prompt, and
@@ -81,11 +100,15 @@ pub(super) fn assumed(endpoint: Endpoint, request: &Request) -> Tokens {
     Tokens { input, output: output(endpoint, request), ..Tokens::default() }
 }
 
-/// The most that `request` can use: a token of text is a byte at least. An image
-/// that is named and not sent is not in it, nor is an answer that nothing
-/// limits more than assumed.
+/// The most that `request` can use, where [`hold`] has limited its answers: a
+/// token of text is a byte at least, and media are counted by the piece.
 pub(super) fn most(endpoint: Endpoint, request: &Request) -> Tokens {
-    let input = request.body().len() as u64;
+    let body = request.body();
+    let bytes = body.len() as u64;
+    let input = match is_text(body) {
+        true => bytes,
+        false => bytes.max(estimate::prompt_tokens(endpoint.path(), body)),
+    };
     Tokens { input, output: output(endpoint, request), ..Tokens::default() }
 }
 

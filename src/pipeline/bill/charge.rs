@@ -5,17 +5,24 @@ use std::sync::Arc;
 use crate::admission::state::Taken;
 use crate::base::money::Money;
 use crate::config::TokenPrices;
+use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, TokenRates, Tokens};
 use crate::meter::quote::{Charge, Ended};
 use crate::meter::{policy, price};
 use crate::notice::{Kind, Notice};
 use crate::pipeline::bill::Bill;
+use crate::pipeline::bounds;
 
 impl Bill<'_> {
-    /// The most that the request may cost the customer, however it ends; `found`
-    /// are the tokens of the answer that the cache has for it.
-    pub(in crate::pipeline) fn most(&self, found: Option<Tokens>) -> Money {
-        self.quote.most(&found.unwrap_or(self.bound), self.route.costs())
+    /// The most that `request` may cost the customer, however it ends; `found` are
+    /// the tokens of the answer that the cache has for it.
+    pub(in crate::pipeline) fn most(&self, request: &Request, found: Option<Tokens>) -> Money {
+        let tokens = match found {
+            Some(found) => found,
+            None if self.quote.depends_on_tokens() => bounds::most(self.endpoint, request),
+            None => Tokens::default(),
+        };
+        self.quote.most(&tokens, self.route.costs())
     }
 
     /// What the request costs the customer if it is charged; `None` while that is

@@ -88,7 +88,6 @@ impl<'a> Bill<'a> {
             started: exchange.started,
             waited: exchange.waited,
             assumed: Tokens::default(),
-            bound: Tokens::default(),
             cache: exchange.cache,
             recalled: false,
             borne: None,
