@@ -222,6 +222,12 @@ impl Permit {
         self.admission.hold(key, most).map_err(|over| over_budget(&over))
     }
 
+    /// The most dollars that may be charged for the request: what `hold` reserved of
+    /// a budget; `None` where it spends none.
+    pub fn ceiling(&self) -> Option<Money> {
+        self.admission.ceiling()
+    }
+
     /// Takes the request's place among the month's charged ones, and its number
     /// among those of `class`, as its record is about to be written.
     pub fn take_place(&mut self, class: &Arc<str>) -> Taken {

@@ -274,6 +274,13 @@ impl Admission {
         Ok(())
     }
 
+    /// The most that may be charged for the request: what is reserved of a budget
+    /// for it; `None` where it spends none.
+    pub fn ceiling(&self) -> Option<Money> {
+        let Allowance { budget, key_budget, .. } = &self.allowance;
+        budget.or(*key_budget).and_then(|_| self.held.as_ref().map(|(_, most)| *most))
+    }
+
     /// Takes the request's place among the charged ones, and its number among those
     /// of `class`, as its record is about to be written.
     pub fn take_place(&mut self, class: &Arc<str>) -> Taken {

@@ -204,5 +204,17 @@ impl Quote {
     }
 }
 
+impl Charge {
+    /// The same, but no dearer than `ceiling`, what a budget has for it.
+    #[must_use]
+    pub fn at_most(self, ceiling: Money) -> Self {
+        if self.unit_price <= ceiling {
+            return self;
+        }
+        let price = ceiling.times(u64::from(self.quantity));
+        Self { unit_price: ceiling, price, rates: None, ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests;
