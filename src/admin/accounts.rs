@@ -143,6 +143,7 @@ struct OwnFigures {
     concurrent: Said<u32>,
     month: Said<u64>,
     budget: Said<Money>,
+    prepaid: Said<bool>,
     prices: Said<BTreeMap<String, Said<Money>>>,
 }
 
@@ -156,6 +157,7 @@ impl OwnFigures {
             concurrent: members.small_limit("concurrent")?,
             month: members.limit("requests_per_month")?,
             budget: members.budget("budget")?,
+            prepaid: members.switch("prepaid")?,
             prices: match members.object("prices")? {
                 Said::Nothing => Said::Nothing,
                 Said::Null => Said::Null,
@@ -191,6 +193,7 @@ impl OwnFigures {
             concurrent: self.concurrent.or(before.concurrent),
             requests_per_month: self.month.or(before.requests_per_month),
             budget: self.budget.or(before.budget),
+            prepaid: self.prepaid.or(before.prepaid),
             prices,
         }
     }
@@ -213,7 +216,7 @@ fn shown(own: &Overrides) -> Map<String, Value> {
     let dollars = |budget: Money| {
         if budget == Money::MAX { "unlimited".into() } else { json!(budget) }
     };
-    let figures: [(&str, Option<Value>); 7] = [
+    let figures: [(&str, Option<Value>); 8] = [
         ("requests_per_minute", own.requests_per_minute.map(small)),
         ("requests_per_hour", own.requests_per_hour.map(small)),
         ("requests_per_day", own.requests_per_day.map(small)),
@@ -221,6 +224,7 @@ fn shown(own: &Overrides) -> Map<String, Value> {
         ("tokens_per_minute", own.tokens_per_minute.map(small)),
         ("concurrent", own.concurrent.map(small)),
         ("budget", own.budget.map(dollars)),
+        ("prepaid", own.prepaid.map(Value::from)),
     ];
     let given = figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let mut shown: Map<String, Value> = given.collect();

@@ -147,6 +147,7 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         cache_key: None,
         complexity: None,
         metadata: None,
+        prepaid: false,
     }
 }
 

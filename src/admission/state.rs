@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::balance::{Balance, Insufficient};
 use super::quota::{Allowance, Month};
 use super::spend::{MonthStanding, Months, Purse};
 use super::tokens::{Reservation, TokenStanding, TokenWindow, TokensDenied};
@@ -28,6 +29,8 @@ struct Counts {
     months: Months,
     /// Made by the first that has a limit of tokens.
     tokens: Option<Box<TokenWindow>>,
+    /// Made by the first deposit or charge.
+    balance: Option<Box<Balance>>,
 }
 
 /// An admitted request. It occupies its place among the account's concurrent
@@ -59,13 +62,13 @@ enum Place {
     Taken(u32, bool),
 }
 
-/// A budget does not allow a request.
+/// A budget or a balance does not allow a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a budget of ${budget} a month does not allow ${most} more")]
+#[error("a budget or balance of ${budget} does not allow ${most} more")]
 pub struct OverBudget {
     /// Whose budget.
     pub purse: Purse,
-    /// The budget.
+    /// The budget, or what is left of the balance.
     pub budget: Money,
     /// What the request may cost at most.
     pub most: Money,
@@ -183,6 +186,30 @@ impl AccountState {
         self.counts.lock().months.restore(month, key, quantity, price);
     }
 
+    /// Where the prepaid balance stands.
+    pub fn balance(&self) -> Balance {
+        self.counts.lock().balance.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Adds to what was paid in: it holds for every request that asks from now on.
+    pub fn deposit(&self, amount: Money) {
+        self.counts.lock().balance.get_or_insert_default().deposit(amount);
+    }
+
+    /// Takes back of what was paid in and is neither charged nor reserved.
+    ///
+    /// # Errors
+    /// [`Insufficient`]; nothing is changed then.
+    pub fn withdraw(&self, amount: Money) -> Result<(), Insufficient> {
+        self.counts.lock().balance.get_or_insert_default().withdraw(amount)
+    }
+
+    /// Counts what requests of the past were paid from the balance, for rebuilding
+    /// from the journal.
+    pub fn restore_balance(&self, charged: Money) {
+        self.counts.lock().balance.get_or_insert_default().charge(charged);
+    }
+
     /// Counts tokens of the past, for rebuilding from the journal.
     pub fn restore_tokens(&self, at: Duration, tokens: u64) {
         self.counts.lock().tokens.get_or_insert_default().restore(at, tokens);
@@ -193,8 +220,8 @@ impl AccountState {
         self.running.load(Ordering::Acquire)
     }
 
-    /// Whether nothing runs, and no admission counts any more at `now` in a
-    /// window or in `month`.
+    /// Whether nothing runs, no admission counts any more at `now` in a window or
+    /// in `month`, and there is no balance.
     pub fn is_idle(&self, now: Duration, month: u32) -> bool {
         if self.running() > 0 {
             return false;
@@ -203,7 +230,7 @@ impl AccountState {
         // An account may have no limit of tokens any more.
         counts.tokens.take_if(|tokens| tokens.is_empty(now));
         let empty = counts.windows.is_empty(now) && counts.months.is_empty(month);
-        empty && counts.tokens.is_none()
+        empty && counts.tokens.is_none() && counts.balance.is_none()
     }
 }
 
@@ -225,23 +252,25 @@ impl Admission {
         self.beyond
     }
 
+    /// Whether what the request costs is paid from a prepaid balance.
+    pub const fn is_prepaid(&self) -> bool {
+        self.allowance.prepaid
+    }
+
     /// Reserves `most` dollars of the budgets of the account and of the key called
-    /// `key`, together or not at all. Call it once.
+    /// `key`, and of the balance of an account that is prepaid, together or not at
+    /// all. Call it once.
     ///
     /// # Errors
     /// [`OverBudget`]; nothing is then reserved.
     pub fn hold(&mut self, key: &Arc<str>, most: Money) -> Result<(), OverBudget> {
         let Place::Reserved(month) = self.place else { return Ok(()) };
-        let held = self.account.counts.lock().months.hold(month, key, most, &self.allowance);
-        let over = |purse, budget: Option<Money>| OverBudget {
+        let held = self.account.counts.lock().hold(month, key, most, &self.allowance);
+        held.map_err(|(purse, budget)| OverBudget {
             purse,
-            budget: budget.unwrap_or_default(),
+            budget,
             most,
             month: self.allowance.month,
-        };
-        held.map_err(|purse| match purse {
-            Purse::Account => over(purse, self.allowance.budget),
-            Purse::Key => over(purse, self.allowance.key_budget),
         })?;
         self.held = Some((Arc::clone(key), most));
         Ok(())
@@ -270,7 +299,10 @@ impl Admission {
         self.place = Place::None;
         let mut counts = self.account.counts.lock();
         if let Some((key, most)) = self.held.take() {
-            counts.months.let_go(month, &key, most);
+            counts.let_go(month, &key, most, &self.allowance);
+        }
+        if self.allowance.prepaid && !price.is_zero() {
+            counts.balance.get_or_insert_default().charge(price);
         }
         let crossings = counts.months.charge(month, key, price, &self.allowance);
         Charged { crossings, levels: counts.months.standing(key, &self.allowance).levels }
@@ -316,13 +348,50 @@ impl Admission {
     }
 }
 
+impl Counts {
+    /// Reserves `most` of everything that pays for a request, or of nothing. Gives
+    /// what does not allow it, and the budget or what is left of the balance.
+    fn hold(
+        &mut self,
+        month: u32,
+        key: &Arc<str>,
+        most: Money,
+        allowance: &Allowance,
+    ) -> Result<(), (Purse, Money)> {
+        let pays = allowance.prepaid && !most.is_zero();
+        if pays && let Err(Insufficient(left)) = self.balance.get_or_insert_default().hold(most) {
+            return Err((Purse::Balance, left));
+        }
+        self.months.hold(month, key, most, allowance).map_err(|purse| {
+            if pays && let Some(balance) = &mut self.balance {
+                balance.let_go(most);
+            }
+            let budget = match purse {
+                Purse::Key => allowance.key_budget,
+                Purse::Account | Purse::Balance => allowance.budget,
+            };
+            (purse, budget.unwrap_or_default())
+        })
+    }
+
+    /// Undoes one `hold`.
+    fn let_go(&mut self, month: u32, key: &Arc<str>, most: Money, allowance: &Allowance) {
+        self.months.let_go(month, key, most);
+        if allowance.prepaid
+            && let Some(balance) = &mut self.balance
+        {
+            balance.let_go(most);
+        }
+    }
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
         self.return_place();
         if let Place::Reserved(month) = self.place {
             let mut counts = self.account.counts.lock();
             if let Some((key, most)) = self.held.take() {
-                counts.months.let_go(month, &key, most);
+                counts.let_go(month, &key, most, &self.allowance);
             }
             counts.months.release(month);
         }

@@ -1,8 +1,9 @@
 //! What the ledger's records say of the windows and quotas in force.
 //!
-//! Two kinds of counters are rebuilt at a start. Those of the calendar month see
+//! Three kinds of counters are rebuilt at a start. Those of the calendar month see
 //! [`Sum`]s, in which every record of the month is counted once, so that a start
-//! need not read a month. Those of a window see each record of the last day.
+//! need not read a month; prepaid balances see those over all records. Those of a
+//! window see each record of the last day.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +32,14 @@ pub(super) fn open(
     let now = clock.wall();
     let month = calendar.month(now);
     let mut of_the_month = |sum: &Sum<'_>| spent(rates, month.number, sum);
+    let mut ever = |sum: &Sum<'_>| paid_from_balance(rates, sum);
     let mut of_the_day = |record: &Digest<'_>| {
         windows(rates, &**clock, record);
         tokens(rates, &**clock, record);
     };
     let replay = Replay::none()
         .sums(month.begins..month.ends, &mut of_the_month)
+        .sums(Timestamp(0)..Timestamp(u64::MAX), &mut ever)
         .records(windows_from(now), &mut of_the_day);
     Ledger::open(&config.store.path, config.store.durability, clock.clone(), replay)
 }
@@ -82,5 +85,12 @@ fn spent(rates: &Rates, month: u32, sum: &Sum<'_>) {
     if sum.quantity > 0 {
         let account = rates.account(&sum.account.into());
         account.restore_month(month, &sum.key_id.into(), sum.quantity, sum.price);
+    }
+}
+
+/// Counts what was ever paid from an account's prepaid balance.
+fn paid_from_balance(rates: &Rates, sum: &Sum<'_>) {
+    if !sum.prepaid.is_zero() {
+        rates.account(&sum.account.into()).restore_balance(sum.prepaid);
     }
 }

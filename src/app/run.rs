@@ -143,7 +143,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let (certificate, tls) = secured(&config)?;
 
     let data_directory = &config.store.path;
-    let rates = Rates::new();
+    let rates = Arc::new(Rates::new());
     let ledger = replay::open(&config, &clock, &rates)?;
     let ledger = Arc::new(ledger);
     // After the ledger, whose opening takes the lock of the data directory.

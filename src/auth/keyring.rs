@@ -54,6 +54,8 @@ pub struct Identity {
     /// Dollars that requests with the key may cost in a calendar month; `None` is
     /// unlimited.
     pub key_budget: Option<Money>,
+    /// Whether its requests are paid from a balance.
+    pub prepaid: bool,
     /// Tokens in any 60 s; `None` is unlimited.
     pub tokens_per_minute: Option<u32>,
     /// The account's own prices of a request, by class.
@@ -90,6 +92,7 @@ impl Identity {
             requests_per_month: quota.filter(|limit| *limit < u64::MAX),
             budget: own.budget.or(plan.budget).filter(|budget| *budget < Money::MAX),
             key_budget: None,
+            prepaid: own.prepaid.unwrap_or(plan.prepaid),
             tokens_per_minute: tokens.filter(|limit| *limit < u32::MAX),
             prices: prices.collect(),
             plan,

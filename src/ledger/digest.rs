@@ -58,6 +58,10 @@ pub struct Digest<'b> {
     /// See [`UsageRecord::first_byte_ms`].
     #[n(30)]
     pub first_byte_ms: Option<u64>,
+    /// See [`UsageRecord::prepaid`].
+    #[n(41)]
+    #[cbor(default)]
+    pub prepaid: bool,
 }
 
 impl<'b> Digest<'b> {
@@ -83,6 +87,7 @@ impl<'b> Digest<'b> {
             tokens: record.tokens,
             duration_ms: record.duration_ms,
             first_byte_ms: record.first_byte_ms,
+            prepaid: record.prepaid,
         }
     }
 
@@ -97,8 +102,14 @@ impl<'b> Digest<'b> {
             quantity: self.quantity as u64,
             tokens: self.tokens,
             price: self.price,
+            prepaid: self.prepaid_price(),
             cost: self.cost,
         }
+    }
+
+    /// What of the price was paid from a balance.
+    pub(super) const fn prepaid_price(&self) -> Money {
+        if self.prepaid { self.price } else { Money::ZERO }
     }
 
     /// The record of an answer that was written down but not made durable, so
@@ -127,6 +138,8 @@ pub struct Sum<'s> {
     pub tokens: Tokens,
     /// What the account owes for them.
     pub price: Money,
+    /// What of that was paid from its prepaid balance.
+    pub prepaid: Money,
     /// What providers charge for them.
     pub cost: Money,
 }
@@ -143,20 +156,22 @@ type EachRecord<'r> = &'r mut dyn FnMut(&Digest<'_>);
 /// are read from the journal: ask for no more of the past than a window holds.
 #[must_use]
 pub struct Replay<'r> {
-    pub(super) sums: Option<(Range<Timestamp>, EachSum<'r>)>,
+    pub(super) sums: Vec<(Range<Timestamp>, EachSum<'r>)>,
     pub(super) records: Option<(Timestamp, EachRecord<'r>)>,
 }
 
 impl<'r> Replay<'r> {
     /// Gives out nothing.
     pub const fn none() -> Self {
-        Self { sums: None, records: None }
+        Self { sums: Vec::new(), records: None }
     }
 
     /// Gives `each` the sums over the records of `period`, its end excluded:
-    /// several for one account, in no particular order.
-    pub fn sums(self, period: Range<Timestamp>, each: EachSum<'r>) -> Self {
-        Self { sums: Some((period, each)), ..self }
+    /// several for one account, in no particular order. May be called for several
+    /// periods.
+    pub fn sums(mut self, period: Range<Timestamp>, each: EachSum<'r>) -> Self {
+        self.sums.push((period, each));
+        self
     }
 
     /// Gives `each` every record of the time `from` or later once, in the order
@@ -168,10 +183,10 @@ impl<'r> Replay<'r> {
     /// Gives out a record that was made just now.
     pub(super) fn add(&mut self, record: &UsageRecord) {
         let digest = Digest::of(record);
-        if let Some((period, each)) = &mut self.sums
-            && period.contains(&record.time)
-        {
-            each(&digest.sum());
+        for (period, each) in &mut self.sums {
+            if period.contains(&record.time) {
+                each(&digest.sum());
+            }
         }
         if let Some((from, each)) = &mut self.records
             && record.time >= *from
@@ -183,7 +198,7 @@ impl<'r> Replay<'r> {
 
 impl std::fmt::Debug for Replay<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sums = self.sums.as_ref().map(|(period, _)| period);
+        let sums: Vec<_> = self.sums.iter().map(|(period, _)| period).collect();
         let records = self.records.as_ref().map(|(from, _)| from);
         f.debug_struct("Replay").field("sums", &sums).field("records", &records).finish()
     }

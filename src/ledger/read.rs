@@ -101,20 +101,29 @@ pub(super) fn replay(
     voids: &Voids,
     replay: &mut Replay<'_>,
 ) -> Result<(), StorageError> {
-    if let Some((period, each)) = &mut replay.sums {
-        for segment in segments {
-            let Some(span) = segment.span else { continue };
+    for segment in segments {
+        let Some(span) = segment.span else { continue };
+        let summed = segment.index.is_some() && !voids.touch(segment);
+        // Those that the segment itself must be read for, once for all of them.
+        let mut partly = Vec::new();
+        for (period, each) in &mut replay.sums {
             let whole = period.contains(&span.earliest) && period.contains(&span.latest);
-            if whole && segment.index.is_some() && !voids.touch(segment) {
+            if whole && summed {
                 index.totals(segment)?.sums().for_each(|(_, sum)| each(&sum));
             } else if span.latest >= period.start && span.earliest < period.end {
-                scan(segment, voids, &mut |digest| {
-                    if period.contains(&digest.time) {
-                        each(&digest.sum());
-                    }
-                })?;
+                partly.push((period, each));
             }
         }
+        if partly.is_empty() {
+            continue;
+        }
+        scan(segment, voids, &mut |digest| {
+            for (period, each) in &mut partly {
+                if period.contains(&digest.time) {
+                    each(&digest.sum());
+                }
+            }
+        })?;
     }
     let Some((from, each)) = &mut replay.records else { return Ok(()) };
     let recent =

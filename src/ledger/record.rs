@@ -207,6 +207,12 @@ pub struct UsageRecord {
     #[cbor(with = "optional_text", has_nil)]
     #[serde(serialize_with = "codec::raw_json")]
     pub metadata: Option<Arc<str>>,
+    /// Whether `price` was paid from the account's prepaid balance, so that no
+    /// invoice asks for it. Shown only where it was.
+    #[n(41)]
+    #[cbor(default)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub prepaid: bool,
 }
 
 /// Written before each provider attempt; what recovery needs to close it as

@@ -64,6 +64,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         cache_key: None,
         complexity: None,
         metadata: None,
+        prepaid: false,
     }
 }
 
@@ -156,6 +157,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                 cache_key: text.clone(),
                 complexity,
                 metadata: text,
+                prepaid: flags[1],
             }
         },
     )

@@ -131,6 +131,7 @@ impl<'a> Bill<'a> {
             cache_key,
             complexity: None,
             metadata: request.metadata_text().map(Arc::from),
+            prepaid: false,
         };
         let output = match endpoint {
             Endpoint::Embeddings => 0,
@@ -286,6 +287,7 @@ impl<'a> Bill<'a> {
             TokenSource::None => (Tokens::default(), false),
         };
         let charge = self.decide(outcome);
+        let prepaid = self.occupied.as_ref().is_some_and(|(permit, _)| permit.is_prepaid());
         let cost = self.borne.unwrap_or_else(|| self.cost(&self.record.tokens));
         let duration = self.elapsed();
         let record = &mut self.record;
@@ -294,6 +296,7 @@ impl<'a> Bill<'a> {
         record.quantity = charge.quantity;
         record.unit_price = charge.unit_price;
         record.price = charge.price;
+        record.prepaid = !charge.price.is_zero() && prepaid;
         record.cost = cost;
         record.duration_ms = millis(duration);
         let written = self.app.ledger.settle(record);

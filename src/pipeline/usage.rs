@@ -140,6 +140,12 @@ fn standing(
             "account": spend(month.account, caller.budget),
             "key": spend(month.key, caller.key_budget),
         },
+        "balance": caller.prepaid.then(|| account.balance()).map(|balance| json!({
+            "deposited": balance.deposited,
+            "charged": balance.charged,
+            "reserved": balance.reserved,
+            "remaining": balance.remaining(),
+        })),
         "warnings": warnings,
     })
 }

@@ -72,6 +72,9 @@ pub struct Overrides {
     /// Dollars for requests in a calendar month; [`Money::MAX`] is unlimited.
     #[n(7)]
     pub budget: Option<Money>,
+    /// Whether its requests are paid from a balance.
+    #[n(13)]
+    pub prepaid: Option<bool>,
 }
 
 /// One account.

@@ -42,6 +42,8 @@ pub(in crate::ledger) struct Line {
     price: Money,
     #[n(9)]
     cost: Money,
+    #[n(10)]
+    prepaid: Money,
 }
 
 /// The sums over a segment's records.
@@ -72,6 +74,7 @@ impl Totals {
                 tokens: line.tokens,
                 price: line.price,
                 cost: line.cost,
+                prepaid: line.prepaid,
             };
             (line.day, sum)
         })
@@ -194,12 +197,14 @@ impl Builder {
             tokens: Tokens::default(),
             price: Money::ZERO,
             cost: Money::ZERO,
+            prepaid: Money::ZERO,
         });
         line.requests += 1;
         line.quantity += u64::from(digest.quantity);
         line.tokens += digest.tokens;
         line.price += digest.price;
         line.cost += digest.cost;
+        line.prepaid += digest.prepaid_price();
         // A segment is never longer than 4 GiB.
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
         self.found.push((digest.id, offset, account));

@@ -82,6 +82,7 @@ impl<'a> Bill<'a> {
             cache_key: None,
             complexity: None,
             metadata: None,
+            prepaid: false,
         };
         Self {
             app,
