@@ -1,5 +1,6 @@
 //! Every handle that a request needs, built once.
 
+mod control;
 mod names;
 pub mod reload;
 mod replay;

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 
 use super::AdminState;
 use super::error::ApiError;
+use crate::base::money::Money;
 use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
     BaseUrl, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat, Model,
-    Plan, Pool, Provider, Samples, Webhook,
+    Plan, Pool, Provider, Samples, Tax, Webhook,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -98,6 +99,9 @@ fn view(config: &Config) -> Value {
         "billing": {
             "timezone": config.timezone.iana_name(),
             "webhooks": config.webhooks.iter().map(|one| webhook(one)).collect::<Vec<_>>(),
+            "currency": config.invoicing.currency.code(),
+            "tax": config.invoicing.tax.as_ref().map(tax),
+            "seller": config.invoicing.seller,
         },
         "privacy": { "log_text_hash": config.log_text_hash },
         "shutdown": { "grace": span(config.shutdown_grace) },
@@ -111,6 +115,12 @@ fn view(config: &Config) -> Value {
         "not_in_force": config.not_in_force,
         "warnings": config.warnings,
     })
+}
+
+fn tax(tax: &Tax) -> Value {
+    // A rate has six decimals, an amount twelve.
+    let rate = Money::from_picos(i128::from(tax.rate) * 1_000_000);
+    json!({ "rate": rate, "name": tax.name, "inclusive": tax.inclusive })
 }
 
 /// The name of a durability in the configuration.

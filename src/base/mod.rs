@@ -1,6 +1,8 @@
 //! Leaf types that import nothing of Tollgate's.
 
 pub mod clock;
+pub mod csv;
+pub mod currency;
 pub mod id;
 pub mod keyfile;
 pub mod money;

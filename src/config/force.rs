@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 29] = [
+const NOT_IN_FORCE: [&str; 27] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -24,8 +24,6 @@ const NOT_IN_FORCE: [&str; 29] = [
     "routing.auto",
     "routing.on_unsupported",
     "economics",
-    "billing.currency",
-    "billing.tax",
     "billing.stripe",
     "privacy.retention",
     "privacy.master_key",

@@ -1,6 +1,7 @@
 //! What a configuration means: the checked types.
 
 mod catalog;
+mod invoicing;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -18,7 +19,10 @@ pub use catalog::{
     BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Pool, Provider, Samples,
     Target, Tier, TokenPrices,
 };
-pub use webhooks::{EVENTS, QUOTA_WARNING, Webhook};
+pub use invoicing::{Invoicing, Seller, Tax};
+pub use webhooks::{
+    EVENTS, INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED, QUOTA_WARNING, Webhook,
+};
 
 /// A checked configuration. Names are unique, references resolve, figures are
 /// in range.
@@ -56,6 +60,8 @@ pub struct Config {
     pub timezone: TimeZone,
     /// Who is told of events (`billing.webhooks`), no address twice.
     pub webhooks: Vec<Arc<Webhook>>,
+    /// What stands on invoices.
+    pub invoicing: Invoicing,
     /// How long a shutdown waits for running requests.
     pub shutdown_grace: Duration,
     /// Logging.

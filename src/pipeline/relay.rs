@@ -65,7 +65,7 @@ impl<'a, C: Client> Relay<'a, C> {
         query: Option<&str>,
     ) -> Result<Ending, Refusal> {
         let deadline = Instant::now() + self.snapshot.config.routing.timeout;
-        let flying = Flying {
+        let mut flying = Flying {
             app: self.app,
             snapshot: self.snapshot,
             request: self.request,

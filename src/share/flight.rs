@@ -235,7 +235,7 @@ impl Pilot {
 
     /// Ends the flight with the last bytes of its answer. Gives what the one
     /// bears whose request it is.
-    pub fn land(mut self, full: Bytes, plain: Bytes, landing: Landing) -> Money {
+    pub fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Money {
         let cost = landing.cost;
         self.over(Piece { full, plain }, End::Landed(landing));
         self.share_of_the_first(cost)
@@ -243,7 +243,7 @@ impl Pilot {
 
     /// Ends the flight without an answer. Gives what the one bears whose request
     /// it is.
-    pub fn refuse(mut self, refusal: Refusal, landing: Landing) -> Money {
+    pub fn refuse(&mut self, refusal: Refusal, landing: Landing) -> Money {
         let cost = landing.cost;
         self.over(Piece::default(), End::Refused(refusal, landing));
         self.share_of_the_first(cost)

@@ -227,13 +227,13 @@ pub trait Keys: Send + Sync {
 }
 
 /// CBOR of a [`Timestamp`]: microseconds since the epoch.
-mod moment {
-    use super::Timestamp;
+pub(in crate::store) mod moment {
+    use crate::base::clock::Timestamp;
     use minicbor::decode::Error as DecodeError;
     use minicbor::encode::{Error as EncodeError, Write};
     use minicbor::{Decoder, Encoder};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(in crate::store) fn encode<C, W: Write>(
         at: &Timestamp,
         e: &mut Encoder<W>,
         _: &mut C,
@@ -241,7 +241,10 @@ mod moment {
         e.u64(at.0)?.ok()
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Timestamp, DecodeError> {
+    pub(in crate::store) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Timestamp, DecodeError> {
         d.u64().map(Timestamp)
     }
 }

@@ -3,6 +3,7 @@
 //! A check that fails adds to the report and goes on with something harmless;
 //! the result is thrown away if the report has an error.
 
+mod billing;
 mod classes;
 mod common;
 mod keys;
@@ -62,8 +63,9 @@ pub(super) fn check(
         opaque,
         routing: sections::routing(&raw.routing, report),
         keys,
-        timezone: sections::timezone(&raw.billing, report),
+        timezone: billing::timezone(&raw.billing, report),
         webhooks: webhooks::check(&raw.billing, report),
+        invoicing: billing::check(&raw.billing, report),
         shutdown_grace: grace
             .map_or(Duration::ZERO, |grace| time(grace, Duration::ZERO..=LONGEST_GRACE, report)),
         log: sections::log(&raw.log, report),

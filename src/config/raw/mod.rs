@@ -25,8 +25,8 @@ pub(super) use operations::{
 };
 pub(super) use sections::{
     RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,
-    RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawStore, RawTls,
-    RawUnknown, RawUserLimits,
+    RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawSeller, RawStore,
+    RawTax, RawTls, RawUnknown, RawUserLimits,
 };
 pub(super) use webhooks::RawWebhook;
 

@@ -123,8 +123,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "plans[].retention",
             "routing.auto",
             "economics",
-            "billing.currency",
-            "billing.tax",
             "billing.stripe",
             "privacy.master_key",
             "privacy.retired_keys",

@@ -1,5 +1,6 @@
 //! One attempt at a provider, and whether another may help.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl Flying<'_> {
         };
         self.calls.aim(&target.provider.name);
         let Some(reach) = self.snapshot.providers.get(&target.provider.name) else {
-            return self.ask_sandbox(deadline).await;
+            return Box::pin(self.ask_sandbox(deadline)).await;
         };
         let asks = self.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
         let outgoing = self.request.outgoing(target.model.as_deref(), asks);
@@ -69,7 +70,7 @@ impl Flying<'_> {
         }
         // The refusal may be of what was added here: then the provider is asked
         // once more without, and remembered.
-        let reply = match self.settled_refusal(reply, deadline).await {
+        let reply = match Box::pin(self.settled_refusal(reply, deadline)).await {
             Ok(reply) => reply,
             Err(called) => return called,
         };
@@ -80,7 +81,7 @@ impl Flying<'_> {
             return Called::Reply(reply);
         }
         let outgoing = self.request.outgoing(target.model.as_deref(), false);
-        let called = self.send(reach, outgoing, turn, deadline).await;
+        let called = Box::pin(self.send(reach, outgoing, turn, deadline)).await;
         // Refused all the same, it was the client's own mistake, which must not
         // cost the others their figures.
         if matches!(&called, Called::Reply(reply) if reply.status != StatusCode::BAD_REQUEST) {
@@ -113,7 +114,8 @@ impl Flying<'_> {
         let sent = app
             .upstream
             .send(&reach.origin, &prepared, turn, || calls.attempt().map_err(Failed::Refused));
-        let sent = tokio::time::timeout_at(deadline, sent);
+        // Pinned here: each future around it would hold it twice.
+        let sent = pin!(tokio::time::timeout_at(deadline, sent));
         let mut waited = Duration::ZERO;
         let sent = unless_abandoned(&self.pilot, waiting(app, &mut waited, sent)).await;
         self.waited += waited;

@@ -4,6 +4,7 @@
 //! Invariant: when the last bytes of an answer are shown, what it used and cost is
 //! known, and it can be had from the cache if it may be kept.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,7 +58,7 @@ pub(super) struct Flown {
 impl Flying<'_> {
     /// Calls a provider, another one or once more where that may help, and shows
     /// the answer.
-    pub(super) async fn fly(mut self, deadline: Instant) -> Flown {
+    pub(super) async fn fly(&mut self, deadline: Instant) -> Flown {
         let retries = self.snapshot.config.routing.retries;
         let mut number = 0;
         loop {
@@ -85,10 +86,11 @@ impl Flying<'_> {
     }
 
     /// Decides by status and content type what becomes of a reply.
-    async fn answer(mut self, reply: Reply, deadline: Instant) -> Flown {
+    async fn answer(&mut self, reply: Reply, deadline: Instant) -> Flown {
         let status = reply.status;
         if status.is_success() && is_event_stream(&reply.headers) {
-            return self.stream(reply).await;
+            // Boxed, as what only some requests need: its future is large.
+            return Box::pin(self.stream(reply)).await;
         }
         // The seller's credentials being refused is the seller's trouble, and a
         // redirect is not followed.
@@ -105,11 +107,14 @@ impl Flying<'_> {
     }
 
     /// An answer that is read whole and shown in one piece.
-    async fn whole(mut self, reply: Reply, deadline: Instant) -> Flown {
+    async fn whole(&mut self, reply: Reply, deadline: Instant) -> Flown {
         let Reply { status, headers, mut body } = reply;
         let mut waited = Duration::ZERO;
-        let read = tokio::time::timeout_at(deadline, read_whole(&mut body));
-        let read = unless_abandoned(&self.pilot, waiting(self.app, &mut waited, read)).await;
+        let read = {
+            // Pinned here: each future around it would hold it twice.
+            let read = pin!(tokio::time::timeout_at(deadline, read_whole(&mut body)));
+            unless_abandoned(&self.pilot, waiting(self.app, &mut waited, read)).await
+        };
         self.waited += waited;
         let answer = match read {
             None => {
@@ -126,10 +131,11 @@ impl Flying<'_> {
             }
         };
         let outcome = if status.is_success() { Outcome::Ok } else { Outcome::ProviderError };
-        if status.is_success() && self.makes() {
-            if let Err(refusal) = self.learn(&answer).await {
-                return self.refuse(refusal, Outcome::InternalError);
-            }
+        if status.is_success()
+            && self.makes()
+            && let Err(refusal) = self.learn(&answer).await
+        {
+            return self.refuse(refusal, Outcome::InternalError);
         }
         let (tokens, estimated) = match policy::terms(outcome).tokens {
             TokenSource::None => (Tokens::default(), false),
@@ -152,7 +158,7 @@ impl Flying<'_> {
     }
 
     /// An answer that is shown event by event, as it comes.
-    async fn stream(mut self, reply: Reply) -> Flown {
+    async fn stream(&mut self, reply: Reply) -> Flown {
         let Reply { status, headers, mut body } = reply;
         let keeps = self.keeping.is_some() && status == StatusCode::OK;
         let asked = self.endpoint.usage_on_request();
@@ -199,7 +205,7 @@ impl Flying<'_> {
     }
 
     /// Ends a stream whose last events are these.
-    fn complete(mut self, mut sieve: Sieve, last: Sifted, headers: &HeaderMap) -> Flown {
+    fn complete(&mut self, mut sieve: Sieve, last: Sifted, headers: &HeaderMap) -> Flown {
         let usage = sieve.meter().finish();
         // An error that the provider sends within the stream ends it unfinished.
         let outcome = if usage.failed { Outcome::Cut } else { Outcome::Ok };
@@ -212,7 +218,7 @@ impl Flying<'_> {
     }
 
     /// Ends a stream that broke off, or that nobody reads any more.
-    fn end(self, mut sieve: Sieve, outcome: Outcome) -> Flown {
+    fn end(&mut self, mut sieve: Sieve, outcome: Outcome) -> Flown {
         let rest = sieve.rest();
         let (tokens, estimated) = sieve.meter().finish().settle(|| self.prompt().input);
         let landing = Landing { broken: true, ..self.landing(outcome, tokens, estimated) };
@@ -225,7 +231,7 @@ impl Flying<'_> {
         self.pilot.depart(Head { status, headers, provider, streamed, waited });
     }
 
-    fn land(mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
+    fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
         // Free before the answer leaves: a client that has it can ask again.
         self.calls.let_go();
         let end = End::Landed(landing.clone());
@@ -233,7 +239,7 @@ impl Flying<'_> {
     }
 
     /// Ends a call of which no (further) attempt may be made.
-    fn turn_away(self, refusal: Refusal) -> Flown {
+    fn turn_away(&mut self, refusal: Refusal) -> Flown {
         if self.calls.any() {
             return self.refuse(refusal, Outcome::ProviderError);
         }
@@ -242,7 +248,7 @@ impl Flying<'_> {
     }
 
     /// Ends a call that has no answer.
-    fn refuse(self, refusal: Refusal, outcome: Outcome) -> Flown {
+    fn refuse(&mut self, refusal: Refusal, outcome: Outcome) -> Flown {
         let (tokens, estimated) = match policy::terms(outcome).tokens {
             _ if !self.calls.any() => (Tokens::default(), false),
             TokenSource::None => (Tokens::default(), false),
@@ -252,14 +258,14 @@ impl Flying<'_> {
         self.end_without(refusal, landing)
     }
 
-    fn end_without(mut self, refusal: Refusal, landing: Landing) -> Flown {
+    fn end_without(&mut self, refusal: Refusal, landing: Landing) -> Flown {
         self.calls.let_go();
         let end = End::Refused(refusal.clone(), landing.clone());
         Flown { end, share: self.pilot.refuse(refusal, landing) }
     }
 
     /// Ends a call whose callers have all left before its answer came.
-    fn give_up(self) -> Flown {
+    fn give_up(&mut self) -> Flown {
         let called = self.calls.any();
         let tokens = if called { self.prompt() } else { Tokens::default() };
         let landing =

@@ -52,7 +52,8 @@ impl<C: Client> Reader<'_, '_, C> {
         }
         self.bill.answered_by(&head.provider);
         match head.streamed {
-            true => self.stream(passenger, &head).await,
+            // Boxed, as what only some requests need: its future is large.
+            true => Box::pin(self.stream(passenger, &head)).await,
             false => self.whole(passenger, &head).await,
         }
     }
