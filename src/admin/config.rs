@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::AdminState;
 use super::error::ApiError;
+use crate::base::clock::Timestamp;
 use crate::base::money::Money;
 use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
-    BaseUrl, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat, Model,
-    Plan, Pool, Provider, Samples, Tax, Webhook,
+    BaseUrl, Basis, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat,
+    Model, Plan, Pool, Pricing, Provider, Rates, Samples, Tax, TokenPrices, VolumeTier, Webhook,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -162,11 +163,7 @@ fn model(model: &Model) -> Value {
             "model": target.model,
             "weight": target.weight,
         })).collect::<Vec<_>>(),
-        "cost": model.cost.map(|cost| json!({
-            "input": cost.input.times(1_000_000),
-            "cached_input": cost.cached_input.times(1_000_000),
-            "output": cost.output.times(1_000_000),
-        })),
+        "cost": model.cost.as_ref().map(cost),
     })
 }
 
@@ -174,7 +171,11 @@ fn class(class: &Class) -> Value {
     json!({
         "name": class.name,
         "prefix": class.prefix,
-        "price": class.price,
+        "prices": class.tariff.steps().iter().map(prices).collect::<Vec<_>>(),
+        "max_input_tokens": class.max_input_tokens,
+        "max_output_tokens": class.max_output_tokens,
+        "loss_guard": <&'static str>::from(class.loss_guard),
+        "margin_floor": class.margin_floor.to_string(),
         "feature": class.feature,
         "samples": match class.samples {
             Samples::Shared => "shared",
@@ -189,6 +190,40 @@ fn class(class: &Class) -> Value {
             },
         })),
         "models": class.models,
+    })
+}
+
+/// The prices of a class from a moment on; the first ones have always held.
+fn prices((from, pricing): &(Timestamp, Pricing)) -> Value {
+    let Pricing { basis, cached } = pricing;
+    let (price, tiers, tokens) = match basis {
+        Basis::Request(price) => (Some(price), None, None),
+        Basis::Tiers(tiers) => (None, Some(tiers), None),
+        Basis::Tokens(tokens) => (None, None, Some(tokens)),
+    };
+    json!({
+        "from": (from.0 > 0).then(|| from.to_string()),
+        "price": price,
+        "price_cached": cached,
+        "tiers": tiers.map(|tiers| {
+            let tier = |tier: &VolumeTier| json!({ "from": tier.from, "price": tier.price });
+            tiers.iter().map(tier).collect::<Vec<_>>()
+        }),
+        "tokens_price": tokens.map(|tokens| match &tokens.rates {
+            Rates::Markup(factor) => {
+                json!({ "markup": factor.to_string(), "minimum": tokens.minimum })
+            }
+            Rates::Own(own) => json!({ "own": cost(own), "minimum": tokens.minimum }),
+        }),
+    })
+}
+
+/// Prices of a million tokens.
+fn cost(cost: &TokenPrices) -> Value {
+    json!({
+        "input": cost.input.times(1_000_000),
+        "cached_input": cost.cached_input.times(1_000_000),
+        "output": cost.output.times(1_000_000),
     })
 }
 

@@ -10,6 +10,7 @@ use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::currency::Currency;
+use crate::base::factor::Factor;
 use crate::base::id::RecordIds;
 use crate::base::money::Money;
 use crate::base::network::Networks;
@@ -18,7 +19,8 @@ use crate::billing::{self, Biller};
 use crate::cache::Cache;
 use crate::config::{
     Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits, Limits, Listen, Log,
-    LogFormat, Opaque, Ownership, Plan, Pool, Provider, Routing, Samples, Store, UserLimits,
+    LogFormat, LossGuard, Opaque, Ownership, Plan, Pool, Provider, Routing, Samples, Store, Tariff,
+    UserLimits,
 };
 use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
@@ -62,6 +64,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         store: Store { path: dir.to_owned(), durability: Durability::Process },
         providers: vec![provider("openai", None), provider("spare", Some("no api_key"))],
         models: Vec::new(),
+        prices: Arc::default(),
         classes: Vec::new(),
         plans: vec![plan("free"), plan("pro")],
         limits: Limits {
@@ -152,6 +155,7 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         cache_key: None,
         complexity: None,
         metadata: None,
+        rates: None,
         prepaid: false,
     }
 }
@@ -213,12 +217,16 @@ pub(crate) fn class(name: &str) -> Arc<Class> {
     Arc::new(Class {
         name: name.into(),
         prefix: None,
-        price: Money::ZERO,
+        tariff: Tariff::fixed(Money::ZERO),
         feature: None,
         samples: Samples::Shared,
         coalesce: true,
         cache: None,
         models: None,
+        max_input_tokens: None,
+        max_output_tokens: None,
+        loss_guard: LossGuard::Warn,
+        margin_floor: Factor::ZERO,
     })
 }
 

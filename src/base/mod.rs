@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod csv;
 pub mod currency;
+pub mod factor;
 pub mod id;
 pub mod keyfile;
 pub mod money;

@@ -19,6 +19,7 @@ mod keys;
 mod ledger;
 mod object;
 mod out;
+mod prices;
 mod serve;
 mod usage;
 mod version;
@@ -55,6 +56,8 @@ enum Command {
     Usage(usage::Usage),
     /// Verify the ledger or rebuild its index, while no instance runs
     Ledger(ledger::Offline),
+    /// Make a price file of what providers charge
+    Prices(prices::Prices),
     /// Make, show, number and export the invoices of a running instance
     Invoices(invoices::Invoices),
 }
@@ -119,6 +122,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Keys(keys)) => keys.run(out),
         Some(Command::Usage(usage)) => usage.run(out),
         Some(Command::Ledger(ledger)) => ledger.run(out),
+        Some(Command::Prices(prices)) => prices.run(out),
         Some(Command::Invoices(invoices)) => invoices.run(out),
         None => Err(Failure::Usage("no command; see tollgate --help".to_owned())),
     }
@@ -162,6 +166,8 @@ mod tests {
             "tollgate keys list --account a --format csv",
             "tollgate keys rotate key_1 --grace 1h",
             "tollgate keys revoke key_1",
+            "tollgate prices import prices.json",
+            "tollgate prices import prices.json --provider openai --output conf/prices.yaml",
             "tollgate invoices generate --month 2026-11",
             "tollgate invoices list --status final --format csv",
             "tollgate invoices show inv_1",
@@ -189,6 +195,7 @@ mod tests {
             "tollgate accounts set-plan a",
             "tollgate keys create",
             "tollgate keys revoke",
+            "tollgate prices import",
             "tollgate invoices generate",
             "tollgate invoices export inv_1 --format pdf",
         ] {

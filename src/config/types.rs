@@ -2,6 +2,7 @@
 
 mod catalog;
 mod invoicing;
+mod tariff;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub use catalog::{
     Target, Tier, TokenPrices,
 };
 pub use invoicing::{Invoicing, Seller, Tax};
+pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
 pub use webhooks::{
     EVENTS, INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED, QUOTA_WARNING, Webhook,
 };
@@ -41,6 +43,8 @@ pub struct Config {
     pub providers: Vec<Arc<Provider>>,
     /// Every model in the order of the file; `*`, where given, is among them.
     pub models: Vec<Arc<Model>>,
+    /// What models cost whose entry does not say (`price_file`).
+    pub prices: Arc<PriceTable>,
     /// Every class; one is named `default`.
     pub classes: Vec<Arc<Class>>,
     /// Every plan, `extends` already applied.

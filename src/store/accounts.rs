@@ -14,6 +14,7 @@ use minicbor::{Decode, Encode};
 use super::StoreError;
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
+use crate::config::LossGuard;
 
 pub use embedded::Directory;
 
@@ -72,6 +73,10 @@ pub struct Overrides {
     /// Dollars for requests in a calendar month; [`Money::MAX`] is unlimited.
     #[n(7)]
     pub budget: Option<Money>,
+    /// What happens to its requests that are expected to cost more than they
+    /// earn.
+    #[n(12)]
+    pub loss_guard: Option<LossGuard>,
     /// Whether its requests are paid from a balance.
     #[n(13)]
     pub prepaid: Option<bool>,

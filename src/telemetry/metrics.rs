@@ -24,6 +24,7 @@ use crate::telemetry::process;
 
 mod admission;
 mod cache;
+mod guard;
 pub mod labels;
 mod register;
 mod series;
@@ -32,7 +33,8 @@ mod webhooks;
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
 pub use cache::{CacheSeries, Level};
-use labels::{Scope, Store};
+use guard::GuardFamilies;
+use labels::{GuardAction, Scope, Store};
 use register::Register;
 use series::OwnedLabels;
 pub use series::{ProviderSeries, RequestLabels, RequestSample, Series};
@@ -66,6 +68,7 @@ pub struct Metrics {
     cache: CacheFamilies,
     admission: AdmissionFamilies,
     webhooks: WebhookFamilies,
+    guard: GuardFamilies,
     families: Families,
 }
 
@@ -144,6 +147,7 @@ impl Metrics {
             cache: CacheFamilies::register(&register)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
+            guard: GuardFamilies::register(&register)?,
             families,
             registry,
         })
@@ -265,6 +269,11 @@ impl Metrics {
     /// A caller bore less by `amount` than a call of its own would have cost.
     pub fn saved_by_coalescing(&self, amount: Money) {
         self.cache.save_by_coalescing(amount);
+    }
+
+    /// The loss guard did `action` with a request of the class called `class`.
+    pub fn loss_guard(&self, class: &str, action: GuardAction) {
+        self.guard.acted(class, action);
     }
 
     /// Shows that `plan` has `count` accounts.

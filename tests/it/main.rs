@@ -16,6 +16,8 @@ mod budget;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod charging;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
@@ -44,12 +46,15 @@ mod ledger;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod loss_guard;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod opaque;
 #[cfg(test)]
 mod panics;
 #[cfg(test)]
+mod pricing;
 mod priority;
 #[cfg(test)]
 mod queue;

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::base::factor::Factor;
 use crate::base::money::Money;
 use crate::base::network::{self, NotANetwork};
 
@@ -43,6 +44,10 @@ pub(crate) struct Percent(pub(crate) u32);
 /// An amount of dollars, exact, not negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Price(pub(crate) Money);
+
+/// A factor or a share, exact, with at most six decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decimal(pub(crate) Factor);
 
 /// An address and a port to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +199,22 @@ impl Leaf for Price {
     }
 }
 
+impl Leaf for Decimal {
+    const EXPECTED: &'static str = "a number such as 8 or 0.25";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: crate::base::factor::BadFactor| error.to_string())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": r"^[0-9]+(\.[0-9]+)?$|\$\{",
+        })
+    }
+}
+
 impl Leaf for Percent {
     const EXPECTED: &'static str = "percent, from 0 to 100, such as 19 or 8.875";
 
@@ -308,7 +329,7 @@ macro_rules! leaves {
     )*};
 }
 
-leaves! { Time Size Whole Count Number Percent Price Address Network }
+leaves! { Time Size Whole Count Number Percent Price Decimal Address Network }
 
 impl<'de> Deserialize<'de> for Anything {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

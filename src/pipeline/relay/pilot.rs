@@ -18,7 +18,7 @@ use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::policy::{self, TokenSource};
-use crate::meter::{estimate, price, usage};
+use crate::meter::{estimate, usage};
 use crate::pipeline::bill::calls::Calls;
 use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::attempt::Called;
@@ -28,7 +28,7 @@ use crate::pipeline::waiting;
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
 use crate::share::{End, Head, Landing, Pilot};
-use crate::upstream::{Body, BodyError, Failure, Reply};
+use crate::upstream::{BodyError, Failure, Reply};
 
 /// One call, with all that it needs: the client may leave.
 pub(super) struct Flying<'a> {
@@ -187,8 +187,11 @@ impl Flying<'_> {
                         }
                     }
                     if sifted.last {
-                        finish(body);
-                        return self.complete(sieve, sifted, &headers);
+                        let flown = self.complete(sieve, sifted, &headers);
+                        // So that the connection can be kept. The client has the answer by
+                        // now; only its next request waits.
+                        body.finish().await;
+                        return flown;
                     }
                     self.pilot.push(sifted.full, sifted.plain);
                 }
@@ -226,9 +229,9 @@ impl Flying<'_> {
     }
 
     fn depart(&self, status: StatusCode, headers: HeaderMap, streamed: bool) {
-        let provider = self.calls.frame().provider.clone();
+        let (provider, prices) = (self.calls.frame().provider.clone(), self.calls.prices());
         let waited = self.waited;
-        self.pilot.depart(Head { status, headers, provider, streamed, waited });
+        self.pilot.depart(Head { status, headers, provider, prices, streamed, waited });
     }
 
     fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
@@ -274,15 +277,15 @@ impl Flying<'_> {
     }
 
     fn landing(&self, outcome: Outcome, tokens: Tokens, estimated: bool) -> Landing {
-        let prices = self.route.prices.as_ref();
         Landing {
             outcome,
             provider: self.calls.frame().provider.clone(),
+            prices: self.calls.prices(),
             called: true,
             broken: false,
             tokens,
             estimated,
-            cost: prices.map_or(Money::ZERO, |prices| price::cost(&tokens, prices)),
+            cost: self.calls.cost(&tokens),
             waited: self.waited,
         }
     }
@@ -316,16 +319,5 @@ pub(super) async fn unless_abandoned<T>(pilot: &Pilot, work: impl Future<Output 
         biased;
         done = work => Some(done),
         () = pilot.abandoned() => None,
-    }
-}
-
-/// Reads an answer whose last event has come on to its end, so that the connection
-/// can be kept; nobody waits for that.
-fn finish(mut body: Body) {
-    use futures_util::FutureExt;
-
-    let ended = tokio::task::unconstrained(body.next()).now_or_never();
-    if ended.is_none() {
-        drop(tokio::spawn(async move { body.finish().await }));
     }
 }

@@ -50,7 +50,7 @@ impl<C: Client> Reader<'_, '_, C> {
         if self.leads {
             self.exchange.waited += head.waited;
         }
-        self.bill.answered_by(&head.provider);
+        self.bill.answered_by(&head.provider, head.prices);
         match head.streamed {
             // Boxed, as what only some requests need: its future is large.
             true => Box::pin(self.stream(passenger, &head)).await,
@@ -158,7 +158,7 @@ impl<C: Client> Reader<'_, '_, C> {
         if self.leads {
             self.exchange.waited += landing.waited;
         }
-        self.bill.answered_by(&landing.provider);
+        self.bill.answered_by(&landing.provider, landing.prices);
         self.exchange.route = Some(way(self.bill, self.bill.provider()));
         // No outcome that ends in a refusal is charged.
         self.exchange.quota_returned();

@@ -24,6 +24,7 @@ fn landing(picos: i128) -> Landing {
     Landing {
         outcome: Outcome::Ok,
         provider: Arc::default(),
+        prices: None,
         called: true,
         broken: false,
         tokens: Tokens::default(),

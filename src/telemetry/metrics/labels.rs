@@ -18,6 +18,20 @@ pub enum Store {
     Journal,
 }
 
+/// What the loss guard did with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum GuardAction {
+    /// It runs as it was asked for.
+    Warn,
+    /// It runs on a model of a lower tier.
+    RouteDown,
+    /// It was refused.
+    Refuse,
+    /// The model has no price: nothing is known.
+    Unpriced,
+}
+
 /// The pairs of `layer` and `window` that are shown from the start, so that the
 /// first refusal of a kind is an increase and not a new series.
 pub(super) const REFUSALS: [[&str; 2]; 20] = [
