@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::query::Id;
 use super::{AdminState, List, blocking, query};
 use crate::accounts::{Change, NewAccount};
+use crate::admission::balance::Balance;
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
 use crate::cache::Filter;
@@ -30,6 +31,9 @@ pub(super) struct View {
     external_id: Option<String>,
     overrides: Map<String, Value>,
     created_at: String,
+    /// Of one account that is asked for, if it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<Balance>,
 }
 
 impl From<Account> for View {
@@ -42,6 +46,7 @@ impl From<Account> for View {
             status: account.status.into(),
             external_id: account.external_id,
             created_at: moment(account.created_at),
+            balance: None,
         }
     }
 }
@@ -85,8 +90,13 @@ pub(super) async fn show(
     State(state): State<AdminState>,
     Id(id): Id,
 ) -> Result<Json<View>, ApiError> {
-    let account = blocking(move || state.registry.account(&id)).await??;
-    Ok(Json(account.into()))
+    let registry = state.registry.clone();
+    let account = blocking(move || registry.account(&id)).await??;
+    let config = state.control.config();
+    let plan = config.plans.iter().find(|plan| *plan.name == *account.plan);
+    let prepaid = account.overrides.prepaid.or(plan.map(|plan| plan.prepaid)).unwrap_or(false);
+    let balance = state.biller.balance(&account.id).shown(prepaid);
+    Ok(Json(View { balance, ..account.into() }))
 }
 
 /// `PATCH /admin/accounts/{id}`: what is given changes, in `overrides` too;

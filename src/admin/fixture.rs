@@ -179,6 +179,7 @@ pub(crate) fn registry(
         history: book.clone(),
         adjustments: book.clone(),
         invoices: book.clone(),
+        rates: Arc::default(),
         webhooks: webhooks.clone(),
         clock: clock.clone(),
     });

@@ -7,6 +7,8 @@
 //!
 //! Invariant: at no moment is more charged and reserved than was paid in.
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 use crate::base::money::Money;
 
 /// Dollars of a prepaid account. The default is that of one that never paid.
@@ -33,6 +35,11 @@ impl Balance {
     /// deposits that the ledger has charges of.
     pub fn remaining(&self) -> Money {
         self.deposited - self.charged - self.reserved
+    }
+
+    /// What is shown of it: nothing to one who is not prepaid and never was.
+    pub fn shown(self, prepaid: bool) -> Option<Self> {
+        Some(self).filter(|balance| prepaid || *balance != Self::default())
     }
 
     /// Adds to what was paid in.
@@ -76,6 +83,18 @@ impl Balance {
     fn spare(&self, amount: Money) -> Result<(), Insufficient> {
         let left = self.remaining();
         if amount <= left { Ok(()) } else { Err(Insufficient(left.max(Money::ZERO))) }
+    }
+}
+
+/// As customers and operators see it.
+impl Serialize for Balance {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shown = serializer.serialize_struct("Balance", 4)?;
+        shown.serialize_field("deposited", &self.deposited)?;
+        shown.serialize_field("charged", &self.charged)?;
+        shown.serialize_field("reserved", &self.reserved)?;
+        shown.serialize_field("remaining", &self.remaining())?;
+        shown.end()
     }
 }
 

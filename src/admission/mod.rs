@@ -224,9 +224,9 @@ impl Permit {
         self.admission.hold(key, most).map_err(|over| over_budget(&over))
     }
 
-    /// Whether what the request costs is paid from a prepaid balance.
-    pub const fn is_prepaid(&self) -> bool {
-        self.admission.is_prepaid()
+    /// What the request costs at most, where it is paid from a prepaid balance.
+    pub fn prepaid(&self) -> Option<Money> {
+        self.admission.prepaid()
     }
 
     /// Takes the request's place among the month's charged ones, and its number

@@ -226,9 +226,9 @@ impl AccountState {
         self.counts.lock().balance.get_or_insert_default().withdraw(amount)
     }
 
-    /// Counts what requests of the past were paid from the balance, for rebuilding
+    /// Counts what requests of the past have paid from the balance, for rebuilding
     /// from the journal.
-    pub fn restore_balance(&self, charged: Money) {
+    pub fn restore_paid(&self, charged: Money) {
         self.counts.lock().balance.get_or_insert_default().charge(charged);
     }
 
@@ -257,6 +257,8 @@ impl AccountState {
         // An account may have no limit of tokens any more.
         counts.tokens.take_if(|tokens| tokens.is_empty(now));
         let empty = counts.windows.is_empty(now) && counts.months.is_empty(month);
+        // A request that was refused leaves an empty one.
+        counts.balance.take_if(|balance| **balance == Balance::default());
         let unpaid = counts.tokens.is_none() && counts.balance.is_none();
         empty && unpaid && self.volume.is_empty(month)
     }
@@ -280,9 +282,11 @@ impl Admission {
         self.beyond
     }
 
-    /// Whether what the request costs is paid from a prepaid balance.
-    pub const fn is_prepaid(&self) -> bool {
-        self.allowance.prepaid
+    /// What the request costs at most, where it is paid from a prepaid balance: what
+    /// is reserved there, as no more is sure to be left. `None` where it is not.
+    pub fn prepaid(&self) -> Option<Money> {
+        let held = || self.held.as_ref().map_or(Money::ZERO, |(_, most)| *most);
+        self.allowance.prepaid.then(held)
     }
 
     /// Reserves `most` dollars of the budgets of the account and of the key called

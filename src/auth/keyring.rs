@@ -111,9 +111,9 @@ impl Identity {
         self
     }
 
-    /// Whether what requests cost in a month is limited.
+    /// Whether what requests cost is limited, by budgets or a balance.
     pub const fn has_budget(&self) -> bool {
-        self.budget.is_some() || self.key_budget.is_some()
+        self.budget.is_some() || self.key_budget.is_some() || self.prepaid
     }
 
     /// The same, with a budget of the key's own.

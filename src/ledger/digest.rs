@@ -102,14 +102,13 @@ impl<'b> Digest<'b> {
             quantity: self.quantity as u64,
             tokens: self.tokens,
             price: self.price,
-            prepaid: self.prepaid_price(),
             cost: self.cost,
         }
     }
 
-    /// What of the price was paid from a balance.
-    pub(super) const fn prepaid_price(&self) -> Money {
-        if self.prepaid { self.price } else { Money::ZERO }
+    /// What was paid from the account's balance, if anything was.
+    pub(super) fn paid(&self) -> Option<Money> {
+        Some(self.price).filter(|price| self.prepaid && !price.is_zero())
     }
 
     /// The record of an answer that was written down but not made durable, so
@@ -138,40 +137,46 @@ pub struct Sum<'s> {
     pub tokens: Tokens,
     /// What the account owes for them.
     pub price: Money,
-    /// What of that was paid from its prepaid balance.
-    pub prepaid: Money,
     /// What providers charge for them.
     pub cost: Money,
 }
 
 /// Takes sums.
 type EachSum<'r> = &'r mut dyn FnMut(&Sum<'_>);
+/// Takes what an account paid from its balance.
+type EachPaid<'r> = &'r mut dyn FnMut(&str, Money);
 /// Takes single records.
 type EachRecord<'r> = &'r mut dyn FnMut(&Digest<'_>);
 
 /// What the opening of a ledger gives out, so that counters can be rebuilt.
 ///
 /// Sums come from the index and cost no reading of single records; every record
-/// whose time lies in their period is in exactly one of them. Single records
+/// whose time lies in their period is in exactly one of them. So do payments
+/// from balances, which are given of all time. Single records
 /// are read from the journal: ask for no more of the past than a window holds.
 #[must_use]
 pub struct Replay<'r> {
-    pub(super) sums: Vec<(Range<Timestamp>, EachSum<'r>)>,
+    pub(super) sums: Option<(Range<Timestamp>, EachSum<'r>)>,
+    pub(super) paid: Option<EachPaid<'r>>,
     pub(super) records: Option<(Timestamp, EachRecord<'r>)>,
 }
 
 impl<'r> Replay<'r> {
     /// Gives out nothing.
     pub const fn none() -> Self {
-        Self { sums: Vec::new(), records: None }
+        Self { sums: None, paid: None, records: None }
     }
 
     /// Gives `each` the sums over the records of `period`, its end excluded:
-    /// several for one account, in no particular order. May be called for several
-    /// periods.
-    pub fn sums(mut self, period: Range<Timestamp>, each: EachSum<'r>) -> Self {
-        self.sums.push((period, each));
-        self
+    /// several for one account, in no particular order.
+    pub fn sums(self, period: Range<Timestamp>, each: EachSum<'r>) -> Self {
+        Self { sums: Some((period, each)), ..self }
+    }
+
+    /// Gives `each` what accounts ever paid from their prepaid balances: several
+    /// amounts for one account, in no particular order.
+    pub fn paid(self, each: EachPaid<'r>) -> Self {
+        Self { paid: Some(each), ..self }
     }
 
     /// Gives `each` every record of the time `from` or later once, in the order
@@ -183,10 +188,13 @@ impl<'r> Replay<'r> {
     /// Gives out a record that was made just now.
     pub(super) fn add(&mut self, record: &UsageRecord) {
         let digest = Digest::of(record);
-        for (period, each) in &mut self.sums {
-            if period.contains(&record.time) {
-                each(&digest.sum());
-            }
+        if let Some((period, each)) = &mut self.sums
+            && period.contains(&record.time)
+        {
+            each(&digest.sum());
+        }
+        if let (Some(each), Some(paid)) = (&mut self.paid, digest.paid()) {
+            each(digest.account, paid);
         }
         if let Some((from, each)) = &mut self.records
             && record.time >= *from
@@ -198,7 +206,7 @@ impl<'r> Replay<'r> {
 
 impl std::fmt::Debug for Replay<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sums: Vec<_> = self.sums.iter().map(|(period, _)| period).collect();
+        let sums = self.sums.as_ref().map(|(period, _)| period);
         let records = self.records.as_ref().map(|(from, _)| from);
         f.debug_struct("Replay").field("sums", &sums).field("records", &records).finish()
     }

@@ -104,24 +104,30 @@ pub(super) fn replay(
     for segment in segments {
         let Some(span) = segment.span else { continue };
         let summed = segment.index.is_some() && !voids.touch(segment);
-        // Those that the segment itself must be read for, once for all of them.
-        let mut partly = Vec::new();
-        for (period, each) in &mut replay.sums {
-            let whole = period.contains(&span.earliest) && period.contains(&span.latest);
-            if whole && summed {
-                index.totals(segment)?.sums().for_each(|(_, sum)| each(&sum));
-            } else if span.latest >= period.start && span.earliest < period.end {
-                partly.push((period, each));
-            }
+        let mut paid = replay.paid.as_deref_mut();
+        if summed && let Some(each) = paid.take() {
+            index.paid(segment)?.iter().for_each(|(account, amount)| each(account, *amount));
         }
-        if partly.is_empty() {
+        let mut sums = replay
+            .sums
+            .as_mut()
+            .filter(|(period, _)| span.latest >= period.start && span.earliest < period.end);
+        if let Some((_, each)) = sums.take_if(|(period, _)| {
+            summed && period.contains(&span.earliest) && period.contains(&span.latest)
+        }) {
+            index.totals(segment)?.sums().for_each(|(_, sum)| each(&sum));
+        }
+        if paid.is_none() && sums.is_none() {
             continue;
         }
         scan(segment, voids, &mut |digest| {
-            for (period, each) in &mut partly {
-                if period.contains(&digest.time) {
-                    each(&digest.sum());
-                }
+            if let (Some(each), Some(amount)) = (&mut paid, digest.paid()) {
+                each(digest.account, amount);
+            }
+            if let Some((period, each)) = &mut sums
+                && period.contains(&digest.time)
+            {
+                each(&digest.sum());
             }
         })?;
     }

@@ -57,6 +57,18 @@ pub struct Charge {
     pub rates: Option<TokenPrices>,
 }
 
+impl Charge {
+    /// The same, where the customer does not pay more than `most` for a request.
+    #[must_use]
+    pub fn at_most(self, most: Money) -> Self {
+        if self.unit_price <= most {
+            return self;
+        }
+        let price = most.times(u64::from(self.quantity));
+        Self { unit_price: most, price, rates: None, ..self }
+    }
+}
+
 impl Quote {
     /// The quote for a request of `class`, admitted at `admitted`, of an account
     /// with an `own` price of such a request, under a plan billed by `billing`.

@@ -290,7 +290,6 @@ impl<'a> Bill<'a> {
             TokenSource::None => (Tokens::default(), false),
         };
         let charge = self.decide(outcome);
-        let prepaid = self.occupied.as_ref().is_some_and(|(permit, _)| permit.is_prepaid());
         let cost = self.borne.unwrap_or_else(|| self.cost(&self.record.tokens));
         let duration = self.elapsed();
         let record = &mut self.record;
@@ -301,7 +300,6 @@ impl<'a> Bill<'a> {
         record.list_price = charge.list_price;
         record.rates = charge.rates.filter(|_| charge.quantity > 0).map(charge::rates);
         record.price = charge.price;
-        record.prepaid = !charge.price.is_zero() && prepaid;
         record.cost = cost;
         record.duration_ms = millis(duration);
         let written = self.app.ledger.settle(record);

@@ -140,12 +140,7 @@ fn standing(
             "account": spend(month.account, caller.budget),
             "key": spend(month.key, caller.key_budget),
         },
-        "balance": caller.prepaid.then(|| account.balance()).map(|balance| json!({
-            "deposited": balance.deposited,
-            "charged": balance.charged,
-            "reserved": balance.reserved,
-            "remaining": balance.remaining(),
-        })),
+        "balance": account.balance().shown(caller.prepaid),
         "warnings": warnings,
     })
 }

@@ -49,7 +49,8 @@ impl Bill<'_> {
 
     /// The charge for what ended with `outcome` and used the record's tokens. What
     /// is charged takes its place in the month, which decides whether it lies
-    /// beyond the quota and which of its class it is.
+    /// beyond the quota and which of its class it is. What is paid from a balance
+    /// is never more than was reserved there.
     pub(super) fn decide(&mut self, outcome: Outcome) -> Charge {
         let class = &self.record.endpoint;
         let taken = match &mut self.occupied {
@@ -57,14 +58,18 @@ impl Bill<'_> {
             Some((permit, _)) => Taken { beyond: false, number: permit.next_number(class) },
             None => Taken { beyond: false, number: 1 },
         };
-        self.quote.charge(&Ended {
+        let charge = self.quote.charge(&Ended {
             outcome,
             recalled: self.recalled,
             tokens: &self.record.tokens,
             cost: self.prices.as_ref(),
             number: taken.number,
             beyond: taken.beyond,
-        })
+        });
+        let most = self.occupied.as_ref().and_then(|(permit, _)| permit.prepaid());
+        let charge = most.map_or(charge, |most| charge.at_most(most));
+        self.record.prepaid = most.is_some() && !charge.price.is_zero();
+        charge
     }
 
     /// Undoes [`Self::decide`]: the record could not be written.
