@@ -224,9 +224,15 @@ impl Permit {
         self.admission.hold(key, most).map_err(|over| over_budget(&over))
     }
 
-    /// What the request costs at most, where it is paid from a prepaid balance.
-    pub fn prepaid(&self) -> Option<Money> {
-        self.admission.prepaid()
+    /// Whether what the request costs is paid from a prepaid balance.
+    pub const fn is_prepaid(&self) -> bool {
+        self.admission.is_prepaid()
+    }
+
+    /// The most dollars that may be charged for the request: what `hold` reserved of
+    /// a budget or the balance; `None` where it spends none.
+    pub fn ceiling(&self) -> Option<Money> {
+        self.admission.ceiling()
     }
 
     /// Takes the request's place among the month's charged ones, and its number

@@ -1,12 +1,14 @@
 //! What one account is doing right now, and the guard of an admitted request.
 
+mod purses;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::balance::{Balance, Insufficient};
+use super::balance::Balance;
 use super::quota::{Allowance, Month};
 use super::spend::{MonthStanding, Months, Purse};
 use super::tokens::{Reservation, TokenStanding, TokenWindow, TokensDenied};
@@ -208,30 +210,6 @@ impl AccountState {
         self.counts.lock().months.restore(month, key, quantity, price);
     }
 
-    /// Where the prepaid balance stands.
-    pub fn balance(&self) -> Balance {
-        self.counts.lock().balance.as_deref().copied().unwrap_or_default()
-    }
-
-    /// Adds to what was paid in: it holds for every request that asks from now on.
-    pub fn deposit(&self, amount: Money) {
-        self.counts.lock().balance.get_or_insert_default().deposit(amount);
-    }
-
-    /// Takes back of what was paid in and is neither charged nor reserved.
-    ///
-    /// # Errors
-    /// [`Insufficient`]; nothing is changed then.
-    pub fn withdraw(&self, amount: Money) -> Result<(), Insufficient> {
-        self.counts.lock().balance.get_or_insert_default().withdraw(amount)
-    }
-
-    /// Counts what requests of the past have paid from the balance, for rebuilding
-    /// from the journal.
-    pub fn restore_paid(&self, charged: Money) {
-        self.counts.lock().balance.get_or_insert_default().charge(charged);
-    }
-
     /// Counts tokens of the past, for rebuilding from the journal.
     pub fn restore_tokens(&self, at: Duration, tokens: u64) {
         self.counts.lock().tokens.get_or_insert_default().restore(at, tokens);
@@ -282,11 +260,9 @@ impl Admission {
         self.beyond
     }
 
-    /// What the request costs at most, where it is paid from a prepaid balance: what
-    /// is reserved there, as no more is sure to be left. `None` where it is not.
-    pub fn prepaid(&self) -> Option<Money> {
-        let held = || self.held.as_ref().map_or(Money::ZERO, |(_, most)| *most);
-        self.allowance.prepaid.then(held)
+    /// Whether what the request costs is paid from a prepaid balance.
+    pub const fn is_prepaid(&self) -> bool {
+        self.allowance.prepaid
     }
 
     /// Reserves `most` dollars of the budgets of the account and of the key called
@@ -306,6 +282,14 @@ impl Admission {
         })?;
         self.held = Some((Arc::clone(key), most));
         Ok(())
+    }
+
+    /// The most that may be charged for the request: what is reserved of a budget or
+    /// the balance for it; `None` where it spends none.
+    pub fn ceiling(&self) -> Option<Money> {
+        let Allowance { budget, key_budget, prepaid, .. } = &self.allowance;
+        let spends = *prepaid || budget.or(*key_budget).is_some();
+        self.held.as_ref().filter(|_| spends).map(|(_, most)| *most)
     }
 
     /// Takes the request's place among the charged ones, and its number among those
@@ -388,43 +372,6 @@ impl Admission {
     /// at a later point.
     pub fn refund(self) {
         self.account.counts.lock().windows.give_back(self.standing.at);
-    }
-}
-
-impl Counts {
-    /// Reserves `most` of everything that pays for a request, or of nothing. Gives
-    /// what does not allow it, and the budget or what is left of the balance.
-    fn hold(
-        &mut self,
-        month: u32,
-        key: &Arc<str>,
-        most: Money,
-        allowance: &Allowance,
-    ) -> Result<(), (Purse, Money)> {
-        let pays = allowance.prepaid && !most.is_zero();
-        if pays && let Err(Insufficient(left)) = self.balance.get_or_insert_default().hold(most) {
-            return Err((Purse::Balance, left));
-        }
-        self.months.hold(month, key, most, allowance).map_err(|purse| {
-            if pays && let Some(balance) = &mut self.balance {
-                balance.let_go(most);
-            }
-            let budget = match purse {
-                Purse::Key => allowance.key_budget,
-                Purse::Account | Purse::Balance => allowance.budget,
-            };
-            (purse, budget.unwrap_or_default())
-        })
-    }
-
-    /// Undoes one `hold`.
-    fn let_go(&mut self, month: u32, key: &Arc<str>, most: Money, allowance: &Allowance) {
-        self.months.let_go(month, key, most);
-        if allowance.prepaid
-            && let Some(balance) = &mut self.balance
-        {
-            balance.let_go(most);
-        }
     }
 }
 

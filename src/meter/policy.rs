@@ -37,7 +37,7 @@ pub struct Row {
 }
 
 /// The policy, row by row, as the manual prints it.
-pub const TABLE: [Row; 14] = [
+pub const TABLE: [Row; 16] = [
     row("the whole answer is handed over", Outcome::Ok, "one request", "as the provider reports"),
     row(
         "the provider answers with an error, or not at all",
@@ -70,6 +70,18 @@ pub const TABLE: [Row; 14] = [
         Outcome::Ok,
         "one request, at `price_cached`",
         "the tokens of the answer, no cost",
+    ),
+    row(
+        "an equal request's running call is joined",
+        Outcome::Ok,
+        "one request",
+        "the tokens of the answer, a share of the cost",
+    ),
+    row(
+        "the request lies beyond the quota",
+        Outcome::Ok,
+        "one request, at `overage`",
+        "as the provider reports",
     ),
     Row {
         case: "the request is refused",

@@ -57,18 +57,6 @@ pub struct Charge {
     pub rates: Option<TokenPrices>,
 }
 
-impl Charge {
-    /// The same, where the customer does not pay more than `most` for a request.
-    #[must_use]
-    pub fn at_most(self, most: Money) -> Self {
-        if self.unit_price <= most {
-            return self;
-        }
-        let price = most.times(u64::from(self.quantity));
-        Self { unit_price: most, price, rates: None, ..self }
-    }
-}
-
 impl Quote {
     /// The quote for a request of `class`, admitted at `admitted`, of an account
     /// with an `own` price of such a request, under a plan billed by `billing`.
@@ -213,6 +201,18 @@ impl Quote {
                 if sum < tariff.minimum { (tariff.minimum, None) } else { (sum, rates) }
             }
         }
+    }
+}
+
+impl Charge {
+    /// The same, but no dearer than `ceiling`, what a budget or a balance has for it.
+    #[must_use]
+    pub fn at_most(self, ceiling: Money) -> Self {
+        if self.unit_price <= ceiling {
+            return self;
+        }
+        let price = ceiling.times(u64::from(self.quantity));
+        Self { unit_price: ceiling, price, rates: None, ..self }
     }
 }
 

@@ -65,6 +65,7 @@ pub struct Metrics {
     refused: CopyOnWrite<[&'static str; 2], IntCounter>,
     requests_in_flight: IntGauge,
     provider_calls_in_flight: IntGauge,
+    aboard: IntGauge,
     cache: CacheFamilies,
     admission: AdmissionFamilies,
     webhooks: WebhookFamilies,
@@ -131,7 +132,8 @@ impl Metrics {
         }
         let inflight = register.gauges(
             "inflight",
-            "Requests (scope requests) and provider calls (scope provider) that run now.",
+            "Requests (scope requests) and provider calls (scope provider) that run now, and the \
+             requests that read the answers of calls (scope aboard).",
             &["scope"],
         )?;
         let build = register.gauges("build_info", "Always 1; the build.", &["version"])?;
@@ -144,6 +146,7 @@ impl Metrics {
             refused: CopyOnWrite::new(),
             requests_in_flight: scope(Scope::Requests),
             provider_calls_in_flight: scope(Scope::Provider),
+            aboard: scope(Scope::Aboard),
             cache: CacheFamilies::register(&register)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
@@ -200,6 +203,7 @@ impl Metrics {
         Running::new(match scope {
             Scope::Requests => &self.requests_in_flight,
             Scope::Provider => &self.provider_calls_in_flight,
+            Scope::Aboard => &self.aboard,
         })
     }
 

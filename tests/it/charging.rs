@@ -186,6 +186,46 @@ async fn an_answer_from_the_cache_has_its_own_price_and_no_cost() {
 }
 
 #[tokio::test]
+async fn a_request_that_joins_a_call_is_charged_and_bears_a_share_of_the_cost() {
+    let provider = Provider::start().await;
+    let gate = strict(&provider).set("batching.coalesce", true).start().await;
+    let held = Gate::closed();
+    provider.next(Reply::json(200, &openai::chat(&chat_body())).after(&held));
+    let mut first = gate.open(&gate.chat().header("x-request-id", "first")).await;
+    provider.wait_for_calls(1).await;
+    let mut second = gate.open(&gate.chat().header("x-request-id", "second")).await;
+    gate.wait_for_metric("tollgate_inflight{scope=\"aboard\"}", 2).await;
+    held.open();
+    first.answer().await.ok();
+    second.answer().await.ok();
+    for (id, cache) in [("first", "bypass"), ("second", "coalesced")] {
+        let record = gate.record_of(id).await;
+        says(&record, "ok", Some("0.02"));
+        assert_eq!((&record["cache"], &record["cost"]), (&json!(cache), &json!("0.00000285")));
+        assert_eq!(record["tokens"]["output"], openai::OUTPUT);
+    }
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_quota_is_charged_the_overage() {
+    let provider = Provider::start().await;
+    let own = json!({"cache": {"ttl": "1h"}, "price_cached": "0.004"});
+    let gate = strict(&provider)
+        .class("docs", "0.02", &own)
+        .plan("small", |plan| plan.set("requests_per_month", 1).set("overage", "0.07"))
+        .start()
+        .await;
+    let docs = Request::post("/docs/v1/chat/completions", &chat_body()).bearer(&key_of("small"));
+    for id in ["within", "beyond"] {
+        gate.send(&docs.clone().header("x-request-id", id)).await.ok();
+    }
+    says(&gate.record_of("within").await, "ok", Some("0.02"));
+    let record = gate.record_of("beyond").await;
+    says(&record, "ok", Some("0.07"));
+    assert_eq!((&record["cache"], &record["list_price"]), (&json!("hit"), &json!("0.004")));
+}
+
+#[tokio::test]
 async fn a_refused_request_has_no_record() {
     let provider = Provider::start().await;
     let gate = strict(&provider)

@@ -40,6 +40,8 @@ mod exactness;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod flights;
+#[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod invoices;

@@ -37,7 +37,7 @@ fn key() -> Arc<str> {
 /// Ends a request as a bill does: no price is above what a balance holds for it.
 fn settle(admission: &mut Admission, price: Money) -> Money {
     admission.take_place(&"chat".into());
-    let price = admission.prepaid().map_or(price, |most| price.min(most));
+    let price = admission.ceiling().map_or(price, |most| price.min(most));
     admission.charge(&key(), price);
     price
 }
@@ -131,7 +131,8 @@ proptest! {
                     let held = admission.hold(&key(), most);
                     prop_assert_eq!(held.err().map(|over| (over.purse, over.budget)), refused);
                     if refused.is_none() {
-                        prop_assert_eq!(admission.prepaid(), prepaid.then_some(most));
+                        let spends = prepaid || budget.is_some();
+                        prop_assert_eq!(admission.ceiling(), spends.then_some(most));
                         running.push(Ran { admission, most, prepaid });
                     }
                 }

@@ -15,6 +15,7 @@ use crate::pipeline::{count_back, unless_gone, waiting};
 use crate::refusal::Refusal;
 use crate::respond;
 use crate::share::{End, Head, Landing, Passenger};
+use crate::telemetry::metrics::labels::Scope;
 
 /// One client that waits for an answer.
 pub(super) struct Reader<'r, 'a, C> {
@@ -38,6 +39,7 @@ pub(super) enum Rode {
 impl<C: Client> Reader<'_, '_, C> {
     /// Hands the answer over.
     pub(super) async fn ride(&mut self, mut passenger: Passenger) -> Rode {
+        let _aboard = self.app.metrics.enter(Scope::Aboard);
         let head = match self.expect(passenger.head()).await {
             None => return Rode::Left(passenger),
             Some(Err(End::Refused(refusal, landing))) => {

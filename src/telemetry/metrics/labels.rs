@@ -8,6 +8,8 @@ pub enum Scope {
     Requests,
     /// Calls to providers.
     Provider,
+    /// Requests that read the answer of a call, their own or another's.
+    Aboard,
 }
 
 /// What `store_up` and other store metrics speak of.
