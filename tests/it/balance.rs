@@ -327,6 +327,18 @@ async fn deposits_and_withdrawals_are_adjustments_that_say_so() {
 }
 
 #[tokio::test]
+async fn the_command_makes_a_prepaid_account() {
+    let provider = Provider::start().await;
+    let gate = prepaid(&provider).spawn().await;
+    let create = ["accounts", "create", "--id", "wallet", "--name", "Wallet", "--plan", "other"];
+    let made = gate.command(&[&create[..], &["--override", "prepaid=true"]].concat()).await;
+    assert!(made.status.success(), "{made:?}");
+    let account = gate.admin("/admin/accounts/wallet").await.ok().json();
+    assert_eq!(account["overrides"], json!({"prepaid": true}));
+    assert_eq!(account["balance"], standing("0", "0", "0", "0"));
+}
+
+#[tokio::test]
 async fn accounts_without_a_balance_are_as_they_were() {
     let provider = Provider::start().await;
     let gate = prepaid(&provider).start().await;
