@@ -82,13 +82,15 @@ async fn of_200_at_once_exactly_as_many_pass_as_the_balance_pays() {
         .set("plans.0.requests_per_minute", 1_000)
         .start()
         .await;
+    let series = "tollgate_refused_total{layer=\"quota\",window=\"balance\"}";
+    let metrics = gate.admin("/metrics").await.ok().text();
+    assert!(metrics.contains(&format!("{series} 0\n")), "not there from the start");
     assert_eq!(balance(&gate).await, standing("0", "0", "0", "0"));
     refused(&chat(&gate).await, "0");
     deposit(&gate, "1.51").await;
     let answers = join_all((0..200).map(|_| chat(&gate))).await;
     assert_eq!((passed(&answers), provider.calls().len()), (75, 75));
     answers.iter().filter(|it| it.status() != 200).for_each(|it| refused(it, "0.01"));
-    let series = "tollgate_refused_total{layer=\"quota\",window=\"balance\"}";
     assert_eq!(gate.metric(series).await, 126);
     assert_eq!(balance(&gate).await, standing("1.51", "1.5", "0", "0.01"));
     // A refusal takes nothing of the windows either.
