@@ -117,7 +117,7 @@ impl Ledger {
         }
         let lost = recover::lost(&index, &segments).map_err(OpenError::reading)?;
         report.lost = lost.len();
-        let voids = Voids::find(&index, &segments, voided).map_err(OpenError::reading)?;
+        let voids = Voids::find(&index, &segments, &voided).map_err(OpenError::reading)?;
         read::replay(&index, &segments, &voids, &mut replay).map_err(OpenError::reading)?;
         let journal =
             Journal::start(directory, clock, options, index.clone(), segments, next_number)

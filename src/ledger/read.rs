@@ -29,13 +29,20 @@ impl Voids {
     pub(super) fn find(
         index: &Index,
         segments: &[Segment],
-        ids: Vec<RecordId>,
+        ids: &[RecordId],
     ) -> Result<Self, StorageError> {
         let mut voids = Self::default();
-        for id in ids {
-            for segment in segments {
-                let may = segment.span.is_some_and(|span| span.holds(id));
-                if may && index.place_of(segment, id)?.is_some() {
+        for segment in segments {
+            let Some(span) = segment.span else { continue };
+            let within: Vec<RecordId> =
+                ids.iter().copied().filter(|id| span.holds(*id)).collect();
+            if within.is_empty() {
+                continue;
+            }
+            // All of them, as a checksum holds for all of them together.
+            let places = index.places(segment, None)?;
+            for id in within {
+                if places.binary_search_by_key(&id, |(id, _)| *id).is_ok() {
                     voids.add(id, segment.number);
                 }
             }

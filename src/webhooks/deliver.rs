@@ -22,7 +22,7 @@ const READ: usize = 1024;
 /// Sends events.
 #[derive(Default)]
 pub(super) struct Courier {
-    /// Made at the first delivery: it reads the authorities from the disk.
+    /// Made where there is anybody to tell: it reads the authorities from the disk.
     client: OnceLock<Option<Client>>,
 }
 
@@ -38,6 +38,11 @@ pub(super) struct Outcome {
 }
 
 impl Courier {
+    /// Makes ready, so that the first delivery need not. Blocks.
+    pub(super) fn prepare(&self) {
+        self.client.get_or_init(client);
+    }
+
     /// Tells `webhook` of `entry` at `now`.
     pub(super) async fn deliver(
         &self,

@@ -123,6 +123,9 @@ impl Webhooks {
     /// Puts other addresses in force. What waits for one that is gone is
     /// forgotten. Blocks.
     pub fn configure(&self, webhooks: &[Arc<Webhook>]) {
+        if !webhooks.is_empty() {
+            self.courier.prepare();
+        }
         let mut state = self.state.lock();
         let mut before = std::mem::take(&mut state.endpoints);
         for webhook in webhooks {
@@ -209,7 +212,10 @@ impl Webhooks {
             let event = self.event(QUOTA_WARNING, event::notice_data(&notice));
             match self.keep(&event, Some(&event::notice_once(&notice))) {
                 Ok(entry) => kept.extend(entry),
-                Err(error) => tracing::error!(%error, "a notice cannot be kept"),
+                Err(error) => {
+                    tracing::error!(%error, "a notice is kept later");
+                    self.missed.store(true, Ordering::Release);
+                }
             }
         }
         if kept.is_empty() {

@@ -72,11 +72,16 @@ fn address(mark: Mark, entry: &RawWebhook, report: &mut Report) -> Option<(Mark,
     }
 }
 
-/// An address without user, password and query.
+/// An address without what may be secret: user, password, path and query. A mark
+/// made of them tells two of one host apart.
 fn shown(url: &Url) -> Arc<str> {
     let host = url.host_str().unwrap_or_default();
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{host}{port}{}", url.scheme(), url.path()).into()
+    let rest = match url.path() {
+        "/" if url.query().is_none() => String::new(),
+        _ => format!("/…{}", &blake3::hash(url.as_str().as_bytes()).to_hex()[..6]),
+    };
+    format!("{}://{host}{port}{rest}", url.scheme()).into()
 }
 
 fn secret(mark: Mark, entry: &RawWebhook, report: &mut Report) -> Option<Secret> {

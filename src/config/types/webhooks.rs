@@ -25,7 +25,7 @@ pub struct Webhook {
     /// The whole address. It may carry a password or a token, so it is shown
     /// nowhere.
     pub url: Secret,
-    /// The address as it may be shown: without user, password and query.
+    /// The address as it may be shown: without user, password, path and query.
     pub shown: Arc<str>,
     /// The text of the key that signs.
     pub secret: Secret,

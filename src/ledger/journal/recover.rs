@@ -44,7 +44,7 @@ pub(in crate::ledger) fn list(directory: &Path, report: &mut Report) -> Result<L
     }
     numbered.sort_unstable();
     let mut segments: Vec<Segment> = Vec::new();
-    let mut known: HashMap<(u128, u32, u32), u64> = HashMap::new();
+    let mut known: HashMap<_, u64> = HashMap::new();
     let mut next_number = 0;
     for (number, path) in numbered {
         if number > next_number {
@@ -57,7 +57,7 @@ pub(in crate::ledger) fn list(directory: &Path, report: &mut Report) -> Result<L
         let (header, length) = scan::header(&path).map_err(OpenError::io(&path))?;
         let fault = match header {
             Ok(header) => {
-                let identity = (header.process, header.shard, header.salt);
+                let identity = (header.process, header.shard, header.salt, header.created);
                 if let Entry::Vacant(new) = known.entry(identity) {
                     new.insert(number);
                     let path = Arc::from(path);
@@ -163,22 +163,14 @@ impl Orphans {
 
     /// Forgets what `segment` settles.
     fn settled_in(&mut self, index: &Index, segment: &Segment) -> Result<(), StorageError> {
-        /// So many are looked up one by one.
-        const FEW: usize = 100;
         let Some(span) = segment.span else { return Ok(()) };
-        let within = self.open.range(span.first_id..=span.last_id).map(|(id, _)| *id);
-        let within: Vec<RecordId> = within.collect();
-        if within.len() > FEW {
-            let settled = index.places(segment, None)?;
-            let is_settled = |id| settled.binary_search_by_key(&id, |(id, _)| *id).is_ok();
-            self.open.retain(|id, _| !is_settled(*id));
+        if self.open.range(span.first_id..=span.last_id).next().is_none() {
             return Ok(());
         }
-        for id in within {
-            if index.place_of(segment, id)?.is_some() {
-                self.open.remove(&id);
-            }
-        }
+        // All of them, as a checksum holds for all of them together.
+        let settled = index.places(segment, None)?;
+        let is_settled = |id| settled.binary_search_by_key(&id, |(id, _)| *id).is_ok();
+        self.open.retain(|id, _| !is_settled(*id));
         Ok(())
     }
 
