@@ -1,5 +1,6 @@
 //! Every handle that a request needs, built once.
 
+mod idempotency;
 mod names;
 pub mod reload;
 mod replay;
@@ -28,6 +29,7 @@ use crate::cache::Cache;
 use crate::config::{Config, Provider};
 use crate::connection::limit::PeerLimit;
 use crate::exchange::{CacheResult, Exchange};
+use crate::idempotency::Idempotency;
 use crate::ledger::Ledger;
 use crate::notice::Notices;
 use crate::sandbox::{self, ReplyBody};
@@ -78,6 +80,8 @@ pub struct App {
     pub notices: Arc<dyn Notices>,
     /// The response cache.
     pub cache: Arc<Cache>,
+    /// The keys of requests that may be sent again.
+    pub idempotency: Arc<Idempotency>,
     /// The calls that equal requests may join.
     pub flights: Flights,
     /// The metrics.
@@ -103,6 +107,8 @@ pub struct Parts {
     pub notices: Arc<dyn Notices>,
     /// The response cache.
     pub cache: Arc<Cache>,
+    /// The keys of requests that may be sent again.
+    pub idempotency: Arc<Idempotency>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The keys in force.
@@ -138,6 +144,7 @@ impl App {
             owners: parts.owners,
             notices: parts.notices,
             cache: parts.cache,
+            idempotency: parts.idempotency,
             flights: Flights::new(),
             metrics: parts.metrics,
             names: Names::default(),
@@ -184,8 +191,13 @@ impl App {
     /// The keyed hash of a request's body, for its record: BLAKE3 in keyed mode,
     /// its first 16 bytes in hexadecimal.
     pub fn text_hash(&self, body: &[u8]) -> Arc<str> {
-        let hash = blake3::keyed_hash(&self.text_hash_key, body);
+        let hash = self.body_hash(body);
         hash.to_hex().get(..32).map(Arc::from).unwrap_or_default()
+    }
+
+    /// The keyed hash of a request's body, to the byte.
+    pub fn body_hash(&self, body: &[u8]) -> blake3::Hash {
+        blake3::keyed_hash(&self.text_hash_key, body)
     }
 
     /// Keeps `store_up` in step with what a write to the journal came to.

@@ -25,6 +25,7 @@ pub mod auth;
 pub mod cache;
 pub mod class;
 pub mod connection;
+pub mod idempotency;
 pub mod intake;
 pub mod ledger;
 pub mod meter;

@@ -8,6 +8,7 @@
 //! whichever point, consumes nothing: what was taken is given back here.
 
 mod bill;
+mod idempotent;
 mod models;
 mod opaque;
 mod recall;
@@ -71,6 +72,9 @@ pub async fn serve<C: Client>(
             let (request, mut bill, mut recalled) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
             let plain = endpoint.usage_on_request() && !request.asks_usage();
+            if let Some(stored) = recalled.stored.take() {
+                return idempotent::answer(app, client, exchange, bill, *stored).await;
+            }
             let boarding = recall::board(app, exchange, &mut bill, &mut recalled, plain);
             let (snapshot, request, keeping) = (&snapshot, &request, recalled.keeping);
             match boarding {
@@ -226,14 +230,20 @@ async fn order<'a, C: Client>(
     }
     let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
-    let query = client.head().uri.query();
+    let asking = idempotent::Asking { caller, class, endpoint, request: &request };
+    let turn = idempotent::turn(app, client, exchange, &asking).await?;
+    let (headers, query) = (&client.head().headers, client.head().uri.query());
     let question =
         Question { caller, class, endpoint, route: &route, request: &request, headers, query };
-    let mut recalled = recall::look_up(app, snapshot, exchange, &question)?;
+    let mut recalled = match turn.is_repeat() {
+        true => Recalled::default(),
+        false => recall::look_up(app, snapshot, exchange, &question)?,
+    };
     let cache_key = recalled.key.take();
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
     let order = Order { caller, class, endpoint, route, request: &request, text_hash, cache_key };
-    let bill = Bill::open(app, exchange, order);
+    let mut bill = Bill::open(app, exchange, order);
+    turn.take(exchange, &mut bill, &mut recalled, request.stream);
     Ok((request, bill, recalled))
 }
 

@@ -13,7 +13,7 @@ use crate::accounts::{self, ApplyError, Occasion, Registry};
 use crate::admin::{self, AdminState, Control};
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
-use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys};
+use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys, idempotency};
 use crate::app::{replay, used_up};
 use crate::auth::key::{self, KeyHasher};
 use crate::auth::keyring::Keyring;
@@ -167,11 +167,13 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
     let cache = Arc::new(cache);
+    let idempotency = idempotency::open(&store, secret.expose()).map_err(StartError::Trees)?;
     let webhooks = Webhooks::of(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;
     let parts = Parts {
         clock,
         ledger,
         cache,
+        idempotency,
         metrics,
         keyring,
         rates,
@@ -415,6 +417,7 @@ async fn sweep(app: Arc<App>, registry: Arc<Registry>) {
         app.rates.sweep(now, month);
         app.addresses.sweep(now);
         registry.sweep();
+        idempotency::sweep(&app).await;
     }
 }
 

@@ -51,6 +51,12 @@ pub fn most(class_price: Money, billing: Billing, overage: Option<Money>) -> Mon
 }
 
 impl Charge {
+    /// The charge for a repeat of what was charged already: nothing.
+    #[must_use]
+    pub const fn waived(self) -> Self {
+        Self { quantity: 0, price: Money::ZERO, ..self }
+    }
+
     /// The charge for the same request beyond the quota, where it costs `overage`
     /// whatever its class and the plan's billing.
     #[must_use]

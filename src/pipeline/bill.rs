@@ -9,6 +9,7 @@
 
 pub(super) mod calls;
 mod charge;
+pub(super) mod idempotent;
 pub(super) mod opaque;
 
 use std::sync::Arc;
@@ -81,6 +82,8 @@ pub(super) struct Bill<'a> {
     /// Calls made.
     made: Arc<AtomicU32>,
     settled: bool,
+    /// What the request has to do with its `idempotency-key`, if it has one.
+    part: Option<idempotent::Part>,
     /// The monthly limits of which a threshold was reached, once it is charged.
     warnings: Option<Vec<(Kind, u8)>>,
     /// What the request occupies: freed by the settlement, so that a client that
@@ -153,6 +156,7 @@ impl<'a> Bill<'a> {
             borne: None,
             made: Arc::default(),
             settled: false,
+            part: None,
             warnings: None,
             occupied: None,
             token_standing: None,
@@ -281,6 +285,7 @@ impl<'a> Bill<'a> {
         self.record.attempts = self.made.load(Ordering::Relaxed);
         (self.record.tokens, self.record.estimated) = match policy::terms(outcome).tokens {
             _ if self.record.attempts == 0 && self.borne.is_none() => (Tokens::default(), false),
+            _ if self.is_repeat() => (Tokens::default(), false),
             TokenSource::Settled => tokens(),
             TokenSource::Assumed => (self.assumed, true),
             TokenSource::None => (Tokens::default(), false),

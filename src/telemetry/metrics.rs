@@ -24,6 +24,7 @@ use crate::telemetry::process;
 
 mod admission;
 mod cache;
+mod idempotency;
 pub mod labels;
 mod register;
 mod series;
@@ -32,6 +33,7 @@ mod webhooks;
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
 pub use cache::{CacheSeries, Level};
+pub use idempotency::{IdempotencyFamilies, KeptAnswer, Repeat};
 use labels::{Scope, Store};
 use register::Register;
 use series::OwnedLabels;
@@ -66,6 +68,7 @@ pub struct Metrics {
     cache: CacheFamilies,
     admission: AdmissionFamilies,
     webhooks: WebhookFamilies,
+    idempotency: IdempotencyFamilies,
     families: Families,
 }
 
@@ -144,6 +147,7 @@ impl Metrics {
             cache: CacheFamilies::register(&register)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
+            idempotency: IdempotencyFamilies::register(&register)?,
             families,
             registry,
         })
@@ -223,6 +227,11 @@ impl Metrics {
     /// The metrics of events that others are told of.
     pub const fn webhooks(&self) -> &WebhookFamilies {
         &self.webhooks
+    }
+
+    /// The families of idempotency.
+    pub const fn idempotency(&self) -> &IdempotencyFamilies {
+        &self.idempotency
     }
 
     /// Counts one call made again after a failed attempt.

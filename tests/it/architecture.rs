@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What the request path is made of; a stage imports no other stage.
-const STAGES: [&str; 13] = [
+const STAGES: [&str; 14] = [
     "connection",
     "auth",
     "admission",
     "intake",
     "class",
     "route",
+    "idempotency",
     "cache",
     "share",
     "upstream",

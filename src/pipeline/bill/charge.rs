@@ -11,6 +11,9 @@ use crate::pipeline::bill::Bill;
 impl Bill<'_> {
     /// The most that the request may cost the customer.
     pub(in crate::pipeline) fn most(&self) -> Money {
+        if self.is_repeat() {
+            return Money::ZERO;
+        }
         price::most(self.unit_price, self.billing, self.overage)
     }
 
@@ -19,6 +22,9 @@ impl Bill<'_> {
     pub(in crate::pipeline) fn price(&self) -> Option<Money> {
         if self.settled {
             return Some(self.record.price);
+        }
+        if self.is_repeat() {
+            return Some(Money::ZERO);
         }
         let within = price::most(self.unit_price, self.billing, None);
         self.overage.is_none_or(|overage| overage == within).then_some(within)
@@ -41,6 +47,9 @@ impl Bill<'_> {
         let charge = price::charge(self.unit_price, self.billing, outcome);
         if charge.quantity == 0 {
             return charge;
+        }
+        if self.is_repeat() {
+            return charge.waived();
         }
         let beyond = self.occupied.as_mut().is_some_and(|(permit, _)| permit.take_place());
         match self.overage.filter(|_| beyond) {
