@@ -18,6 +18,7 @@ pub mod notice;
 pub mod refusal;
 pub mod store;
 pub mod telemetry;
+pub mod vault;
 
 // The stages, in path order.
 pub mod admission;

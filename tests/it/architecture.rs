@@ -33,7 +33,8 @@ const CONTROL: [&str; 9] = [
     "webhooks",
 ];
 /// What every stage may import.
-const SHARED: [&str; 7] = ["base", "config", "exchange", "notice", "refusal", "store", "telemetry"];
+const SHARED: [&str; 8] =
+    ["base", "config", "exchange", "notice", "refusal", "store", "telemetry", "vault"];
 /// Who may name Pingora.
 const ON_PINGORA: [&str; 4] = ["server", "gateway", "connection", "upstream"];
 /// The words of one stage that every stage may use: a record is what they all
