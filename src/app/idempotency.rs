@@ -3,20 +3,24 @@
 use std::sync::Arc;
 
 use crate::app::App;
-use crate::idempotency::{Idempotency, SecretSeals};
+use crate::idempotency::Idempotency;
 use crate::store::idempotency::EmbeddedAnswers;
 use crate::store::{Store, StoreError};
+use crate::vault::Vault;
 
-/// What is kept in `store`; the keys are derived from `secret`, that of the data
-/// directory.
+/// What is kept in `store`, sealed by `vault`; the key of its names is derived from
+/// `secret`, that of the data directory.
 ///
 /// # Errors
 /// [`StoreError`].
-pub(super) fn open(store: &Store, secret: &str) -> Result<Arc<Idempotency>, StoreError> {
-    let derive = |context| blake3::derive_key(context, secret.as_bytes());
-    let seals = SecretSeals(derive("tollgate 2026-11 idempotency seal"));
+pub(super) fn open(
+    store: &Store,
+    vault: &Arc<Vault>,
+    secret: &str,
+) -> Result<Arc<Idempotency>, StoreError> {
+    let names = blake3::derive_key("tollgate 2026-11 idempotency name", secret.as_bytes());
     let answers = Arc::new(EmbeddedAnswers::open(store)?);
-    Ok(Idempotency::new(derive("tollgate 2026-11 idempotency name"), answers, Arc::new(seals)))
+    Ok(Idempotency::new(names, answers, vault.clone()))
 }
 
 /// Clears away what has expired.

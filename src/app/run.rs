@@ -34,6 +34,7 @@ use crate::store::{self, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
 use crate::upstream::roots::{self, RootsError};
+use crate::vault::{self, Vault};
 use crate::webhooks::Webhooks;
 
 /// How often idle accounts are forgotten.
@@ -87,6 +88,9 @@ pub enum StartError {
         /// The system's error.
         error: io::Error,
     },
+    /// The keys of what is kept cannot be read.
+    #[error(transparent)]
+    Vault(#[from] vault::OpenError),
     /// Nobody could vouch for a provider.
     #[error(transparent)]
     Roots(#[from] RootsError),
@@ -150,6 +154,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let store = Store::open(data_directory)?;
     let owners = Arc::new(EmbeddedOwners::open(&store).map_err(StartError::Trees)?);
 
+    let vault = Arc::new(Vault::load(data_directory, None, &[])?);
+
     let path = data_directory.join("hash.key");
     let secret = keyfile::load_or_create(&path, keyfile::random_hex)
         .map_err(|error| StartError::Secret { path, error })?;
@@ -167,7 +173,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
     let cache = Arc::new(cache);
-    let idempotency = idempotency::open(&store, secret.expose()).map_err(StartError::Trees)?;
+    let idempotency =
+        idempotency::open(&store, &vault, secret.expose()).map_err(StartError::Trees)?;
     let webhooks = Webhooks::of(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;
     let parts = Parts {
         clock,

@@ -59,8 +59,8 @@ impl Key {
         if let Ok(hash) = blake3::Hash::from_hex(text) {
             return Some(Self::new(*hash.as_bytes()));
         }
-        let either = GeneralPurposeConfig::new()
-            .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let either =
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
         [&alphabet::STANDARD, &alphabet::URL_SAFE].into_iter().find_map(|letters| {
             let bytes = Zeroizing::new(GeneralPurpose::new(letters, either).decode(text).ok()?);
             Some(Self::new(bytes.as_slice().try_into().ok()?))

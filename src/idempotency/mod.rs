@@ -14,7 +14,6 @@
 mod answer;
 mod key;
 mod run;
-mod seal;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,11 +26,11 @@ use crate::base::id::RecordId;
 use crate::store::StoreError;
 use crate::store::idempotency::{Answers, Kept, Name};
 use crate::telemetry::metrics::KeptAnswer;
+use crate::vault::{Day, Owner, Vault};
 
 pub use answer::{Answer, LARGEST};
 pub use key::{HEADER, IdempotencyKey};
 pub use run::{Lead, Progress, Run};
-pub use seal::{Seals, SecretSeals};
 
 /// How long an answer is given again.
 pub const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -45,7 +44,7 @@ pub struct Idempotency {
     secret: [u8; 32],
     running: [Shard; SHARDS],
     answers: Arc<dyn Answers>,
-    seals: Arc<dyn Seals>,
+    vault: Arc<Vault>,
 }
 
 /// A request that carries a key.
@@ -78,10 +77,10 @@ pub enum Claim {
 }
 
 impl Idempotency {
-    /// The keys whose answers are in `answers`, sealed by `seals`; names are hashed
+    /// The keys whose answers are in `answers`, sealed by `vault`; names are hashed
     /// with `secret`.
-    pub fn new(secret: [u8; 32], answers: Arc<dyn Answers>, seals: Arc<dyn Seals>) -> Arc<Self> {
-        Arc::new(Self { secret, running: Default::default(), answers, seals })
+    pub fn new(secret: [u8; 32], answers: Arc<dyn Answers>, vault: Arc<Vault>) -> Arc<Self> {
+        Arc::new(Self { secret, running: Default::default(), answers, vault })
     }
 
     /// Claims the key of a request that came at `now`. A first one that is dropped
@@ -113,7 +112,8 @@ impl Idempotency {
                 return Ok(Claim::Conflict);
             }
             let made = Timestamp(kept.expires.0.saturating_sub(micros(LIFETIME)));
-            let opened = self.seals.open(asked.account, made, &name, &kept.sealed);
+            let owner = Owner::Account(asked.account);
+            let opened = self.vault.open(owner, Day::of(made), &context(&name), &kept.sealed);
             if let Some(answer) = opened.and_then(Answer::decode) {
                 return Ok(Claim::Again(Box::new(answer), made));
             }
@@ -148,7 +148,8 @@ impl Idempotency {
         let (this, run) = (self.clone(), run.clone());
         let stored = tokio::task::spawn_blocking(move || {
             let (name, plain) = (&run.name, answer.encode());
-            let sealed = this.seals.seal(&run.account, now, name, &plain)?;
+            let owner = Owner::Account(&run.account);
+            let sealed = this.vault.seal(owner, Day::of(now), &context(name), &plain).ok()?;
             let expires = Timestamp(now.0.saturating_add(micros(LIFETIME)));
             this.answers.put(name, &Kept { expires, body: run.body, sealed }).ok()
         });
@@ -190,6 +191,11 @@ impl Idempotency {
         let [zeroth, ..] = &self.running;
         self.running.get(usize::from(*first) % SHARDS).unwrap_or(zeroth)
     }
+}
+
+/// What a sealed answer is, and where it stands.
+fn context(name: &Name) -> Vec<u8> {
+    [b"idempotency ", &name[..]].concat()
 }
 
 fn micros(span: Duration) -> u64 {

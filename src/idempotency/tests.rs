@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::path::Path;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -33,7 +34,7 @@ fn answer(text: &str) -> Answer {
 
 /// A table over answers that outlive it.
 struct Bench {
-    _home: TempDir,
+    home: TempDir,
     answers: Arc<EmbeddedAnswers>,
     table: Arc<Idempotency>,
     next: u128,
@@ -44,12 +45,14 @@ impl Bench {
         let home = TempDir::new().unwrap();
         let store = Store::open(home.path()).unwrap();
         let answers = Arc::new(EmbeddedAnswers::open(&store).unwrap());
-        let table = Self::over(&answers, 2);
-        Self { _home: home, answers, table, next: 0 }
+        let table = Self::over(&answers, home.path());
+        Self { home, answers, table, next: 0 }
     }
 
-    fn over(answers: &Arc<EmbeddedAnswers>, seal: u8) -> Arc<Idempotency> {
-        Idempotency::new([1; 32], answers.clone(), Arc::new(SecretSeals([seal; 32])))
+    /// A table over `answers`, sealed by the keys in `vault`.
+    fn over(answers: &Arc<EmbeddedAnswers>, vault: &Path) -> Arc<Idempotency> {
+        let vault = Arc::new(Vault::load(vault, None, &[]).unwrap());
+        Idempotency::new([1; 32], answers.clone(), vault)
     }
 
     fn claim(&mut self, account: &str, number: u8, body: u8, now: u64) -> Claim {
@@ -139,7 +142,7 @@ fn what_is_too_large_or_cannot_be_opened_leaves_the_key_free() {
     assert_eq!(kept, Some(KeptAnswer::TooLarge));
     let lead = bench.first("ann", 1, 2, 0);
     runtime().block_on(bench.table.keep(lead.run(), answer("x"), Timestamp(0)));
-    bench.table = Bench::over(&bench.answers, 3);
+    bench.table.vault.forget(Owner::Account("ann")).unwrap();
     // Of another body it is known that it is another one.
     assert_eq!(said(&bench.claim("ann", 1, 1, 0)), "conflict");
     assert_eq!(said(&bench.claim("ann", 1, 2, 0)), "first");
@@ -229,7 +232,7 @@ proptest! {
                 Step::Restart => {
                     leads.clear();
                     model.retain(|_, state| matches!(state, Model::Kept { .. }));
-                    bench.table = Bench::over(&bench.answers, 2);
+                    bench.table = Bench::over(&bench.answers, bench.home.path());
                 }
             }
         }

@@ -235,6 +235,7 @@ mod tests {
         assert!(answers.get(&[1; 32]).unwrap().is_some());
         drop(answers);
         let again = EmbeddedAnswers::within(&store, most).unwrap();
-        assert_eq!((again.used.lock().keys, again.used.lock().bytes), (2, 181));
+        let used = *again.used.lock();
+        assert_eq!((used.keys, used.bytes), (2, 181));
     }
 }

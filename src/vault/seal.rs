@@ -24,9 +24,8 @@ pub(super) fn seal(key: &[u8; 32], associated: &[u8], plain: &[u8]) -> Option<Ve
     sealed.extend_from_slice(&salt);
     sealed.extend_from_slice(plain);
     let message = sealed.get_mut(1 + SALT..)?;
-    let tag = cipher(key, &salt)?
-        .seal_in_place_separate_tag(nonce(), aad(associated), message)
-        .ok()?;
+    let tag =
+        cipher(key, &salt)?.seal_in_place_separate_tag(nonce(), aad(associated), message).ok()?;
     sealed.extend_from_slice(tag.as_ref());
     Some(sealed)
 }

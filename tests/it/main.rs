@@ -38,6 +38,8 @@ mod failures;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod idempotency;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod limits;
