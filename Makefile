@@ -72,13 +72,14 @@ $(node)/.made: tests/sdk/package-lock.json
 	npm ci --prefix tests/sdk --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-# What reads our dashboards, alert rules, units and README. Debian starts a Prometheus
+# What reads our dashboards, alert rules, units, invoices and README. Debian starts a Prometheus
 # of its own where it can; only the program is wanted.
 setup-tools:
 	@need=(); \
 	command -v curl >/dev/null || need+=(curl); \
 	command -v promtool >/dev/null || need+=(prometheus); \
 	command -v systemd-analyze >/dev/null || need+=(systemd); \
+	command -v chromium >/dev/null || need+=(chromium); \
 	$(call install,$${need[@]}); \
 	if [[ " $${need[*]} " = *" prometheus "* && -d /run/systemd/system ]]; \
 	then systemctl --quiet disable --now prometheus; fi

@@ -132,7 +132,8 @@ fn admit(clock: &SystemClock, accounts: usize, tokens: Option<u32>) -> u64 {
     let calendar = Calendar::new(jiff::tz::TimeZone::UTC);
     let limits = WindowLimits::from(&DEFAULTS);
     let gap = Duration::from_secs(1) / u32::try_from(accounts).unwrap_or(1);
-    let (key, price) = (Arc::from("key_0123456789ab"), Money::from_picos(20_000_000_000));
+    let (key, class) = (Arc::from("key_0123456789ab"), Arc::from("default"));
+    let price = Money::from_picos(20_000_000_000);
     let mut now = Duration::from_secs(86_400);
     let mut turn = ids.iter().cycle();
     let mut run = |steps: u64| {
@@ -151,7 +152,7 @@ fn admit(clock: &SystemClock, accounts: usize, tokens: Option<u32>) -> u64 {
             {
                 // As a request that is billed does: reserved, settled, charged.
                 let held = admission.hold(&key, price);
-                admission.take_place();
+                admission.take_place(&class);
                 drop(black_box((held, admission.charge(&key, price))));
                 if let Some(limit) = tokens {
                     let _full = black_box(admission.reserve_tokens(now, limit, 600));

@@ -46,6 +46,7 @@ fn key_of(headers: &HeaderMap, body: &str) -> Option<Key> {
         model: "gpt-4o-mini",
         provider: "openai",
         provider_model: Some("gpt-4o-mini"),
+        max_output: None,
         headers,
         query: None,
     };

@@ -257,6 +257,7 @@ fn record(clock: &dyn Clock) -> UsageRecord {
         cache_key: Some(text("b5bb9d8014a0f9b1d61e21e796d78dcc")),
         complexity: None,
         metadata: None,
+        rates: None,
     }
 }
 

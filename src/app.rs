@@ -1,5 +1,6 @@
 //! Every handle that a request needs, built once.
 
+mod control;
 mod idempotency;
 mod names;
 pub mod reload;
@@ -37,6 +38,7 @@ use crate::share::Flights;
 use crate::store::Store;
 use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
+use crate::telemetry::seldom::Seldom;
 use crate::upstream::{self, Reply};
 use names::Names;
 
@@ -86,6 +88,8 @@ pub struct App {
     pub flights: Flights,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Keeps the loss guard from filling the log.
+    pub guard_log: Seldom,
     /// Texts that every record repeats.
     pub names: Names,
     ids: RecordIds,
@@ -147,6 +151,7 @@ impl App {
             idempotency: parts.idempotency,
             flights: Flights::new(),
             metrics: parts.metrics,
+            guard_log: Seldom::default(),
             names: Names::default(),
             ids: RecordIds::default(),
             journal_up: AtomicBool::new(true),

@@ -41,6 +41,7 @@ pub mod upstream;
 pub mod accounts;
 pub mod admin;
 pub mod banner;
+pub mod billing;
 pub mod cli;
 pub mod http_client;
 pub mod webhooks;

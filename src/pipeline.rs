@@ -1,13 +1,15 @@
 //! The way of a request, on one screen.
 //!
 //! ```text
-//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ cache ─ upstream ─ meter ─ settle ─ respond
+//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ guard ─ cache ─ share ─ upstream ─ meter ─ settle ─ respond
 //! ```
 //!
 //! A stage never imports another; this module joins them. A refusal, at
 //! whichever point, consumes nothing: what was taken is given back here.
 
 mod bill;
+mod bounds;
+mod guard;
 mod idempotent;
 mod models;
 mod opaque;
@@ -32,12 +34,13 @@ use crate::exchange::{Client, Ending, Exchange};
 use crate::intake::body;
 use crate::intake::endpoint::{self, Asked, Endpoint};
 use crate::intake::request::Request;
+use crate::meter::quote::Quote;
 use crate::opaque::Tenant;
 use crate::refusal::{Code, Refusal};
 use crate::share::Boarding;
 
 use bill::{Bill, Order};
-use recall::{Question, Recalled};
+use recall::{Found, Question, Recalled};
 use relay::Relay;
 
 /// Serves one request whose head has been read.
@@ -80,11 +83,12 @@ pub async fn serve<C: Client>(
             match boarding {
                 Boarding::Found(found) => recall::answer(app, client, exchange, bill, found).await,
                 Boarding::Join(passenger) => {
-                    let relay = Relay { app, snapshot, client, exchange, request, bill };
-                    relay.follow(passenger).await
+                    let mut relay = Relay { app, snapshot, client, exchange, request, bill };
+                    // Boxed, as what only some requests need: its future is large.
+                    Box::pin(relay.follow(passenger)).await
                 }
                 Boarding::Lead(pilot, passenger) => {
-                    let relay = Relay { app, snapshot, client, exchange, request, bill };
+                    let mut relay = Relay { app, snapshot, client, exchange, request, bill };
                     relay.lead((pilot, passenger), keeping, uri.query()).await
                 }
             }
@@ -211,7 +215,7 @@ async fn order<'a, C: Client>(
     let from = app.clock.monotonic();
     let body = body::read(client, &snapshot.config.listen).await?;
     exchange.waited += app.clock.monotonic().saturating_sub(from);
-    let request = Request::parse(body)?;
+    let mut request = Request::parse(body)?;
     if endpoint.names_things() && snapshot.config.opaque.ownership == Ownership::Enforce {
         let tenant = Tenant::new(&*app.owners, &caller.account);
         tenant.check_body(request.body())?;
@@ -232,16 +236,30 @@ async fn order<'a, C: Client>(
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
     let asking = idempotent::Asking { caller, class, endpoint, request: &request };
     let turn = idempotent::turn(app, client, exchange, &asking).await?;
-    let (headers, query) = (&client.head().headers, client.head().uri.query());
-    let question =
-        Question { caller, class, endpoint, route: &route, request: &request, headers, query };
-    let mut recalled = match turn.is_repeat() {
-        true => Recalled::default(),
-        false => recall::look_up(app, snapshot, exchange, &question)?,
-    };
+    let own_price = caller.own_price(class);
+    let quote = Quote::new(class, own_price, caller.plan.billing, exchange.received)
+        .beyond(caller.overage());
+    let (mut route, mut recalled) = (route, Recalled::default());
+    // What was asked before is not judged again.
+    if !turn.is_repeat() {
+        let budgeted = caller.has_budget() && quote.depends_on_tokens();
+        let max_output = bounds::hold(class, endpoint, &mut request, budgeted)?;
+        let asked = guard::Question { caller, class, endpoint, request: &request, quote: &quote };
+        let verdict = guard::judge(app, snapshot, exchange, &asked, route)?;
+        route = verdict.route;
+        let (headers, query) = (&client.head().headers, client.head().uri.query());
+        let (route, request) = (&route, &request);
+        let question =
+            Question { caller, class, endpoint, route, request, max_output, headers, query };
+        recalled = recall::look_up(app, snapshot, exchange, &question)?;
+        if let Some(action) = verdict.action.filter(|_| recalled.found.is_none()) {
+            guard::count(app, class, action);
+        }
+    }
     let cache_key = recalled.key.take();
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
-    let order = Order { caller, class, endpoint, route, request: &request, text_hash, cache_key };
+    let order =
+        Order { caller, class, quote, endpoint, route, request: &request, text_hash, cache_key };
     let mut bill = Bill::open(app, exchange, order);
     turn.take(exchange, &mut bill, &mut recalled, request.stream);
     Ok((request, bill, recalled))
@@ -255,7 +273,9 @@ fn refunding<'a>(
     exchange: &mut Exchange,
 ) -> Result<Ordered<'a>, Refusal> {
     let held = ordered.and_then(|ordered| {
-        permit.hold(ordered.1.key(), ordered.1.most())?;
+        let (request, bill, recalled) = &ordered;
+        let most = bill.most(request, recalled.found.as_ref().map(Found::tokens));
+        permit.hold(bill.key(), most)?;
         Ok(ordered)
     });
     match held {

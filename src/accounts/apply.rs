@@ -113,7 +113,11 @@ impl Registry {
                 self.accounts.replace(account)?;
             }
         }
-        if !written.is_empty() {
+        let mut noted = false;
+        for account in accounts.values() {
+            noted |= self.note(account, next.plan(&account.plan))?;
+        }
+        if noted || !written.is_empty() {
             self.accounts.flush()?;
         }
         self.keyring.replace(prepared);

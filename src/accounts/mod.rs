@@ -7,6 +7,7 @@
 
 mod apply;
 mod error;
+mod history;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::base::money::Money;
 use crate::base::secret::Secret;
 use crate::config::{Config, Plan};
 use crate::store::accounts::{Account, Accounts, ApiKey, Keys, Overrides, Status};
+use crate::store::billing::History;
 use crate::telemetry::metrics::Metrics;
 
 pub use apply::{ApplyError, Occasion};
@@ -33,6 +35,7 @@ pub const LONGEST_GRACE: Duration = Duration::from_secs(90 * 86_400);
 pub struct Registry {
     accounts: Arc<dyn Accounts>,
     keys: Arc<dyn Keys>,
+    history: Arc<dyn History>,
     keyring: Arc<Keyring>,
     hasher: KeyHasher,
     clock: Arc<dyn Clock>,
@@ -57,6 +60,8 @@ pub struct Parts {
     pub accounts: Arc<dyn Accounts>,
     /// Where keys are kept.
     pub keys: Arc<dyn Keys>,
+    /// Where every change of a plan is kept.
+    pub history: Arc<dyn History>,
     /// The keys in force.
     pub keyring: Arc<Keyring>,
     /// What hashes keys, as for the keyring.
@@ -107,8 +112,8 @@ impl Registry {
             configured_keys: AHashSet::new(),
             plans: AHashMap::new(),
         };
-        let Parts { accounts, keys, keyring, hasher, clock, metrics } = parts;
-        Self { accounts, keys, keyring, hasher, clock, metrics, state: Mutex::new(state) }
+        let Parts { accounts, keys, history, keyring, hasher, clock, metrics } = parts;
+        Self { accounts, keys, history, keyring, hasher, clock, metrics, state: Mutex::new(state) }
     }
 
     /// Makes an account. Blocks.
@@ -126,6 +131,7 @@ impl Registry {
         if !self.accounts.add(&account)? {
             return Err(Refused::Taken);
         }
+        self.note(&account, state.plan(&account.plan))?;
         self.accounts.flush()?;
         self.count(&mut state, None, Some(&account.plan));
         Ok(account)
@@ -170,6 +176,7 @@ impl Registry {
             state.check_plan(&account.plan)?;
         }
         self.accounts.replace(&account)?;
+        self.note(&account, state.plan(&account.plan))?;
         self.accounts.flush()?;
         let (plan, user) = (state.plan(&account.plan), &state.config.limits.user);
         self.keyring.update_account(id, |held| {
@@ -192,6 +199,7 @@ impl Registry {
             return Err(Refused::ConfiguredAccount);
         }
         self.accounts.remove(id)?;
+        self.note_end(id)?;
         self.accounts.flush()?;
         self.keyring.remove_account(id);
         self.count(&mut state, Some(&account.plan), None);

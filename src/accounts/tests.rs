@@ -7,6 +7,7 @@ use crate::base::clock::TestClock;
 use crate::config::StaticKey;
 use crate::store::Store;
 use crate::store::accounts::Directory;
+use crate::store::billing::Book;
 
 const NOW: Timestamp = Timestamp(1_795_496_400_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -33,7 +34,8 @@ fn config(plans: &[&str]) -> Arc<Config> {
 
 impl World {
     fn open(dir: &std::path::Path, config: &Arc<Config>) -> Self {
-        let directory = Arc::new(Directory::new(&Store::open(dir).unwrap()).unwrap());
+        let store = Store::open(dir).unwrap();
+        let directory = Arc::new(Directory::new(&store).unwrap());
         let hasher = KeyHasher::new([1; 32]);
         let keyring = Arc::new(Keyring::new(hasher.clone()));
         let clock = Arc::new(TestClock::at(NOW));
@@ -41,6 +43,7 @@ impl World {
         let parts = Parts {
             accounts: directory.clone(),
             keys: directory,
+            history: Arc::new(Book::new(&store).unwrap()),
             keyring: keyring.clone(),
             hasher,
             clock: clock.clone(),

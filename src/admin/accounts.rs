@@ -17,6 +17,7 @@ use crate::accounts::{Change, NewAccount};
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
 use crate::cache::Filter;
+use crate::config::LossGuard;
 use crate::store::accounts::{Account, Overrides};
 
 /// An account as it is shown.
@@ -144,6 +145,7 @@ struct OwnFigures {
     month: Said<u64>,
     budget: Said<Money>,
     prices: Said<BTreeMap<String, Said<Money>>>,
+    loss_guard: Said<LossGuard>,
 }
 
 impl OwnFigures {
@@ -161,6 +163,9 @@ impl OwnFigures {
                 Said::Null => Said::Null,
                 Said::Value(prices) => Said::Value(read_prices(prices)?),
             },
+            loss_guard: members.read("loss_guard", "warn, route_down or refuse", |value| {
+                value.as_str()?.parse().ok()
+            })?,
         };
         members.end()?;
         Ok(own)
@@ -192,6 +197,7 @@ impl OwnFigures {
             requests_per_month: self.month.or(before.requests_per_month),
             budget: self.budget.or(before.budget),
             prices,
+            loss_guard: self.loss_guard.or(before.loss_guard),
         }
     }
 }
@@ -226,6 +232,9 @@ fn shown(own: &Overrides) -> Map<String, Value> {
     let mut shown: Map<String, Value> = given.collect();
     if !own.prices.is_empty() {
         shown.insert("prices".to_owned(), json!(own.prices));
+    }
+    if let Some(guard) = own.loss_guard {
+        shown.insert("loss_guard".to_owned(), <&'static str>::from(guard).into());
     }
     shown
 }

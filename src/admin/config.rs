@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 
 use super::AdminState;
 use super::error::ApiError;
+use crate::base::clock::Timestamp;
+use crate::base::money::Money;
 use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
-    BaseUrl, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat, Model,
-    Plan, Pool, Provider, Samples, Webhook,
+    BaseUrl, Basis, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat,
+    Model, Plan, Pool, Pricing, Provider, Rates, Samples, Tax, TokenPrices, VolumeTier, Webhook,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -98,6 +100,9 @@ fn view(config: &Config) -> Value {
         "billing": {
             "timezone": config.timezone.iana_name(),
             "webhooks": config.webhooks.iter().map(|one| webhook(one)).collect::<Vec<_>>(),
+            "currency": config.invoicing.currency.code(),
+            "tax": config.invoicing.tax.as_ref().map(tax),
+            "seller": config.invoicing.seller,
         },
         "privacy": { "log_text_hash": config.log_text_hash },
         "shutdown": { "grace": span(config.shutdown_grace) },
@@ -111,6 +116,12 @@ fn view(config: &Config) -> Value {
         "not_in_force": config.not_in_force,
         "warnings": config.warnings,
     })
+}
+
+fn tax(tax: &Tax) -> Value {
+    // A rate has six decimals, an amount twelve.
+    let rate = Money::from_picos(i128::from(tax.rate) * 1_000_000);
+    json!({ "rate": rate, "name": tax.name, "inclusive": tax.inclusive })
 }
 
 /// The name of a durability in the configuration.
@@ -152,11 +163,7 @@ fn model(model: &Model) -> Value {
             "model": target.model,
             "weight": target.weight,
         })).collect::<Vec<_>>(),
-        "cost": model.cost.map(|cost| json!({
-            "input": cost.input.times(1_000_000),
-            "cached_input": cost.cached_input.times(1_000_000),
-            "output": cost.output.times(1_000_000),
-        })),
+        "cost": model.cost.as_ref().map(cost),
     })
 }
 
@@ -164,7 +171,11 @@ fn class(class: &Class) -> Value {
     json!({
         "name": class.name,
         "prefix": class.prefix,
-        "price": class.price,
+        "prices": class.tariff.steps().iter().map(prices).collect::<Vec<_>>(),
+        "max_input_tokens": class.max_input_tokens,
+        "max_output_tokens": class.max_output_tokens,
+        "loss_guard": <&'static str>::from(class.loss_guard),
+        "margin_floor": class.margin_floor.to_string(),
         "feature": class.feature,
         "samples": match class.samples {
             Samples::Shared => "shared",
@@ -179,6 +190,40 @@ fn class(class: &Class) -> Value {
             },
         })),
         "models": class.models,
+    })
+}
+
+/// The prices of a class from a moment on; the first ones have always held.
+fn prices((from, pricing): &(Timestamp, Pricing)) -> Value {
+    let Pricing { basis, cached } = pricing;
+    let (price, tiers, tokens) = match basis {
+        Basis::Request(price) => (Some(price), None, None),
+        Basis::Tiers(tiers) => (None, Some(tiers), None),
+        Basis::Tokens(tokens) => (None, None, Some(tokens)),
+    };
+    json!({
+        "from": (from.0 > 0).then(|| from.to_string()),
+        "price": price,
+        "price_cached": cached,
+        "tiers": tiers.map(|tiers| {
+            let tier = |tier: &VolumeTier| json!({ "from": tier.from, "price": tier.price });
+            tiers.iter().map(tier).collect::<Vec<_>>()
+        }),
+        "tokens_price": tokens.map(|tokens| match &tokens.rates {
+            Rates::Markup(factor) => {
+                json!({ "markup": factor.to_string(), "minimum": tokens.minimum })
+            }
+            Rates::Own(own) => json!({ "own": cost(own), "minimum": tokens.minimum }),
+        }),
+    })
+}
+
+/// Prices of a million tokens.
+fn cost(cost: &TokenPrices) -> Value {
+    json!({
+        "input": cost.input.times(1_000_000),
+        "cached_input": cost.cached_input.times(1_000_000),
+        "output": cost.output.times(1_000_000),
     })
 }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::accounts::Refused;
+use crate::billing;
 
 /// Why a request to the admin API is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +52,9 @@ pub(super) enum ApiError {
     /// There is nobody to tell.
     #[error("no webhook is configured: billing.webhooks is empty")]
     NoWebhook,
+    /// Something about invoices is refused.
+    #[error(transparent)]
+    Billing(#[from] billing::Refused),
     /// The data directory cannot be read or written.
     #[error("the data directory cannot be read or written at the moment")]
     Storage,
@@ -82,6 +86,7 @@ impl ApiError {
                 Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::NoWebhook => StatusCode::CONFLICT,
+            Self::Billing(error) => billed(error).0,
             Self::Storage => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -107,8 +112,34 @@ impl ApiError {
                 Refused::Store(_) => ("server_error", "storage_unavailable"),
             },
             Self::NoWebhook => ("invalid_request_error", "conflict"),
+            Self::Billing(error) => (billed(error).1, billed(error).2),
             Self::Storage => ("server_error", "storage_unavailable"),
             Self::Internal => ("server_error", "internal_error"),
+        }
+    }
+}
+
+/// The status, type and code of what is refused about invoices.
+const fn billed(error: &billing::Refused) -> (StatusCode, &'static str, &'static str) {
+    use billing::Refused as R;
+    match error {
+        R::NoInvoice | R::NoAccount => {
+            (StatusCode::NOT_FOUND, "invalid_request_error", "not_found")
+        }
+        R::FutureMonth | R::NothingThen | R::TooFine(..) => {
+            (StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_value")
+        }
+        R::AlreadyFinal(_)
+        | R::Status { .. }
+        | R::OutOfDate
+        | R::BelowZero(_)
+        | R::MoreThanInvoiced(_)
+        | R::HasCreditNotes
+        | R::TooLarge
+        | R::NoStripe => (StatusCode::CONFLICT, "invalid_request_error", "conflict"),
+        R::Damaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),
+        R::Ledger | R::Store(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "server_error", "storage_unavailable")
         }
     }
 }
@@ -179,7 +210,17 @@ fn request_id(request: &Request) -> String {
 
 fn body(error: &ApiError, request_id: &str) -> serde_json::Value {
     let (kind, code) = error.kind_and_code();
+    if let ApiError::Billing(
+        refused @ (billing::Refused::Damaged(_) | billing::Refused::Store(_)),
+    ) = error
+    {
+        tracing::error!(error = %refused, "invoices cannot be read or changed");
+    }
     let param = match error {
+        ApiError::Billing(billing::Refused::FutureMonth | billing::Refused::NothingThen) => {
+            Some("month")
+        }
+        ApiError::Billing(billing::Refused::TooFine(..)) => Some("amount"),
         ApiError::BadParameter { param, .. } => Some(&**param),
         ApiError::Refused { param, .. } => param.as_deref(),
         _ => None,

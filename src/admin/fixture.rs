@@ -9,17 +9,23 @@ use crate::accounts::{Occasion, Parts, Registry};
 use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::currency::Currency;
+use crate::base::factor::Factor;
 use crate::base::id::RecordIds;
 use crate::base::money::Money;
 use crate::base::network::Networks;
 use crate::base::secret::Secret;
+use crate::billing::{self, Biller};
 use crate::cache::Cache;
 use crate::config::{
-    Class, Config, Dialect, Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat,
-    Opaque, Ownership, Plan, Pool, Provider, Routing, Samples, Store, UserLimits,
+    Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits, Limits, Listen, Log,
+    LogFormat, LossGuard, Opaque, Ownership, Plan, Pool, Provider, Routing, Samples, Store, Tariff,
+    UserLimits,
 };
+use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
+use crate::store::billing::Book;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::Webhooks;
 
@@ -58,6 +64,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         store: Store { path: dir.to_owned(), durability: Durability::Process },
         providers: vec![provider("openai", None), provider("spare", Some("no api_key"))],
         models: Vec::new(),
+        prices: Arc::default(),
         classes: Vec::new(),
         plans: vec![plan("free"), plan("pro")],
         limits: Limits {
@@ -95,6 +102,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         keys: Vec::new(),
         timezone: jiff::tz::TimeZone::UTC,
         webhooks: Vec::new(),
+        invoicing: Invoicing { currency: Currency::USD, tax: None, seller: None },
         shutdown_grace: seconds(60),
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
         log_text_hash: true,
@@ -147,21 +155,37 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         cache_key: None,
         complexity: None,
         metadata: None,
+        rates: None,
     }
 }
 
-/// The accounts and keys in the data directory `dir`, under `config`.
+/// The accounts and keys in the store of the data directory `dir`, under `config`,
+/// and what bills them by `ledger` and tells `webhooks` of it.
 pub(crate) fn registry(
     dir: &Path,
+    ledger: &Arc<Ledger>,
     config: &Arc<Config>,
     clock: Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-) -> Arc<Registry> {
-    let directory = Arc::new(Directory::new(&crate::store::Store::open(dir).unwrap()).unwrap());
+    webhooks: &Arc<Webhooks>,
+) -> (Arc<Registry>, Arc<Biller>) {
+    let store = crate::store::Store::open(dir).unwrap();
+    let directory = Arc::new(Directory::new(&store).unwrap());
+    let book = Arc::new(Book::new(&store).unwrap());
+    let biller = Biller::new(billing::Parts {
+        ledger: ledger.clone(),
+        accounts: directory.clone(),
+        history: book.clone(),
+        adjustments: book.clone(),
+        invoices: book.clone(),
+        webhooks: webhooks.clone(),
+        clock: clock.clone(),
+    });
     let hasher = KeyHasher::new([1; 32]);
     let parts = Parts {
         accounts: directory.clone(),
         keys: directory,
+        history: book,
         keyring: Arc::new(Keyring::new(hasher.clone())),
         hasher,
         clock,
@@ -169,7 +193,7 @@ pub(crate) fn registry(
     };
     let registry = Registry::new(config.clone(), parts);
     registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();
-    Arc::new(registry)
+    (Arc::new(registry), Arc::new(biller))
 }
 
 /// Nobody who is told of events.
@@ -192,12 +216,16 @@ pub(crate) fn class(name: &str) -> Arc<Class> {
     Arc::new(Class {
         name: name.into(),
         prefix: None,
-        price: Money::ZERO,
+        tariff: Tariff::fixed(Money::ZERO),
         feature: None,
         samples: Samples::Shared,
         coalesce: true,
         cache: None,
         models: None,
+        max_input_tokens: None,
+        max_output_tokens: None,
+        loss_guard: LossGuard::Warn,
+        margin_floor: Factor::ZERO,
     })
 }
 

@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::accounts::Registry;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
+use crate::billing::Biller;
 use crate::cache::Cache;
 use crate::config::{Config, Errors};
 use crate::ledger::Ledger;
@@ -27,12 +28,14 @@ use crate::telemetry::metrics::Metrics;
 use crate::webhooks::Webhooks;
 
 mod accounts;
+mod adjustments;
 mod auth;
 mod body;
 mod cache;
 mod config;
 mod error;
 mod health;
+mod invoices;
 mod keys;
 mod openapi;
 mod period;
@@ -69,6 +72,8 @@ pub struct AdminState {
     pub registry: Arc<Registry>,
     /// Who is told of events.
     pub webhooks: Arc<Webhooks>,
+    /// The invoices.
+    pub biller: Arc<Biller>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -93,6 +98,15 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/webhooks", get(webhooks::list))
         .route("/webhooks/test", post(webhooks::test))
+        .route("/invoices", post(invoices::generate).get(invoices::list))
+        .route("/invoices/{id}", get(invoices::show))
+        .route("/invoices/{id}/export", get(invoices::export))
+        .route("/invoices/{id}/finalize", post(invoices::finalize))
+        .route("/invoices/{id}/pay", post(invoices::pay))
+        .route("/invoices/{id}/void", post(invoices::void))
+        .route("/invoices/{id}/push", post(invoices::push))
+        .route("/invoices/{id}/credit-note", post(invoices::credit_note))
+        .route("/adjustments", post(adjustments::create).get(adjustments::list))
         .route("/openapi.json", get(openapi::show))
         .route("/config", get(config::show))
         .route("/config/reload", post(config::reload))

@@ -36,11 +36,16 @@ impl Admin {
             Ledger::open(dir.path(), Durability::Process, Arc::clone(&clock), Replay::none())
                 .unwrap();
         let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new([]).unwrap()));
+        let ledger = Arc::new(ledger);
+        let webhooks = fixture::webhooks(&config, &clock, &metrics);
+        let (registry, biller) =
+            fixture::registry(dir.path(), &ledger, &config, clock.clone(), &metrics, &webhooks);
         let state = AdminState {
-            ledger: Arc::new(ledger),
+            ledger,
             cache: fixture::cache(),
-            registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
-            webhooks: fixture::webhooks(&config, &clock, &metrics),
+            registry,
+            biller,
+            webhooks,
             control: Arc::new(fixture::Still(config)),
             metrics,
             clock,

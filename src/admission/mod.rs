@@ -12,6 +12,7 @@ pub mod spend;
 pub mod state;
 mod suspects;
 pub mod tokens;
+pub mod volume;
 pub mod warnings;
 pub mod windows;
 
@@ -29,7 +30,7 @@ use crate::telemetry::metrics::Metrics;
 use address::{AddressAdmission, AddressDenied, Addresses};
 use quota::{Allowance, Month};
 use spend::Purse;
-use state::{AccountState, Admission, Denied, OverBudget};
+use state::{AccountState, Admission, Denied, OverBudget, Taken};
 use tokens::{TokenStanding, TokensDenied};
 use warnings::Charged;
 use windows::{Standing, WindowLimits};
@@ -221,10 +222,21 @@ impl Permit {
         self.admission.hold(key, most).map_err(|over| over_budget(&over))
     }
 
-    /// Takes the request's place among the month's charged ones, as its record is
-    /// about to be written. Gives whether it lies beyond the quota.
-    pub fn take_place(&mut self) -> bool {
-        self.admission.take_place()
+    /// The most dollars that may be charged for the request: what `hold` reserved of
+    /// a budget; `None` where it spends none.
+    pub fn ceiling(&self) -> Option<Money> {
+        self.admission.ceiling()
+    }
+
+    /// Takes the request's place among the month's charged ones, and its number
+    /// among those of `class`, as its record is about to be written.
+    pub fn take_place(&mut self, class: &Arc<str>) -> Taken {
+        self.admission.take_place(class)
+    }
+
+    /// The number that the next charged request of `class` would have.
+    pub fn next_number(&self, class: &str) -> u64 {
+        self.admission.next_number(class)
     }
 
     /// Undoes `take_place`: the record could not be written.

@@ -1,7 +1,7 @@
 //! Slots for calls to providers, and the queue for them.
 //!
 //! At most so many calls run at once; at most so many more wait, in the order of
-//! [`line`]. Some of the slots are reserved: as long as anybody has a plan with
+//! `line`. Some of the slots are reserved: as long as anybody has a plan with
 //! dedicated capacity, calls of other plans leave that many free. So a dedicated
 //! call finds a slot at once while fewer dedicated calls run than are reserved, and
 //! takes from the common ones what it needs beyond.

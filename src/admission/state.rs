@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::quota::{Allowance, Month};
 use super::spend::{MonthStanding, Months, Purse};
 use super::tokens::{Reservation, TokenStanding, TokenWindow, TokensDenied};
+use super::volume::Volume;
 use super::warnings::Charged;
 use super::windows::{Refusal, Standing, WindowLimits, Windows};
 use crate::base::money::Money;
@@ -17,6 +18,7 @@ use crate::base::money::Money;
 #[derive(Debug, Default)]
 pub struct AccountState {
     counts: Mutex<Counts>,
+    volume: Volume,
     /// Rises only under the lock of `counts`, so that a check against the limit
     /// holds until the rise; falls without it.
     running: AtomicU32,
@@ -42,6 +44,8 @@ pub struct Admission {
     place: Place,
     /// What is reserved of budgets, and for which key.
     held: Option<(Arc<str>, Money)>,
+    /// The class whose number goes with the place that is taken.
+    numbered: Option<Arc<str>>,
     quota_left: Option<u64>,
     beyond: bool,
     tokens: Option<Reservation>,
@@ -57,6 +61,15 @@ enum Place {
     /// One among the charged ones of this month, beyond the quota or within, whose
     /// record is being written.
     Taken(u32, bool),
+}
+
+/// What a charged request is among those of its month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Whether it lies beyond the quota.
+    pub beyond: bool,
+    /// Which of its class it is, from 1.
+    pub number: u64,
 }
 
 /// A budget does not allow a request.
@@ -143,8 +156,17 @@ impl AccountState {
         };
         let place = reserved.map_or(Place::None, Place::Reserved);
         let (account, allowance) = (Arc::clone(self), *allowance);
-        let (held, tokens) = (None, None);
-        Ok(Admission { account, standing, allowance, place, held, quota_left, beyond, tokens })
+        Ok(Admission {
+            account,
+            standing,
+            allowance,
+            place,
+            held: None,
+            numbered: None,
+            quota_left,
+            beyond,
+            tokens: None,
+        })
     }
 
     /// Where the account's windows stand at `now`.
@@ -188,6 +210,11 @@ impl AccountState {
         self.counts.lock().tokens.get_or_insert_default().restore(at, tokens);
     }
 
+    /// How many requests of each class were charged.
+    pub const fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
     /// Requests running now.
     pub fn running(&self) -> u32 {
         self.running.load(Ordering::Acquire)
@@ -203,7 +230,7 @@ impl AccountState {
         // An account may have no limit of tokens any more.
         counts.tokens.take_if(|tokens| tokens.is_empty(now));
         let empty = counts.windows.is_empty(now) && counts.months.is_empty(month);
-        empty && counts.tokens.is_none()
+        empty && counts.tokens.is_none() && self.volume.is_empty(month)
     }
 }
 
@@ -247,13 +274,28 @@ impl Admission {
         Ok(())
     }
 
-    /// Takes the request's place among the charged ones, as its record is about to
-    /// be written. Gives whether it lies beyond the quota.
-    pub fn take_place(&mut self) -> bool {
-        let Place::Reserved(month) = self.place else { return false };
+    /// The most that may be charged for the request: what is reserved of a budget
+    /// for it; `None` where it spends none.
+    pub fn ceiling(&self) -> Option<Money> {
+        let Allowance { budget, key_budget, .. } = &self.allowance;
+        budget.or(*key_budget).and_then(|_| self.held.as_ref().map(|(_, most)| *most))
+    }
+
+    /// Takes the request's place among the charged ones, and its number among those
+    /// of `class`, as its record is about to be written.
+    pub fn take_place(&mut self, class: &Arc<str>) -> Taken {
+        let Place::Reserved(month) = self.place else {
+            return Taken { beyond: false, number: self.next_number(class) };
+        };
         let beyond = self.account.counts.lock().months.take_place(month, &self.allowance);
         self.place = Place::Taken(month, beyond);
-        beyond
+        self.numbered = Some(Arc::clone(class));
+        Taken { beyond, number: self.account.volume.take(class, month) }
+    }
+
+    /// The number that the next charged request of `class` would have.
+    pub fn next_number(&self, class: &str) -> u64 {
+        self.account.volume.next(class, self.allowance.month.number)
     }
 
     /// Undoes `take_place`: the record could not be written.
@@ -261,6 +303,9 @@ impl Admission {
         let Place::Taken(month, beyond) = self.place else { return };
         self.place = Place::Reserved(month);
         self.account.counts.lock().months.return_place(month, beyond, &self.allowance);
+        if let Some(class) = self.numbered.take() {
+            self.account.volume.give_back(&class, month);
+        }
     }
 
     /// Keeps the place that was taken for good, with what the request costs: its

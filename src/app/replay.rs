@@ -76,11 +76,12 @@ fn tokens(rates: &Rates, clock: &dyn Clock, record: &Digest<'_>) {
 }
 
 /// Counts charged requests of the present month, whose number is `month`, in
-/// their account's quota, and their price in what the account and its key have
-/// spent.
+/// their account's quota and among those of their class, and their price in what
+/// the account and its key have spent.
 fn spent(rates: &Rates, month: u32, sum: &Sum<'_>) {
     if sum.quantity > 0 {
         let account = rates.account(&sum.account.into());
         account.restore_month(month, &sum.key_id.into(), sum.quantity, sum.price);
+        account.volume().restore(&sum.endpoint.into(), month, sum.quantity);
     }
 }

@@ -9,18 +9,18 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::accounts::{self, ApplyError, Occasion, Registry};
+use crate::accounts::{ApplyError, Occasion, Registry};
 use crate::admin::{self, AdminState, Control};
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
 use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys, idempotency};
-use crate::app::{replay, used_up};
-use crate::auth::key::{self, KeyHasher};
-use crate::auth::keyring::Keyring;
+use crate::app::{control, replay, used_up};
+use crate::auth::key;
 use crate::base::clock::Clock;
 use crate::base::keyfile;
 use crate::base::secret::Secret;
 use crate::base::slots::Slots;
+use crate::billing::Biller;
 use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
 use crate::connection::{Certificate, CertificateError, Connections, Tls};
@@ -28,7 +28,6 @@ use crate::gateway::Gateway;
 use crate::ledger::{OpenError, Report};
 use crate::meter::estimate;
 use crate::server::{self, Bound};
-use crate::store::accounts::Directory;
 use crate::store::ownership::EmbeddedOwners;
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -168,7 +167,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let metrics = new_metrics(&config)?;
 
     let config = Arc::new(config);
-    let (keyring, registry) = accounts(&store, &config, hasher, &clock, &metrics)?;
+    let (keyring, registry) = control::accounts(&store, &config, hasher, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
@@ -194,7 +193,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
     let reloader = Reloader::new(&app, &registry, &webhooks, generated, certificate);
     let reloader = Arc::new(reloader);
-    let state = operated(&app, &reloader, registry, &webhooks, &admin_token);
+    let biller = control::biller(&app, &webhooks).map_err(StartError::Trees)?;
+    let state = operated(&app, &reloader, registry, biller, &webhooks, &admin_token);
     let (stopping, stop) = watch::channel(false);
     let report = app.ledger.report().clone();
 
@@ -303,27 +303,6 @@ fn admin_token(config: &Config) -> Result<Secret, StartError> {
     admin::token::load_or_create(directory).map_err(|error| StartError::Secret { path, error })
 }
 
-/// The keyring, still empty, and what changes it.
-fn accounts(
-    store: &Store,
-    config: &Arc<Config>,
-    hasher: KeyHasher,
-    clock: &Arc<dyn Clock>,
-    metrics: &Arc<Metrics>,
-) -> Result<(Arc<Keyring>, Arc<Registry>), ApplyError> {
-    let keyring = Arc::new(Keyring::new(hasher.clone()));
-    let directory = Arc::new(Directory::new(store)?);
-    let parts = accounts::Parts {
-        accounts: directory.clone(),
-        keys: directory,
-        keyring: keyring.clone(),
-        hasher,
-        clock: clock.clone(),
-        metrics: metrics.clone(),
-    };
-    Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
-}
-
 fn configured(given: &StaticKey) -> ConfiguredKey {
     let generated = given.key.is_empty();
     ConfiguredKey {
@@ -339,6 +318,7 @@ fn operated(
     app: &Arc<App>,
     reloader: &Arc<Reloader>,
     registry: Arc<Registry>,
+    biller: Arc<Biller>,
     webhooks: &Arc<Webhooks>,
     token: &Secret,
 ) -> AdminState {
@@ -347,6 +327,7 @@ fn operated(
         cache: app.cache.clone(),
         control: reloader.clone(),
         registry,
+        biller,
         webhooks: webhooks.clone(),
         metrics: app.metrics.clone(),
         clock: app.clock.clone(),

@@ -14,7 +14,7 @@ use super::key::{KeyHash, KeyHasher};
 use super::plan::effective_limits;
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
-use crate::config::{Class, Plan, UserLimits};
+use crate::config::{Class, LossGuard, Plan, UserLimits};
 use crate::store::accounts::{Account, Status};
 use dedicated::Dedicated;
 
@@ -58,6 +58,8 @@ pub struct Identity {
     pub tokens_per_minute: Option<u32>,
     /// The account's own prices of a request, by class.
     pub prices: Arc<[(Arc<str>, Money)]>,
+    /// The account's own loss guard, in every class.
+    pub loss_guard: Option<LossGuard>,
     /// Whether its requests are served.
     pub access: Access,
     /// From when on the key is not in force any more.
@@ -92,6 +94,7 @@ impl Identity {
             key_budget: None,
             tokens_per_minute: tokens.filter(|limit| *limit < u32::MAX),
             prices: prices.collect(),
+            loss_guard: own.loss_guard,
             plan,
             access,
             expires_at: None,
@@ -103,6 +106,11 @@ impl Identity {
     pub fn until(mut self, expires_at: Option<Timestamp>) -> Self {
         self.expires_at = expires_at;
         self
+    }
+
+    /// Whether what requests cost in a month is limited.
+    pub const fn has_budget(&self) -> bool {
+        self.budget.is_some() || self.key_budget.is_some()
     }
 
     /// The same, with a budget of the key's own.
@@ -118,10 +126,15 @@ impl Identity {
         self.plan.overage.filter(|_| self.requests_per_month.is_some())
     }
 
-    /// What a request of `class` costs the account where requests are charged.
-    pub fn price(&self, class: &Class) -> Money {
-        let own = self.prices.iter().find(|(name, _)| *name == class.name);
-        own.map_or(class.price, |(_, price)| *price)
+    /// The account's own price of a request of `class`, where it has one.
+    pub fn own_price(&self, class: &Class) -> Option<Money> {
+        self.prices.iter().find(|(name, _)| *name == class.name).map(|(_, price)| *price)
+    }
+
+    /// What happens to a request of `class` that is expected to cost more than
+    /// it earns.
+    pub fn loss_guard(&self, class: &Class) -> LossGuard {
+        self.loss_guard.unwrap_or(class.loss_guard)
     }
 
     fn in_force(&self, now: Timestamp) -> bool {

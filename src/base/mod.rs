@@ -1,6 +1,9 @@
 //! Leaf types that import nothing of Tollgate's.
 
 pub mod clock;
+pub mod csv;
+pub mod currency;
+pub mod factor;
 pub mod id;
 pub mod keyfile;
 pub mod money;

@@ -103,6 +103,8 @@ pub struct Context<'a> {
     pub provider: &'a str,
     /// Its own name of the model; `None` if the body's stays.
     pub provider_model: Option<&'a str>,
+    /// The most answer tokens that the class allows.
+    pub max_output: Option<u64>,
     /// The request's headers; `WITH_EFFECT` of them count.
     pub headers: &'a HeaderMap,
     /// The request's query string.

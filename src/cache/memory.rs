@@ -104,6 +104,7 @@ mod tests {
             model: "",
             provider: "",
             provider_model: None,
+            max_output: None,
             headers: &HeaderMap::new(),
             query: None,
         };

@@ -95,6 +95,23 @@ impl AdminClient {
         })
     }
 
+    /// The text at `path`, an escaped one, whatever its type.
+    pub(super) async fn text(&self, path: &str, query: &[(&str, &str)]) -> Result<String, Failure> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let body = self.ask(self.http.get(url)).await?;
+        String::from_utf8(body.to_vec()).map_err(|_| {
+            Failure::Failed(format!("{} answered with something else than text", self.shown))
+        })
+    }
+
+    /// The URL of an escaped path.
+    fn url(&self, path: &str) -> Result<Url, Failure> {
+        // Not `set_path`, which would escape what is escaped already.
+        Url::parse(&format!("{}{path}", self.shown))
+            .map_err(|error| Failure::Usage(format!("{path:?}: {error}")))
+    }
+
     /// Asks for what is at `path`, or changes it; the answer as the text that it
     /// is.
     pub(super) async fn send(
@@ -103,10 +120,7 @@ impl AdminClient {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Box<RawValue>, Failure> {
-        // Not `set_path`, which would escape what is escaped already.
-        let url = Url::parse(&format!("{}{path}", self.shown))
-            .map_err(|error| Failure::Usage(format!("{path:?}: {error}")))?;
-        let mut request = self.http.request(method, url);
+        let mut request = self.http.request(method, self.url(path)?);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::value::RawValue;
 
 use super::out::{Failure, Out};
+use crate::base::csv;
 use crate::base::money::Money;
 
 /// How a list is printed.
@@ -31,6 +32,10 @@ pub(super) enum Columns {
     Accounts,
     /// Keys.
     Keys,
+    /// Invoices.
+    Invoices,
+    /// The lines of an invoice.
+    InvoiceLines,
 }
 
 /// Every field of a usage record, as `table` shows the flagged ones.
@@ -109,6 +114,12 @@ const ACCOUNT: &[&str] =
 const KEY: &[&str] =
     &["id", "account", "name", "prefix", "created_at", "revoked_at", "expires_at", "budget"];
 
+/// The fields of an invoice.
+const INVOICE: &[&str] = &["id", "number", "account", "period", "status", "currency", "total"];
+/// The fields of a line of an invoice.
+const INVOICE_LINE: &[&str] =
+    &["service", "endpoint", "description", "quantity", "unit_price", "total"];
+
 /// Prints a list page by page.
 pub(super) struct Printer<'a> {
     format: Format,
@@ -139,7 +150,7 @@ impl<'a> Printer<'a> {
                     self.out.text(item.get())?;
                 }
                 Format::Csv => {
-                    let cells = self.all().iter().map(|name| csv(&field(item, name)));
+                    let cells = self.all().iter().map(|name| csv::field(&field(item, name)));
                     let line = cells.collect::<Vec<_>>().join(",");
                     self.out.line(&line)?;
                 }
@@ -158,6 +169,8 @@ impl<'a> Printer<'a> {
                 Columns::Records | Columns::Sums => "no usage in this period",
                 Columns::Accounts => "no accounts",
                 Columns::Keys => "no keys",
+                Columns::Invoices => "no invoices",
+                Columns::InvoiceLines => "no lines",
             }),
             Format::Table | Format::Csv => Ok(()),
         }
@@ -213,6 +226,8 @@ impl<'a> Printer<'a> {
             Columns::Sums => SUM,
             Columns::Accounts => ACCOUNT,
             Columns::Keys => KEY,
+            Columns::Invoices => INVOICE,
+            Columns::InvoiceLines => INVOICE_LINE,
         }
     }
 }
@@ -249,6 +264,7 @@ impl Totals {
 fn is_figure(name: &str) -> bool {
     name.starts_with("tokens.")
         || matches!(name, "requests" | "revenue" | "cost" | "margin" | "price" | "duration_ms")
+        || matches!(name, "quantity" | "unit_price" | "total")
 }
 
 /// The field called `name`, a dot leading into an object: a string as its text,
@@ -274,21 +290,6 @@ pub(super) fn field(item: &RawValue, name: &str) -> String {
 /// texts in a record.
 pub(super) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
-/// A CSV field (RFC 4180). A text that a spreadsheet would take for a formula
-/// is led by an apostrophe, as clients choose some of the texts.
-fn csv(text: &str) -> String {
-    let number = text.parse::<Money>().is_ok();
-    let text = if !number && text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    };
-    if text.contains([',', '"', '\n', '\r']) {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -14,10 +14,12 @@ mod accounts;
 mod check;
 mod client;
 mod format;
+mod invoices;
 mod keys;
 mod ledger;
 mod object;
 mod out;
+mod prices;
 mod serve;
 mod usage;
 mod version;
@@ -54,6 +56,10 @@ enum Command {
     Usage(usage::Usage),
     /// Verify the ledger or rebuild its index, while no instance runs
     Ledger(ledger::Offline),
+    /// Make a price file of what providers charge
+    Prices(prices::Prices),
+    /// Make, show, number and export the invoices of a running instance
+    Invoices(invoices::Invoices),
 }
 
 /// Which configuration is meant.
@@ -116,6 +122,8 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Keys(keys)) => keys.run(out),
         Some(Command::Usage(usage)) => usage.run(out),
         Some(Command::Ledger(ledger)) => ledger.run(out),
+        Some(Command::Prices(prices)) => prices.run(out),
+        Some(Command::Invoices(invoices)) => invoices.run(out),
         None => Err(Failure::Usage("no command; see tollgate --help".to_owned())),
     }
 }
@@ -158,6 +166,15 @@ mod tests {
             "tollgate keys list --account a --format csv",
             "tollgate keys rotate key_1 --grace 1h",
             "tollgate keys revoke key_1",
+            "tollgate prices import prices.json",
+            "tollgate prices import prices.json --provider openai --output conf/prices.yaml",
+            "tollgate invoices generate --month 2026-11",
+            "tollgate invoices list --status final --format csv",
+            "tollgate invoices show inv_1",
+            "tollgate invoices finalize inv_1",
+            "tollgate invoices void inv_1 --format json",
+            "tollgate invoices export inv_1 --format csv",
+            "tollgate invoices push inv_1",
             "tollgate --version",
             "tollgate --version --json",
         ] {
@@ -178,6 +195,9 @@ mod tests {
             "tollgate accounts set-plan a",
             "tollgate keys create",
             "tollgate keys revoke",
+            "tollgate prices import",
+            "tollgate invoices generate",
+            "tollgate invoices export inv_1 --format pdf",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert!(error.use_stderr(), "{line}");

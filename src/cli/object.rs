@@ -24,6 +24,13 @@ pub(super) struct Shape {
     format: Form,
 }
 
+impl Shape {
+    /// Whether it is for people.
+    pub(super) fn is_table(&self) -> bool {
+        self.format == Form::Table
+    }
+}
+
 /// Runs `work` to its end.
 pub(super) fn run<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 29] = [
+const NOT_IN_FORCE: [&str; 23] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -11,12 +11,8 @@ const NOT_IN_FORCE: [&str; 29] = [
     "providers[].probe",
     "classes[].cache.stale_if_error",
     "classes[].cache.stale_while_revalidate",
-    "classes[].max_input_tokens",
-    "classes[].max_output_tokens",
     "classes[].template",
     "classes[].rewrite",
-    "classes[].price_cached",
-    "classes[].tokens_price",
     "plans[].retention",
     "batching.window",
     "batching.samples",
@@ -24,8 +20,6 @@ const NOT_IN_FORCE: [&str; 29] = [
     "routing.auto",
     "routing.on_unsupported",
     "economics",
-    "billing.currency",
-    "billing.tax",
     "billing.stripe",
     "privacy.retention",
     "privacy.master_key",

@@ -5,6 +5,7 @@ mod defaults;
 mod errors;
 mod meaning;
 mod outside;
+mod prices;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,8 @@
 //! What a configuration means: the checked types.
 
 mod catalog;
+mod invoicing;
+mod tariff;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -18,7 +20,11 @@ pub use catalog::{
     BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Pool, Provider, Samples,
     Target, Tier, TokenPrices,
 };
-pub use webhooks::{EVENTS, QUOTA_WARNING, Webhook};
+pub use invoicing::{Invoicing, Seller, Tax};
+pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
+pub use webhooks::{
+    EVENTS, INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED, QUOTA_WARNING, Webhook,
+};
 
 /// A checked configuration. Names are unique, references resolve, figures are
 /// in range.
@@ -37,6 +43,8 @@ pub struct Config {
     pub providers: Vec<Arc<Provider>>,
     /// Every model in the order of the file; `*`, where given, is among them.
     pub models: Vec<Arc<Model>>,
+    /// What models cost whose entry does not say (`price_file`).
+    pub prices: Arc<PriceTable>,
     /// Every class; one is named `default`.
     pub classes: Vec<Arc<Class>>,
     /// Every plan, `extends` already applied.
@@ -56,6 +64,8 @@ pub struct Config {
     pub timezone: TimeZone,
     /// Who is told of events (`billing.webhooks`), no address twice.
     pub webhooks: Vec<Arc<Webhook>>,
+    /// What stands on invoices.
+    pub invoicing: Invoicing,
     /// How long a shutdown waits for running requests.
     pub shutdown_grace: Duration,
     /// Logging.

@@ -4,4 +4,5 @@
 pub mod body;
 pub mod endpoint;
 pub mod json;
+mod output;
 pub mod request;

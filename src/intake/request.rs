@@ -11,7 +11,9 @@ use bytes::Bytes;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::intake::endpoint::Endpoint;
 use crate::intake::json;
+use crate::intake::output::{self, Given, Limits};
 use crate::refusal::{Code, Refusal};
 
 /// A parsed request of the understood lane.
@@ -28,10 +30,16 @@ pub struct Request {
     pub metadata: Option<Range<usize>>,
     /// `metadata.class`, where it is a text.
     pub class: Option<String>,
-    /// The most answer tokens that may come, by whichever field says so.
-    pub max_output: Option<u64>,
-    /// How many answers are asked for.
-    pub choices: u64,
+    limits: Limits,
+    /// How many answers are asked for (`n`).
+    choices: u64,
+    /// How many answers a completion makes of each prompt, where that is more
+    /// than it gives (`best_of`).
+    best_of: u64,
+    /// How many prompts a completion has.
+    prompts: u64,
+    /// Edits that a limit of the class made.
+    edits: Vec<(Range<usize>, Bytes)>,
     /// The response that this one continues (`previous_response_id`).
     pub previous_response: Option<String>,
     /// `store`: whether the provider is to keep the answer, where it is said.
@@ -39,6 +47,9 @@ pub struct Request {
     /// Whether the request does more at the provider than make an answer: it
     /// runs in the background, or goes on with a conversation.
     pub stateful: bool,
+    /// Whether it goes on with what the provider keeps: an earlier response or a
+    /// conversation, whose tokens are not in the body.
+    pub continues: bool,
 }
 
 /// What the body says of `stream_options`.
@@ -79,14 +90,19 @@ impl Request {
         let stream = optional(fields.stream, "stream", "true or false")?.unwrap_or(false);
         let stream_options = stream_options(text, fields.stream_options)?;
         let choices = optional(fields.n, "n", "a whole number")?.unwrap_or(1);
-        let mut max_output = None;
-        for (raw, name) in [
-            (fields.max_tokens, "max_tokens"),
-            (fields.max_completion_tokens, "max_completion_tokens"),
-            (fields.max_output_tokens, "max_output_tokens"),
-        ] {
-            max_output = optional(raw, name, "a whole number")?.or(max_output);
-        }
+        let limit = |raw: Option<&RawValue>, name| {
+            let value = optional(raw, name, "a whole number")?;
+            Ok(Given { at: raw.map(|raw| span(text, raw)), value })
+        };
+        let [completion, tokens, output] = output::NAMES;
+        let limits = Limits::new([
+            limit(fields.max_completion_tokens, completion)?,
+            limit(fields.max_tokens, tokens)?,
+            limit(fields.max_output_tokens, output)?,
+        ]);
+        let best_of = optional(fields.best_of, "best_of", "a whole number")?.unwrap_or(1);
+        let conversation = fields.conversation.is_some_and(|raw| raw.get() != "null");
+        let previous_response = optional(fields.previous, "previous_response_id", "a text")?;
         let metadata = fields.metadata.filter(|raw| raw.get().starts_with('{'));
         let class = metadata.and_then(|raw| {
             serde_json::from_str::<Metadata>(raw.get()).ok().and_then(|metadata| metadata.class)
@@ -98,12 +114,15 @@ impl Request {
             stream,
             stream_options,
             class,
-            max_output,
+            limits,
             choices,
-            previous_response: optional(fields.previous, "previous_response_id", "a text")?,
+            best_of,
+            prompts: output::prompts(fields.prompt),
+            edits: Vec::new(),
+            continues: conversation || previous_response.is_some(),
+            previous_response,
             store: fields.store.and_then(|raw| raw.get().parse().ok()),
-            stateful: fields.background.is_some_and(|raw| raw.get() == "true")
-                || fields.conversation.is_some_and(|raw| raw.get() != "null"),
+            stateful: fields.background.is_some_and(|raw| raw.get() == "true") || conversation,
             body,
         })
     }
@@ -124,10 +143,43 @@ impl Request {
         self.stream_options == StreamOptions::On
     }
 
+    /// The most tokens of one answer of `endpoint`; `None` if nothing limits it.
+    pub fn output_limit(&self, endpoint: Endpoint) -> Option<u64> {
+        self.limits.most(endpoint)
+    }
+
+    /// How many answers `endpoint` makes, those included that it does not give.
+    pub fn answers(&self, endpoint: Endpoint) -> u64 {
+        match endpoint {
+            Endpoint::Embeddings => 0,
+            Endpoint::Completions => {
+                self.choices.max(self.best_of).max(1).saturating_mul(self.prompts.max(1))
+            }
+            Endpoint::ChatCompletions => self.choices.max(1),
+            Endpoint::Responses => 1,
+        }
+    }
+
+    /// Limits all the answers of `endpoint` together to `cap` tokens, in the
+    /// body that goes to a provider.
+    ///
+    /// # Errors
+    /// 400 `invalid_value` if it asks for more answers than that.
+    pub fn cap_output(&mut self, endpoint: Endpoint, cap: u64) -> Result<(), Refusal> {
+        let Some(each) = cap.checked_div(self.answers(endpoint)) else { return Ok(()) };
+        if each == 0 {
+            let message = format!("At most {cap} answer tokens may be asked for here in all.");
+            return Err(Refusal::new(Code::InvalidValue, message).param("n"));
+        }
+        self.edits = self.limits.cap(endpoint, each, &self.body);
+        Ok(())
+    }
+
     /// The body for a provider: `model` renamed to `model` if given, usage of a
-    /// stream asked for if `ask_usage`. Without either it is the body itself.
+    /// stream asked for if `ask_usage`, answers limited (see
+    /// [`Self::cap_output`]). Without any of these it is the body itself.
     pub fn outgoing(&self, model: Option<&str>, ask_usage: bool) -> Outgoing {
-        let mut edits: Vec<(Range<usize>, Bytes)> = Vec::new();
+        let mut edits = self.edits.clone();
         if let Some(model) = model.filter(|model| self.model.as_deref() != Some(model)) {
             let quoted = serde_json::Value::from(model).to_string();
             if self.model.is_some() {
@@ -204,6 +256,8 @@ struct Fields<'a> {
     stream_options: Option<&'a RawValue>,
     metadata: Option<&'a RawValue>,
     n: Option<&'a RawValue>,
+    best_of: Option<&'a RawValue>,
+    prompt: Option<&'a RawValue>,
     max_tokens: Option<&'a RawValue>,
     max_completion_tokens: Option<&'a RawValue>,
     max_output_tokens: Option<&'a RawValue>,
@@ -232,6 +286,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "stream_options" => ("stream_options", &mut fields.stream_options),
                 "metadata" => ("metadata", &mut fields.metadata),
                 "n" => ("n", &mut fields.n),
+                "best_of" => ("best_of", &mut fields.best_of),
+                "prompt" => ("prompt", &mut fields.prompt),
                 "max_tokens" => ("max_tokens", &mut fields.max_tokens),
                 "max_completion_tokens" => {
                     ("max_completion_tokens", &mut fields.max_completion_tokens)

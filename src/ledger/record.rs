@@ -39,6 +39,23 @@ impl Tokens {
     }
 }
 
+/// Prices of one token to a customer.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode, serde::Serialize,
+)]
+#[cbor(map)]
+pub struct TokenRates {
+    /// Of a prompt token.
+    #[n(0)]
+    pub input: Money,
+    /// Of a prompt token that the provider had cached.
+    #[n(1)]
+    pub cached_input: Money,
+    /// Of an answer token, reasoning included.
+    #[n(2)]
+    pub output: Money,
+}
+
 /// How an admitted request ended.
 #[derive(
     Clone,
@@ -207,6 +224,12 @@ pub struct UsageRecord {
     #[cbor(with = "optional_text", has_nil)]
     #[serde(serialize_with = "codec::raw_json")]
     pub metadata: Option<Arc<str>>,
+    /// The customer's prices of a token, where `unit_price` is the sum of
+    /// `tokens` at these prices: (input − cached) × input + cached × cached input
+    /// + output × output.
+    #[n(40)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rates: Option<TokenRates>,
 }
 
 /// Written before each provider attempt; what recovery needs to close it as

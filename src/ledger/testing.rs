@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::journal::media::{Disk, Media, Sink};
-use super::record::{Attempt, Outcome, Tokens, UsageRecord};
+use super::record::{Attempt, Outcome, TokenRates, Tokens, UsageRecord};
 use super::{Digest, Ledger, Options, Replay, Sum};
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::id::RecordIds;
@@ -64,6 +64,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         cache_key: None,
         complexity: None,
         metadata: None,
+        rates: None,
     }
 }
 
@@ -156,6 +157,11 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                 cache_key: text.clone(),
                 complexity,
                 metadata: text,
+                rates: flags[0].then_some(TokenRates {
+                    input: money[0],
+                    cached_input: money[1],
+                    output: money[2],
+                }),
             }
         },
     )

@@ -1,14 +1,5 @@
-//! The charging policy: one row for each way a request can end.
-//!
-//! | outcome           | customer is charged | tokens, and so the provider's cost |
-//! |-------------------|---------------------|------------------------------------|
-//! | `ok`              | yes                 | settled                            |
-//! | `provider_error`  | no                  | none                               |
-//! | `client_gone_early` | no                | settled                            |
-//! | `client_gone_late`  | yes               | settled                            |
-//! | `cut`             | no                  | settled                            |
-//! | `lost`            | no                  | assumed                            |
-//! | `internal_error`  | no                  | settled                            |
+//! The charging policy: what is charged, and what it costs, for each way in
+//! which a request can end. [`TABLE`] says it in words, [`terms`] decides.
 
 use crate::ledger::record::Outcome;
 
@@ -32,7 +23,106 @@ pub struct Terms {
     pub tokens: TokenSource,
 }
 
-/// The row of the table for `outcome`.
+/// One row of the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What happens.
+    pub case: &'static str,
+    /// The outcome in its record; `None` has no record.
+    pub outcome: Option<Outcome>,
+    /// What the customer is charged for.
+    pub charged: &'static str,
+    /// Which tokens and cost its record has.
+    pub cost: &'static str,
+}
+
+/// The policy, row by row, as the manual prints it.
+pub const TABLE: [Row; 16] = [
+    row("the whole answer is handed over", Outcome::Ok, "one request", "as the provider reports"),
+    row(
+        "the provider answers with an error, or not at all",
+        Outcome::ProviderError,
+        NOTHING,
+        "none",
+    ),
+    row(
+        "the client leaves before the first byte",
+        Outcome::ClientGoneEarly,
+        NOTHING,
+        "the prompt, counted",
+    ),
+    row(
+        "the client leaves after the first byte",
+        Outcome::ClientGoneLate,
+        "one request",
+        "what was produced until then",
+    ),
+    row(
+        "the client leaves after the record, before the last byte",
+        Outcome::Ok,
+        "one request",
+        "as the provider reports",
+    ),
+    row("the provider's answer breaks off", Outcome::Cut, NOTHING, "what was produced until then"),
+    row("the provider reports no usage", Outcome::Ok, "one request", "counted, `estimated`"),
+    row(
+        "the answer comes from the cache",
+        Outcome::Ok,
+        "one request, at `price_cached`",
+        "the tokens of the answer, no cost",
+    ),
+    row(
+        "an equal request's running call is joined",
+        Outcome::Ok,
+        "one request",
+        "the tokens of the answer, a share of the cost",
+    ),
+    row(
+        "the request lies beyond the quota",
+        Outcome::Ok,
+        "one request, at `overage`",
+        "as the provider reports",
+    ),
+    Row {
+        case: "the request is refused",
+        outcome: None,
+        charged: "nothing, and no record",
+        cost: "none",
+    },
+    row("a call fails and is retried", Outcome::Ok, "one request", "of the call that answers"),
+    row(
+        "another target answers",
+        Outcome::Ok,
+        "one request",
+        "of the target that answers, at its prices",
+    ),
+    row(
+        "the endpoint is not understood",
+        Outcome::Ok,
+        "one request, at `opaque.price`",
+        "not known, none",
+    ),
+    row(
+        "the process ends during the call",
+        Outcome::Lost,
+        NOTHING,
+        "as expected beforehand, `estimated`",
+    ),
+    row("Tollgate itself fails", Outcome::InternalError, NOTHING, "what is known of it"),
+];
+
+const NOTHING: &str = "nothing";
+
+const fn row(
+    case: &'static str,
+    outcome: Outcome,
+    charged: &'static str,
+    cost: &'static str,
+) -> Row {
+    Row { case, outcome: Some(outcome), charged, cost }
+}
+
+/// What the policy says about `outcome`.
 pub const fn terms(outcome: Outcome) -> Terms {
     let (charged, tokens) = match outcome {
         // The customer has the whole answer.
@@ -57,43 +147,67 @@ pub const fn terms(outcome: Outcome) -> Terms {
 mod tests {
     use super::*;
 
-    fn row(outcome: Outcome) -> (bool, TokenSource) {
+    fn said(outcome: Outcome) -> (bool, TokenSource) {
         let Terms { charged, tokens } = terms(outcome);
         (charged, tokens)
     }
 
     #[test]
     fn a_whole_answer_is_charged() {
-        assert_eq!(row(Outcome::Ok), (true, TokenSource::Settled));
+        assert_eq!(said(Outcome::Ok), (true, TokenSource::Settled));
     }
 
     #[test]
     fn a_provider_error_is_free_and_costs_nothing() {
-        assert_eq!(row(Outcome::ProviderError), (false, TokenSource::None));
+        assert_eq!(said(Outcome::ProviderError), (false, TokenSource::None));
     }
 
     #[test]
     fn a_client_gone_before_the_first_byte_is_not_charged_but_costs() {
-        assert_eq!(row(Outcome::ClientGoneEarly), (false, TokenSource::Settled));
+        assert_eq!(said(Outcome::ClientGoneEarly), (false, TokenSource::Settled));
     }
 
     #[test]
     fn a_client_gone_after_the_first_byte_is_charged() {
-        assert_eq!(row(Outcome::ClientGoneLate), (true, TokenSource::Settled));
+        assert_eq!(said(Outcome::ClientGoneLate), (true, TokenSource::Settled));
     }
 
     #[test]
     fn a_cut_answer_is_not_charged_but_costs() {
-        assert_eq!(row(Outcome::Cut), (false, TokenSource::Settled));
+        assert_eq!(said(Outcome::Cut), (false, TokenSource::Settled));
     }
 
     #[test]
     fn a_lost_call_is_not_charged_and_its_cost_is_assumed() {
-        assert_eq!(row(Outcome::Lost), (false, TokenSource::Assumed));
+        assert_eq!(said(Outcome::Lost), (false, TokenSource::Assumed));
     }
 
     #[test]
     fn a_failure_of_the_proxy_is_not_charged_but_costs() {
-        assert_eq!(row(Outcome::InternalError), (false, TokenSource::Settled));
+        assert_eq!(said(Outcome::InternalError), (false, TokenSource::Settled));
+    }
+
+    #[test]
+    fn every_row_says_what_is_decided_and_every_outcome_has_one() {
+        for row in TABLE {
+            let charged = row.outcome.is_some_and(|outcome| terms(outcome).charged);
+            assert_eq!(charged, row.charged.starts_with("one request"), "{}", row.case);
+            if let Some(outcome) = row.outcome
+                && terms(outcome).tokens == TokenSource::None
+            {
+                assert_eq!(row.cost, "none", "{}", row.case);
+            }
+        }
+        for outcome in [
+            Outcome::Ok,
+            Outcome::ProviderError,
+            Outcome::ClientGoneEarly,
+            Outcome::ClientGoneLate,
+            Outcome::Cut,
+            Outcome::Lost,
+            Outcome::InternalError,
+        ] {
+            assert!(TABLE.iter().any(|row| row.outcome == Some(outcome)), "{outcome:?}");
+        }
     }
 }

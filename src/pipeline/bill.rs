@@ -21,29 +21,29 @@ use crate::admission::queue::Priority;
 use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
-use crate::config::{Billing, Class};
+use crate::config::{Class, TokenPrices};
 use crate::exchange::{CacheResult, Exchange, RateStanding};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::meter::policy::{self, TokenSource};
-use crate::meter::{estimate, price};
+use crate::meter::quote::Quote;
 use crate::notice::Kind;
+use crate::pipeline::bounds;
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
 use crate::telemetry::metrics::labels::Scope;
 use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
 
-/// Answer tokens that a call is assumed to make where the request sets no limit.
-const ASSUMED_OUTPUT: u64 = 512;
-
 /// What a request orders.
 pub(super) struct Order<'o> {
     /// Who pays.
     pub(super) caller: &'o Identity,
-    /// The class, and so the price.
+    /// The class.
     pub(super) class: &'o Class,
+    /// Its prices.
+    pub(super) quote: Quote,
     /// The endpoint.
     pub(super) endpoint: Endpoint,
     /// Where it runs.
@@ -64,18 +64,20 @@ pub(super) struct Bill<'a> {
     pub(super) route: Route,
     /// The endpoint.
     pub(super) endpoint: Endpoint,
-    billing: Billing,
     /// How its calls stand in the queue.
     priority: Priority,
-    /// What the account pays for a request of the class, where it pays.
-    unit_price: Money,
-    /// What it pays instead for one beyond its quota, where that is served.
-    overage: Option<Money>,
+    quote: Quote,
+    /// What the provider charges that answers, or that is called first; `None` is
+    /// unpriced.
+    prices: Option<TokenPrices>,
     started: Duration,
     waited: Duration,
+    /// What the request is expected to use.
     assumed: Tokens,
     /// What the cache had to do with the answer.
     cache: CacheResult,
+    /// Whether the answer came from there.
+    recalled: bool,
     /// What is borne of the cost of an answer that this request made no call
     /// for, or not alone.
     borne: Option<Money>,
@@ -96,7 +98,9 @@ pub(super) struct Bill<'a> {
 impl<'a> Bill<'a> {
     /// The bill of what is ordered.
     pub(super) fn open(app: &'a App, exchange: &Exchange, order: Order<'_>) -> Self {
-        let Order { caller, class, endpoint, route, request, text_hash, cache_key } = order;
+        let Order { caller, class, quote, endpoint, route, request, text_hash, cache_key } = order;
+        let cost = route.target(0).and_then(|target| route.cost(target));
+        let assumed = bounds::assumed(endpoint, request);
         let names = &app.names;
         let record = UsageRecord {
             id: exchange.id,
@@ -120,10 +124,10 @@ impl<'a> Bill<'a> {
             attempts: 0,
             quantity: 0,
             unit_price: Money::ZERO,
-            list_price: class.price,
+            list_price: quote.list_price(&assumed, cost.as_ref(), 1),
             price: Money::ZERO,
             cost: Money::ZERO,
-            unpriced: route.prices.is_none(),
+            unpriced: cost.is_none(),
             tokens: Tokens::default(),
             estimated: false,
             bytes_in: request.body().len() as u64,
@@ -134,25 +138,21 @@ impl<'a> Bill<'a> {
             cache_key,
             complexity: None,
             metadata: request.metadata_text().map(Arc::from),
+            rates: None,
         };
-        let output = match endpoint {
-            Endpoint::Embeddings => 0,
-            _ => request.max_output.unwrap_or(ASSUMED_OUTPUT).saturating_mul(request.choices),
-        };
-        let input = estimate::quick(request.body().len());
         Self {
             app,
             record,
             route,
             endpoint,
-            billing: caller.plan.billing,
             priority: Priority::of(&caller.plan),
-            unit_price: caller.price(class),
-            overage: caller.overage(),
+            quote,
+            prices: cost,
             started: exchange.started,
             waited: exchange.waited,
-            assumed: Tokens { input, output, ..Tokens::default() },
+            assumed,
             cache: exchange.cache,
+            recalled: false,
             borne: None,
             made: Arc::default(),
             settled: false,
@@ -180,9 +180,11 @@ impl<'a> Bill<'a> {
         self.token_standing
     }
 
-    /// Names the provider that answered, or was asked.
-    pub(super) fn answered_by(&mut self, provider: &Arc<str>) {
+    /// Names the provider that answered, or was asked, and what it charges.
+    pub(super) fn answered_by(&mut self, provider: &Arc<str>, prices: Option<TokenPrices>) {
         self.record.provider = provider.clone();
+        self.prices = prices;
+        self.record.unpriced = prices.is_none();
     }
 
     /// Notes where the answer comes from after all.
@@ -259,7 +261,7 @@ impl<'a> Bill<'a> {
     }
 
     /// Settles an answer from the cache, whose making used `tokens`: it costs
-    /// nothing now, and is priced like any other.
+    /// nothing now.
     ///
     /// # Errors
     /// As [`Self::settle`].
@@ -270,6 +272,7 @@ impl<'a> Bill<'a> {
         estimated: bool,
     ) -> Result<(), Refusal> {
         self.bear(Money::ZERO);
+        self.recalled = true;
         self.record.unpriced = false;
         self.settle(Outcome::Ok, status, || (tokens, estimated)).await?;
         self.app.metrics.saved_by_cache(self.cost(&tokens));
@@ -298,6 +301,8 @@ impl<'a> Bill<'a> {
         record.status = status;
         record.quantity = charge.quantity;
         record.unit_price = charge.unit_price;
+        record.list_price = charge.list_price;
+        record.rates = charge.rates.filter(|_| charge.quantity > 0).map(charge::rates);
         record.price = charge.price;
         record.cost = cost;
         record.duration_ms = millis(duration);
@@ -336,10 +341,6 @@ impl<'a> Bill<'a> {
             revenue: record.price,
             unpriced: record.unpriced && record.attempts > 0,
         });
-    }
-
-    fn cost(&self, tokens: &Tokens) -> Money {
-        self.route.prices.as_ref().map_or(Money::ZERO, |prices| price::cost(tokens, prices))
     }
 
     fn elapsed(&self) -> Duration {

@@ -129,6 +129,7 @@ fn same<C: Client>(app: &App, client: &C, asking: &Asking<'_>) -> [u8; 32] {
         model: "",
         provider: "",
         provider_model: None,
+        max_output: None,
         headers: &head.headers,
         query: head.uri.query(),
     };

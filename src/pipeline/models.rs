@@ -121,7 +121,9 @@ async fn ask<C: Client>(
         let body = read_whole(&mut reply.body).await.map_err(|_| Failure::NoAnswer)?;
         Ok::<_, Failure>((reply, body))
     };
-    let ask = waiting(app, &mut exchange.waited, tokio::time::timeout_at(deadline, ask));
+    // Pinned here: each future around it would hold it twice.
+    let ask = std::pin::pin!(tokio::time::timeout_at(deadline, ask));
+    let ask = waiting(app, &mut exchange.waited, ask);
     let (reply, body) = match unless_gone(client, ask).await {
         None => return Ok(None),
         Some(Ok(Ok(answer))) => answer,

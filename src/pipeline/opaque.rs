@@ -27,7 +27,8 @@ use crate::config::{Listen, Ownership, Provider};
 use crate::exchange::{Client, Ending, Exchange};
 use crate::intake::body;
 use crate::intake::endpoint::Lane;
-use crate::meter::price;
+use crate::ledger::record::Tokens;
+use crate::meter::quote::Quote;
 use crate::opaque::{self, LARGEST_JSON, Place, Tenant};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::bill::opaque::OpaqueOrder;
@@ -105,7 +106,8 @@ pub(super) async fn serve<C: Client>(
     let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.account));
     let outgoing =
         prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
-    let most = price::most(config.price, caller.plan.billing, caller.overage());
+    let quote = Quote::flat(config.price, caller.plan.billing).beyond(caller.overage());
+    let most = quote.most(&Tokens::default(), std::iter::empty());
     let held = outgoing.and_then(|outgoing| {
         permit.hold(&caller.key_id, most)?;
         Ok(outgoing)
@@ -131,8 +133,8 @@ pub(super) async fn serve<C: Client>(
         let labels = [&class.name, &caller.plan.name, &provider.name];
         Tab::free(app, permit, slot, labels, exchange.started)
     } else {
-        let (class, path, price) = (&class, &place.path, config.price);
-        let order = OpaqueOrder { caller, class, path, provider, price };
+        let (class, path, quote) = (&class, &place.path, &quote);
+        let order = OpaqueOrder { caller, class, path, provider, quote };
         Tab::billed(app, Bill::opaque(app, exchange, &order).holding(permit), slot)
     };
     exchange.billed = true;

@@ -35,6 +35,8 @@ pub(super) struct Question<'q> {
     pub(super) endpoint: Endpoint,
     pub(super) route: &'q Route,
     pub(super) request: &'q Request,
+    /// The limit that was put on its answers.
+    pub(super) max_output: Option<u64>,
     pub(super) headers: &'q HeaderMap,
     pub(super) query: Option<&'q str>,
 }
@@ -150,7 +152,8 @@ fn recall(
 /// What all requests have in common that may have one answer; `None` where an
 /// answer is the asker's alone.
 fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
-    let Question { caller, class, endpoint, route, request, headers, query } = *question;
+    let Question { caller, class, endpoint, route, request, max_output, headers, query } =
+        *question;
     let distinct = steering.distinct.unwrap_or(class.samples == Samples::Distinct);
     // What a request does beside making an answer, a cached answer does not do.
     let stores = request.store == Some(true) && endpoint != Endpoint::Responses;
@@ -167,7 +170,8 @@ fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
         account: (!shared).then_some(&*caller.account),
         model: &route.model,
         provider: &target.provider.name,
-        provider_model: target.model.as_deref(),
+        provider_model: route.name_at(target),
+        max_output,
         headers,
         query,
     };
@@ -179,7 +183,15 @@ fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
 
 impl Look {
     fn find(&self, app: &App) -> Option<Found> {
-        let entry = app.cache.get(&self.key, app.clock.monotonic(), self.max_age)?;
+        self.serve(self.entry(app)?)
+    }
+
+    fn entry(&self, app: &App) -> Option<Arc<Entry>> {
+        app.cache.get(&self.key, app.clock.monotonic(), self.max_age)
+    }
+
+    /// `entry` in the form that is wanted; `None` if it has no such form.
+    fn serve(&self, entry: Arc<Entry>) -> Option<Found> {
         let (body, stream) = cache::serve(&entry, self.wanted)?;
         Some(Found { entry, body, stream })
     }
@@ -212,14 +224,22 @@ pub(super) fn board(
         let (pilot, passenger) = share::alone(plain, recalled.stays);
         return Boarding::Lead(pilot, passenger);
     };
-    let find = || recalled.again.and_then(|look| look.find(app));
+    // Under a lock: the entry is put into form after it.
+    let find = || recalled.again.and_then(|look| Some((look, look.entry(app)?)));
     let boarding = app.flights.board(key, plain, recalled.stays, find);
-    if let Boarding::Found(found) = &boarding {
-        found.show(app, exchange);
-        bill.comes_from(CacheResult::Hit);
-    }
     bill.is_called();
-    boarding
+    let (look, entry) = match boarding {
+        Boarding::Found(found) => found,
+        Boarding::Lead(pilot, passenger) => return Boarding::Lead(pilot, passenger),
+        Boarding::Join(passenger) => return Boarding::Join(passenger),
+    };
+    let Some(found) = look.serve(entry) else {
+        let (pilot, passenger) = share::alone(plain, recalled.stays);
+        return Boarding::Lead(pilot, passenger);
+    };
+    found.show(app, exchange);
+    bill.comes_from(CacheResult::Hit);
+    Boarding::Found(found)
 }
 
 /// Answers from the cache: settled first, then sent in one piece. No provider

@@ -59,13 +59,13 @@ impl<'a, C: Client> Relay<'a, C> {
     /// `routing.timeout` bounds the whole of an answer that is not streamed, and
     /// the wait for the head of one that is; attempts share it.
     pub(super) async fn lead(
-        mut self,
+        &mut self,
         (pilot, passenger): (Pilot, Passenger),
         keeping: Option<Keeping>,
         query: Option<&str>,
     ) -> Result<Ending, Refusal> {
         let deadline = Instant::now() + self.snapshot.config.routing.timeout;
-        let flying = Flying {
+        let mut flying = Flying {
             app: self.app,
             snapshot: self.snapshot,
             request: self.request,
@@ -107,7 +107,7 @@ impl<'a, C: Client> Relay<'a, C> {
     }
 
     /// Hands the answer of a call that runs to the client too.
-    pub(super) async fn follow(mut self, passenger: Passenger) -> Result<Ending, Refusal> {
+    pub(super) async fn follow(&mut self, passenger: Passenger) -> Result<Ending, Refusal> {
         self.exchange.cache = CacheResult::Coalesced;
         self.bill.comes_from(CacheResult::Coalesced);
         let rode = self.reader(false).ride(passenger).await;
@@ -154,7 +154,7 @@ impl<'a, C: Client> Relay<'a, C> {
                 (landing, outcome)
             }
         };
-        self.bill.answered_by(&landing.provider);
+        self.bill.answered_by(&landing.provider, landing.prices);
         self.bill.waited(self.exchange.waited + landing.waited);
         self.bill.bear(self.bill.portion(landing.cost, flown.share));
         self.bill.settle(outcome, status, || (landing.tokens, landing.estimated)).await?;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use crate::config::{Config, Model, Plan, Pool, Provider, Target, Tier, TokenPrices};
+use crate::config::{Config, Model, Plan, Pool, PriceTable, Provider, Target, Tier, TokenPrices};
 use crate::refusal::{Code, Refusal};
 
 /// The entry that takes every name that no other entry has.
 const ANY: &str = "*";
+/// Why a request runs on another model than it asked for.
+const LOSS_GUARD: &str = "loss_guard";
 
 /// A checked configuration's models, indexed.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct Catalog {
     names: Vec<Arc<str>>,
     /// The sandbox, while no other provider is on: it answers any model.
     sandbox: Option<Arc<Provider>>,
+    /// What models cost whose entry does not say.
+    prices: Arc<PriceTable>,
 }
 
 /// Where one request runs, and why.
@@ -29,11 +33,14 @@ pub struct Route {
     pub tier: Tier,
     /// Where it may run, by preference; never empty.
     pub targets: Targets,
-    /// What the provider charges; `None` is unpriced.
-    pub prices: Option<TokenPrices>,
+    /// What the model's entry says that it costs.
+    own_cost: Option<TokenPrices>,
+    /// What other models cost.
+    table: Arc<PriceTable>,
     /// Whether the model is named in the catalogue, so that it may be a label.
     pub listed: bool,
-    /// Why these targets: `exact`, `any` or `sandbox`.
+    /// Why these targets: `exact`, `any`, `sandbox`, `opaque`, or `loss_guard` if
+    /// the model is not the one that was asked for.
     pub reason: &'static str,
 }
 
@@ -62,6 +69,37 @@ impl Route {
         }
     }
 
+    /// What the provider of `target` charges; `None` is unpriced.
+    pub fn cost(&self, target: &Target) -> Option<TokenPrices> {
+        let name = target.model.as_ref().unwrap_or(&self.model);
+        self.own_cost.or_else(|| self.table.find(&target.provider.name, name).copied())
+    }
+
+    /// What the provider of each target charges.
+    pub fn costs(&self) -> impl Iterator<Item = Option<TokenPrices>> {
+        (0..self.width()).filter_map(|number| self.target(number)).map(|it| self.cost(it))
+    }
+
+    /// The name of the model at `target`; `None` if that which the request gives
+    /// may stay.
+    pub fn name_at<'a>(&'a self, target: &'a Target) -> Option<&'a str> {
+        let other = (self.reason == LOSS_GUARD).then_some(&*self.model);
+        target.model.as_deref().or(other)
+    }
+
+    /// The route to `provider` of a request that names no model.
+    pub fn opaque(provider: Arc<Provider>) -> Self {
+        Self {
+            model: Arc::default(),
+            tier: Tier::Expert,
+            targets: Targets::Sandbox(Target { provider, model: None, weight: 1 }),
+            own_cost: None,
+            table: Arc::default(),
+            listed: false,
+            reason: "opaque",
+        }
+    }
+
     /// How many targets there are.
     pub fn width(&self) -> usize {
         match &self.targets {
@@ -80,6 +118,7 @@ impl Catalog {
             any: config.models.iter().find(|model| &*model.name == ANY).cloned(),
             names: listed().map(|model| model.name.clone()).collect(),
             sandbox: config.sandbox().cloned(),
+            prices: config.prices.clone(),
         }
     }
 
@@ -100,7 +139,7 @@ impl Catalog {
             (None, None) => Arc::from(""),
         };
         let tier = entry.map_or(Tier::Expert, |model| model.tier);
-        let prices = entry.and_then(|model| model.cost);
+        let own_cost = entry.and_then(|model| model.cost);
         let listed = exact.is_some();
         let open = |model: &&Arc<Model>| usable(model, dedicated).next().is_some();
         let (targets, reason) = match entry.filter(open) {
@@ -113,7 +152,16 @@ impl Catalog {
                 (Targets::Sandbox(Target { provider, model: None, weight: 1 }), "sandbox")
             }
         };
-        Ok(Route { model, tier, targets, prices, listed, reason })
+        let table = self.prices.clone();
+        Ok(Route { model, tier, targets, own_cost, table, listed, reason })
+    }
+
+    /// The routes to the listed models of a lower tier than `tier` that can be
+    /// used under `plan`, for a request that asked for another.
+    pub fn below<'s>(&'s self, tier: Tier, plan: &'s Plan) -> impl Iterator<Item = Route> {
+        let lower = self.usable(plan).filter(move |(_, of)| *of < tier);
+        let route = |(name, _): (&Arc<str>, Tier)| self.choose(Some(name), plan).ok();
+        lower.filter_map(route).map(|route| Route { reason: LOSS_GUARD, ..route })
     }
 
     /// The public names that can be used now under `plan` with their tiers, in

@@ -13,6 +13,7 @@ use super::log::{Log, Piece};
 use super::passenger::Passenger;
 use super::portion;
 use crate::base::money::Money;
+use crate::config::TokenPrices;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::refusal::{Code, Refusal};
 
@@ -33,6 +34,8 @@ pub struct Head {
     pub headers: HeaderMap,
     /// The provider.
     pub provider: Arc<str>,
+    /// What it charges; `None` is not known.
+    pub prices: Option<TokenPrices>,
     /// Whether it is passed on while it comes; otherwise only once it is whole.
     pub streamed: bool,
     /// Time that the pilot has spent waiting for others so far.
@@ -46,6 +49,8 @@ pub struct Landing {
     pub outcome: Outcome,
     /// The provider that was asked last.
     pub provider: Arc<str>,
+    /// What it charges; `None` is not known.
+    pub prices: Option<TokenPrices>,
     /// Whether it came as far as a provider; otherwise nothing has happened.
     pub called: bool,
     /// Whether the answer broke off, so that it must not look complete.
@@ -235,7 +240,7 @@ impl Pilot {
 
     /// Ends the flight with the last bytes of its answer. Gives what the one
     /// bears whose request it is.
-    pub fn land(mut self, full: Bytes, plain: Bytes, landing: Landing) -> Money {
+    pub fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Money {
         let cost = landing.cost;
         self.over(Piece { full, plain }, End::Landed(landing));
         self.share_of_the_first(cost)
@@ -243,7 +248,7 @@ impl Pilot {
 
     /// Ends the flight without an answer. Gives what the one bears whose request
     /// it is.
-    pub fn refuse(mut self, refusal: Refusal, landing: Landing) -> Money {
+    pub fn refuse(&mut self, refusal: Refusal, landing: Landing) -> Money {
         let cost = landing.cost;
         self.over(Piece::default(), End::Refused(refusal, landing));
         self.share_of_the_first(cost)
@@ -296,6 +301,7 @@ impl Drop for Pilot {
         let landing = Landing {
             outcome: Outcome::InternalError,
             provider: Arc::default(),
+            prices: None,
             called: true,
             broken: true,
             tokens: Tokens::default(),

@@ -75,7 +75,8 @@ impl Flights {
     /// Joins the call that runs for `key`, or begins it. `plain` is the answer
     /// without what Tollgate asked for itself; a flight that `stays` is not
     /// abandoned when all have left. `find` is asked, where no call runs, whether
-    /// one has brought the answer since the caller looked.
+    /// one has brought the answer since the caller looked; it runs under a lock and
+    /// must be quick.
     pub fn board<F>(
         &self,
         key: FlightKey,

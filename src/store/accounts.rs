@@ -14,6 +14,7 @@ use minicbor::{Decode, Encode};
 use super::StoreError;
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
+use crate::config::LossGuard;
 
 pub use embedded::Directory;
 
@@ -72,6 +73,10 @@ pub struct Overrides {
     /// Dollars for requests in a calendar month; [`Money::MAX`] is unlimited.
     #[n(7)]
     pub budget: Option<Money>,
+    /// What happens to its requests that are expected to cost more than they
+    /// earn.
+    #[n(12)]
+    pub loss_guard: Option<LossGuard>,
 }
 
 /// One account.
@@ -224,13 +229,13 @@ pub trait Keys: Send + Sync {
 }
 
 /// CBOR of a [`Timestamp`]: microseconds since the epoch.
-mod moment {
-    use super::Timestamp;
+pub(in crate::store) mod moment {
+    use crate::base::clock::Timestamp;
     use minicbor::decode::Error as DecodeError;
     use minicbor::encode::{Error as EncodeError, Write};
     use minicbor::{Decoder, Encoder};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(in crate::store) fn encode<C, W: Write>(
         at: &Timestamp,
         e: &mut Encoder<W>,
         _: &mut C,
@@ -238,7 +243,10 @@ mod moment {
         e.u64(at.0)?.ok()
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Timestamp, DecodeError> {
+    pub(in crate::store) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Timestamp, DecodeError> {
         d.u64().map(Timestamp)
     }
 }

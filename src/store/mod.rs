@@ -6,6 +6,7 @@
 //! own; only this folder names sled.
 
 pub mod accounts;
+pub mod billing;
 pub mod idempotency;
 pub mod outbox;
 pub mod ownership;

@@ -24,6 +24,7 @@ use crate::telemetry::process;
 
 mod admission;
 mod cache;
+mod guard;
 mod idempotency;
 pub mod labels;
 mod register;
@@ -33,8 +34,9 @@ mod webhooks;
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
 pub use cache::{CacheSeries, Level};
+use guard::GuardFamilies;
 pub use idempotency::{IdempotencyFamilies, KeptAnswer, Repeat};
-use labels::{Scope, Store};
+use labels::{GuardAction, Scope, Store};
 use register::Register;
 use series::OwnedLabels;
 pub use series::{ProviderSeries, RequestLabels, RequestSample, Series};
@@ -65,10 +67,12 @@ pub struct Metrics {
     refused: CopyOnWrite<[&'static str; 2], IntCounter>,
     requests_in_flight: IntGauge,
     provider_calls_in_flight: IntGauge,
+    aboard: IntGauge,
     cache: CacheFamilies,
     admission: AdmissionFamilies,
     webhooks: WebhookFamilies,
     idempotency: IdempotencyFamilies,
+    guard: GuardFamilies,
     families: Families,
 }
 
@@ -131,7 +135,8 @@ impl Metrics {
         }
         let inflight = register.gauges(
             "inflight",
-            "Requests (scope requests) and provider calls (scope provider) that run now.",
+            "Requests (scope requests) and provider calls (scope provider) that run now, and the \
+             requests that read the answers of calls (scope aboard).",
             &["scope"],
         )?;
         let build = register.gauges("build_info", "Always 1; the build.", &["version"])?;
@@ -144,10 +149,12 @@ impl Metrics {
             refused: CopyOnWrite::new(),
             requests_in_flight: scope(Scope::Requests),
             provider_calls_in_flight: scope(Scope::Provider),
+            aboard: scope(Scope::Aboard),
             cache: CacheFamilies::register(&register)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
             idempotency: IdempotencyFamilies::register(&register)?,
+            guard: GuardFamilies::register(&register)?,
             families,
             registry,
         })
@@ -200,6 +207,7 @@ impl Metrics {
         Running::new(match scope {
             Scope::Requests => &self.requests_in_flight,
             Scope::Provider => &self.provider_calls_in_flight,
+            Scope::Aboard => &self.aboard,
         })
     }
 
@@ -274,6 +282,11 @@ impl Metrics {
     /// A caller bore less by `amount` than a call of its own would have cost.
     pub fn saved_by_coalescing(&self, amount: Money) {
         self.cache.save_by_coalescing(amount);
+    }
+
+    /// The loss guard did `action` with a request of the class called `class`.
+    pub fn loss_guard(&self, class: &str, action: GuardAction) {
+        self.guard.acted(class, action);
     }
 
     /// Shows that `plan` has `count` accounts.

@@ -4,3 +4,4 @@ mod copy_on_write;
 pub mod log;
 pub mod metrics;
 mod process;
+pub mod seldom;

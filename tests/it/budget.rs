@@ -1,10 +1,12 @@
 //! What an account and its keys may spend in a month: hard, exact, and there again
 //! after any end of the process. Covers A4 and A6.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tollgate::base::money::Money;
 
 use crate::harness::client::{Answer, Request};
 use crate::harness::door::{Door, chat_body, stream_body};
@@ -254,4 +256,113 @@ async fn cached_and_opaque_requests_count_too() {
     let hit = gate.send(&docs).await;
     refused(&hit, "account");
     assert_eq!(provider.calls().len(), 2);
+}
+
+/// A class sold by the token: $1,000 for a million of either kind.
+fn by_the_token(provider: &Provider, budget: &str, more: &[(&str, u64)]) -> Setup {
+    let mut keys = json!({"tokens_price": {"input": 1000, "cached_input": 1000, "output": 1000}});
+    for (key, value) in more {
+        keys[*key] = json!(value);
+    }
+    with_budget(provider, budget).class("docs", "0", &keys)
+}
+
+fn docs(plan: &str, body: &Value) -> Request {
+    Request::post("/docs/v1/chat/completions", body).bearer(&key_of(plan))
+}
+
+#[tokio::test]
+async fn answers_that_nothing_limits_are_limited_where_a_budget_pays_by_the_token() {
+    let provider = Provider::start().await;
+    let gate = by_the_token(&provider, "100", &[]).plan("none", |plan| plan).start().await;
+    let mut limited = chat_body();
+    limited["max_completion_tokens"] = json!(4096);
+    gate.send(&docs("shop", &chat_body())).await.ok();
+    assert_eq!(provider.calls().last().unwrap().json(), limited);
+    let mut two = chat_body();
+    two["n"] = json!(2);
+    gate.send(&docs("shop", &two)).await.ok();
+    assert_eq!(provider.calls().last().unwrap().json()["max_completion_tokens"], 2048);
+    // A limit of the client's own, a price of the account's own, no budget.
+    two["max_tokens"] = json!(9000);
+    for (plan, body) in [("shop", &two), ("none", &chat_body())] {
+        gate.send(&docs(plan, body)).await.ok();
+        assert_eq!(&provider.calls().last().unwrap().json(), body, "{plan}");
+    }
+    // What an earlier answer has in it is not known here.
+    let body = json!({"model": "gpt-4o-mini", "input": "x", "conversation": "conv_1"});
+    let request = Request::post("/docs/v1/responses", &body).bearer(&key_of("shop"));
+    let error = gate.send(&request).await.refused(400, "invalid_value");
+    assert_eq!(error["param"], "previous_response_id");
+    let own = json!({"overrides": {"prices": {"docs": "0.01"}}});
+    gate.change("/admin/accounts/shop", &own).await.ok();
+    gate.send(&docs("shop", &chat_body())).await.ok();
+    assert_eq!(provider.calls().last().unwrap().json(), chat_body());
+}
+
+#[tokio::test]
+async fn the_limit_of_a_class_comes_before_that_of_a_budget() {
+    let provider = Provider::start().await;
+    let gate = by_the_token(&provider, "100", &[("max_output_tokens", 9_000)]).start().await;
+    gate.send(&docs("shop", &chat_body())).await.ok();
+    assert_eq!(provider.calls().last().unwrap().json()["max_completion_tokens"], 9_000);
+}
+
+/// Some providers count more than can be foretold: pictures, documents, or what
+/// they think of limits.
+#[tokio::test]
+async fn no_provider_can_count_more_than_a_budget_has() {
+    let provider = Provider::start().await;
+    let gate = by_the_token(&provider, "5", &[]).start().await;
+    let mut answer = openai::chat(&chat_body());
+    answer["usage"] = json!({"prompt_tokens": 70_000, "completion_tokens": 9_000});
+    provider.next(Reply::json(200, &answer));
+    let dear = gate.send(&docs("shop", &chat_body())).await.ok();
+    let record = gate.only_record().await;
+    // 4,096 tokens of answer, and one of prompt for each byte of the body.
+    let most = Money::from_str("0.001").unwrap().times(4096 + record["bytes_in"].as_u64().unwrap());
+    let most = most.to_string();
+    assert_eq!(dear.header("x-tollgate-price-usd"), Some(&*most));
+    assert_eq!((&record["price"], &record["list_price"]), (&json!(most), &json!("79")));
+    assert_eq!(record["rates"], Value::Null);
+    assert_eq!(spent(&gate).await, dollars(&most, "0"));
+    refused(&gate.send(&docs("shop", &chat_body())).await, "account");
+}
+
+/// Whatever is asked at once, and whatever the answers have in them.
+#[tokio::test]
+async fn a_budget_that_pays_by_the_token_is_never_exceeded() {
+    let provider = Provider::start().await;
+    let gate = by_the_token(&provider, "3", &[("max_output_tokens", 200)]).start().await;
+    let (mut passed, mut refusals) = (0, 0);
+    for round in 0..12_u64 {
+        let requests = (0..5_u64).map(|number| {
+            let (input, output) = (round * 7 % 40 + 1, (round * 31 + number * 53) % 400);
+            let usage = json!({"prompt_tokens": input, "completion_tokens": output});
+            let mut body = if number % 2 == 0 { chat_body() } else { stream_body() };
+            body["user"] = json!(format!("{round}-{number}"));
+            if number % 2 == 0 {
+                let mut answer = openai::chat(&body);
+                answer["usage"] = usage;
+                provider.next(Reply::json(200, &answer));
+            }
+            docs("shop", &body)
+        });
+        let requests: Vec<Request> = requests.collect();
+        let answers = join_all(requests.iter().map(|request| gate.send(request))).await;
+        for answer in &answers {
+            match answer.status() {
+                200 => passed += 1,
+                429 => refusals += 1,
+                other => panic!("{other}: {}", answer.text()),
+            }
+        }
+        let (charged, reserved) = spent(&gate).await;
+        assert!(charged.parse::<Money>().unwrap() <= "3".parse().unwrap(), "{charged}");
+        assert_eq!(reserved, "0");
+    }
+    assert!(passed > 10 && refusals > 10, "{passed} passed, {refusals} refused");
+    let price = |record: &Value| record["price"].as_str().unwrap().parse::<Money>().unwrap();
+    let sum: Money = gate.records().await.iter().map(price).sum();
+    assert_eq!(spent(&gate).await.0, sum.to_string());
 }

@@ -16,6 +16,8 @@ mod budget;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod charging;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
@@ -36,13 +38,19 @@ mod exactness;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod flights;
+#[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod invoices;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod loss_guard;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
@@ -50,6 +58,7 @@ mod opaque;
 #[cfg(test)]
 mod panics;
 #[cfg(test)]
+mod pricing;
 mod priority;
 #[cfg(test)]
 mod queue;

@@ -56,7 +56,9 @@ async fn queue(gate: &Gateway, plan: &str, depth: u64) -> Connection {
 }
 
 fn whose(call: &Call) -> String {
-    call.json()["messages"][0]["content"].as_str().unwrap_or_default().to_owned()
+    let content =
+        call.json().pointer("/messages/0/content").and_then(|it| Some(it.as_str()?.into()));
+    content.unwrap_or_default()
 }
 
 /// Whose calls the provider has seen, after the first `skip`.

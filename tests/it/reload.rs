@@ -13,7 +13,7 @@ use crate::harness::reply::Reply;
 use crate::harness::setup::{DEFAULT_PLAN, Tollgate};
 
 /// Changes the file of `gate`.
-fn rewrite(gate: &Process, change: impl FnOnce(&mut Value)) {
+pub(crate) fn rewrite(gate: &Process, change: impl FnOnce(&mut Value)) {
     let text = std::fs::read(gate.file()).unwrap();
     let mut config: Value = serde_json::from_slice(&text).unwrap();
     change(&mut config);
@@ -26,7 +26,7 @@ fn allow_one(config: &mut Value) {
     plan["requests_per_minute"] = json!(1);
 }
 
-async fn reload(gate: &Process) -> Answer {
+pub(crate) async fn reload(gate: &Process) -> Answer {
     gate.tell("POST", "/admin/config/reload", &Value::Null).await
 }
 

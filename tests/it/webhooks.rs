@@ -66,11 +66,20 @@ fn ids(calls: &[Call]) -> Vec<&str> {
 
 /// What OpenSSL makes of the call with this key.
 async fn signed_by(option: &str, call: &Call) -> String {
-    let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("signed");
     let stamp = call.header("webhook-timestamp").unwrap();
     let body = std::str::from_utf8(&call.body).unwrap();
-    std::fs::write(&file, format!("{}.{stamp}.{body}", id(call))).unwrap();
+    openssl(option, &format!("{}.{stamp}.{body}", id(call))).await
+}
+
+/// The signature of `signed` with a secret that is no `whsec_…`.
+pub(crate) async fn signature(secret: &str, signed: &str) -> String {
+    openssl(&format!("key:{secret}"), signed).await
+}
+
+async fn openssl(option: &str, signed: &str) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("signed");
+    std::fs::write(&file, signed).unwrap();
     let mut command = Command::new("sh");
     let script = "openssl dgst -sha256 -mac HMAC -macopt \"$1\" -binary \"$2\" | openssl base64 -A";
     command.args(["-c", script, "sh", option]).arg(&file);

@@ -309,6 +309,10 @@ fn stampede(ask: impl Fn(usize) + Sync) {
     });
 }
 
+fn class() -> Arc<str> {
+    "chat".into()
+}
+
 /// At no moment is more than the budgets charged or reserved, and in the end they
 /// are used up to the last request that fits.
 #[test]
@@ -325,7 +329,7 @@ fn budgets_hold_under_many_threads() {
         assert!(standing.key.charged + standing.key.reserved <= cents(399));
         // Every third is not charged, and gives all back.
         if held.is_ok() && number % 3 > 0 {
-            admission.take_place();
+            admission.take_place(&class());
             admission.charge(&id, cents(2));
         }
     });
@@ -354,7 +358,7 @@ fn overage_begins_exactly_at_the_quota_under_many_threads() {
         if number % 4 == 0 {
             return;
         }
-        let over = admission.take_place();
+        let over = admission.take_place(&class()).beyond;
         if number % 4 == 1 {
             // Its record cannot be written.
             admission.return_place();
@@ -365,13 +369,14 @@ fn overage_begins_exactly_at_the_quota_under_many_threads() {
         if over { &beyond } else { &within }.fetch_add(1, Ordering::SeqCst);
     });
     assert_eq!(account.month("", &asked).charged, 3_200);
+    assert_eq!(account.volume().next(&class(), 1), 3_201, "numbers are given back too");
     let (within, beyond) = (within.into_inner(), beyond.into_inner());
     assert_eq!((within + beyond, told.into_inner()), (3_200, 2));
     // A place that came free last of all is the next request's.
     let next = || {
         let admitted = account.admit(NOW, &WindowLimits::UNLIMITED, u32::MAX, &asked);
         let mut admission = admitted.unwrap();
-        let over = admission.take_place();
+        let over = admission.take_place(&class()).beyond;
         admission.charge(&key(0), Money::ZERO);
         over
     };
@@ -387,7 +392,7 @@ fn overage_begins_exactly_at_the_quota_where_every_record_is_written() {
         stampede(|number| {
             let admitted = account.admit(NOW, &WindowLimits::UNLIMITED, u32::MAX, &asked);
             let mut admission = admitted.unwrap();
-            if number % 4 > 0 && !admission.take_place() {
+            if number % 4 > 0 && !admission.take_place(&class()).beyond {
                 within.fetch_add(1, Ordering::SeqCst);
             }
             admission.charge(&key(number), Money::ZERO);

@@ -78,7 +78,7 @@ struct Run {
     window: TokenWindow,
     entered: Vec<Entered>,
     now: Duration,
-    /// The latest moment that a request came with.
+    /// The latest moment that the window was asked at.
     latest: Duration,
     refused: Option<(Duration, u64)>,
 }
@@ -86,7 +86,7 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let (window, now) = (TokenWindow::default(), secs(86_400));
-        Self { window, entered: Vec::new(), now, latest: now, refused: None }
+        Self { window, entered: Vec::new(), now, latest: Duration::ZERO, refused: None }
     }
 
     /// What the model counts at `now` of the last `age`.
@@ -158,6 +158,7 @@ impl Run {
     }
 
     fn stands_right(&mut self, limit: u32) {
+        self.latest = self.latest.max(self.now);
         let standing = self.window.standing(self.now, limit);
         let free = |age| u64::from(limit).saturating_sub(self.within(age, self.now));
         let left = u64::from(standing.remaining);

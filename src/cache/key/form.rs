@@ -62,6 +62,8 @@ impl<'a> Form<'a> {
         self.put(Some(context.model.as_bytes()));
         self.put(Some(context.provider.as_bytes()));
         self.put(context.provider_model.map(str::as_bytes));
+        let max_output = context.max_output.map(u64::to_be_bytes);
+        self.put(max_output.as_ref().map(<[u8; 8]>::as_slice));
         self.put(context.query.map(str::as_bytes));
         for name in &WITH_EFFECT {
             self.out.push(ARRAY);

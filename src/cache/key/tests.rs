@@ -15,6 +15,7 @@ fn context(headers: &HeaderMap) -> Context<'_> {
         model: "m",
         provider: "p",
         provider_model: None,
+        max_output: None,
         headers,
         query: None,
     }
@@ -185,6 +186,8 @@ fn everything_around_the_body_counts() {
         Context { provider: "q", ..base },
         Context { provider: "pm", model: "", ..base },
         Context { provider_model: Some("m"), ..base },
+        Context { max_output: Some(1), ..base },
+        Context { max_output: Some(2), ..base },
         Context { query: Some(""), ..base },
         Context { query: Some("a=1"), ..base },
         Context { headers: &beta, ..base },

@@ -24,11 +24,16 @@ async fn admin(records: u64) -> (String, tempfile::TempDir) {
     }
     let config = Arc::new(fixture::config(dir.path()));
     let metrics = Arc::new(Metrics::new([]).unwrap());
+    let ledger = Arc::new(ledger);
+    let webhooks = fixture::webhooks(&config, &clock, &metrics);
+    let (registry, biller) =
+        fixture::registry(dir.path(), &ledger, &config, clock.clone(), &metrics, &webhooks);
     let router = router(AdminState {
-        ledger: Arc::new(ledger),
+        ledger,
         cache: fixture::cache(),
-        registry: fixture::registry(dir.path(), &config, clock.clone(), &metrics),
-        webhooks: fixture::webhooks(&config, &clock, &metrics),
+        registry,
+        biller,
+        webhooks,
         control: Arc::new(fixture::Still(config)),
         metrics,
         clock,

@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::common::{Named, entries, name, number, time, undefined, whole};
+use super::tariff::{self, Surroundings};
 use super::unused::{A_SHARE, AT_LEAST_A_SECOND, LONGEST};
-use crate::base::money::Money;
+use crate::base::factor::Factor;
 use crate::config::field::Field;
-use crate::config::raw::{RawClass, RawSamples, RawScope};
+use crate::config::raw::{RawClass, RawLossGuard, RawSamples, RawScope, Whole};
 use crate::config::report::Report;
 use crate::config::tree::Mark;
-use crate::config::types::{CacheScope, Class, ClassCache, Model, Plan, Samples};
+use crate::config::types::{CacheScope, Class, ClassCache, LossGuard, Model, Plan, Samples};
 
 /// Features that Tollgate itself enforces; others are the seller's own.
 const BUILT_IN: [&str; 8] = [
@@ -31,7 +32,7 @@ const USUAL_TTL: Duration = Duration::from_secs(3_600);
 pub(super) fn check(
     raw: &Field<Vec<Field<RawClass>>>,
     plans: &Named<Plan>,
-    models: &Named<Model>,
+    around: &Surroundings<'_>,
     report: &mut Report,
 ) -> Named<Class> {
     let (entries, complete) = entries(raw, "a class", report);
@@ -46,19 +47,16 @@ pub(super) fn check(
         let prefix = prefix(&entry.prefix, &mut prefixes, report);
         let shown = class_name.map_or("", |(_, name)| name);
         let feature = feature(entry, shown, &sold, plans.is_complete(), report);
-        bounds(entry, models, report);
+        models(entry, around.models, report);
         let cache = cache(entry, report);
         let Some(name) = class_name else {
             classes.skip();
             continue;
         };
-        if entry.price == Field::Absent {
-            report.warn(format!("Class {} has no price: its requests are free.", name.1));
-        }
         let class = Class {
             name: name.1.into(),
             prefix: prefix.map(Into::into),
-            price: entry.price.value().map_or(Money::ZERO, |price| price.0),
+            tariff: tariff::check(name.1, entry, around, report),
             feature: feature.map(Into::into),
             samples: match entry.samples.value() {
                 Some(RawSamples::Distinct) => Samples::Distinct,
@@ -69,6 +67,14 @@ pub(super) fn check(
             models: entry.models.value().map(|models| {
                 models.iter().filter_map(Field::value).map(|name| name.as_str().into()).collect()
             }),
+            max_input_tokens: most(&entry.max_input_tokens, report),
+            max_output_tokens: most(&entry.max_output_tokens, report),
+            loss_guard: match entry.loss_guard.or(RawLossGuard::Warn) {
+                RawLossGuard::Warn => LossGuard::Warn,
+                RawLossGuard::RouteDown => LossGuard::RouteDown,
+                RawLossGuard::Refuse => LossGuard::Refuse,
+            },
+            margin_floor: margin_floor(entry, report),
         };
         classes.add("a class", name, class, report);
     }
@@ -144,15 +150,27 @@ fn feature<'a>(
     Some(feature)
 }
 
-/// What is checked and not in force yet.
-fn bounds(entry: &RawClass, models: &Named<Model>, report: &mut Report) {
-    whole(&entry.max_input_tokens, 1..=u32::MAX, report);
-    whole(&entry.max_output_tokens, 1..=u32::MAX, report);
+/// The models that a class names, where not every name is one.
+fn models(entry: &RawClass, models: &Named<Model>, report: &mut Report) {
     if models.get("*").is_none() {
         for (mark, model) in entry.models.value().into_iter().flatten().filter_map(Field::placed) {
             models.refer("model", (mark, model), report);
         }
     }
+}
+
+/// A number of tokens, where one is given.
+fn most(field: &Field<Whole>, report: &mut Report) -> Option<u64> {
+    field.value().map(|_| u64::from(whole(field, 1..=u32::MAX, report)))
+}
+
+/// The margin floor: a share.
+fn margin_floor(entry: &RawClass, report: &mut Report) -> Factor {
+    let Some((mark, floor)) = entry.margin_floor.placed() else { return Factor::ZERO };
+    if floor.0 > Factor::ONE {
+        report.error(mark, "must be from 0 to 1");
+    }
+    floor.0
 }
 
 /// How answers are cached. The stale times are checked and not in force yet.

@@ -3,18 +3,22 @@
 //! A check that fails adds to the report and goes on with something harmless;
 //! the result is thrown away if the report has an error.
 
+mod billing;
 mod classes;
 mod common;
 mod keys;
 mod models;
 mod opaque;
 mod plans;
+mod prices;
 mod providers;
 mod sections;
+mod tariff;
 mod unused;
 mod webhooks;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::common::{Named, time, visible_secret};
@@ -38,7 +42,10 @@ pub(super) fn check(
     let providers = providers::check(&raw.providers, report);
     let models = models::check(&raw.models, &providers, report);
     let plans = plans::check(&raw.plans, report);
-    let classes = classes::check(&raw.classes, &plans, &models, report);
+    let timezone = billing::timezone(&raw.billing, report);
+    let prices = prices::check(&raw.price_file, source, report);
+    let around = tariff::Surroundings { models: &models, table: &prices, zone: &timezone };
+    let classes = classes::check(&raw.classes, &plans, &around, report);
     plans::check_classes(&raw.plans, &classes, report);
     pools(&providers, &plans, report);
     let keys = keys::check(&raw.keys, &plans, report);
@@ -56,14 +63,16 @@ pub(super) fn check(
         store: sections::store(&raw.store, report),
         providers: providers.into_values(),
         models: models.into_values(),
+        prices: Arc::new(prices),
         classes: classes.into_values(),
         plans: plans.into_values(),
         limits,
         opaque,
         routing: sections::routing(&raw.routing, report),
         keys,
-        timezone: sections::timezone(&raw.billing, report),
+        timezone,
         webhooks: webhooks::check(&raw.billing, report),
+        invoicing: billing::check(&raw.billing, report),
         shutdown_grace: grace
             .map_or(Duration::ZERO, |grace| time(grace, Duration::ZERO..=LONGEST_GRACE, report)),
         log: sections::log(&raw.log, report),

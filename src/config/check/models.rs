@@ -22,7 +22,7 @@ pub(super) fn check(
     let mut gone = BTreeSet::new();
     for (mark, entry) in entries {
         let targets = targets(entry, mark, providers, &mut gone, report);
-        let cost = entry.cost.placed().and_then(|(mark, cost)| prices(mark, cost, report));
+        let cost = entry.cost.placed().and_then(|(mark, cost)| token_prices(mark, cost, report));
         let Some(name) = name(&entry.name, mark, "name", report) else {
             models.skip();
             continue;
@@ -87,7 +87,7 @@ fn targets<'a>(
 }
 
 /// Prices of a token from prices of a million.
-fn prices(mark: Mark, cost: &RawCost, report: &mut Report) -> Option<TokenPrices> {
+pub(super) fn token_prices(mark: Mark, cost: &RawCost, report: &mut Report) -> Option<TokenPrices> {
     let input = required(&cost.input, mark, "input", report).map(|(mark, price)| (mark, *price));
     let input = input.and_then(|price| per_token(price, report));
     let cached_input = cost.cached_input.placed().map(|(mark, price)| (mark, *price));
@@ -97,7 +97,7 @@ fn prices(mark: Mark, cost: &RawCost, report: &mut Report) -> Option<TokenPrices
     Some(TokenPrices { input: input?, cached_input: cached_input?, output })
 }
 
-fn per_token((mark, price): (Mark, Price), report: &mut Report) -> Option<Money> {
+pub(super) fn per_token((mark, price): (Mark, Price), report: &mut Report) -> Option<Money> {
     let picos = price.0.picos();
     if picos % 1_000_000 != 0 {
         report.error(mark, "a price of a million tokens has at most six decimals");

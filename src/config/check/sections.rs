@@ -5,14 +5,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 use super::common::{capacity, count, entries, required, time, whole};
 use crate::base::network::Networks;
 use crate::config::field::Field;
 use crate::config::raw::{
-    Network, RawDurability, RawGlobalLimits, RawInvoices, RawIpLimits, RawLimits, RawListen,
-    RawLog, RawLogFormat, RawRouting, RawStore, RawTls, RawUserLimits,
+    Network, RawDurability, RawGlobalLimits, RawIpLimits, RawLimits, RawListen, RawLog,
+    RawLogFormat, RawRouting, RawStore, RawTls, RawUserLimits,
 };
 use crate::config::read::suggestion;
 use crate::config::report::Report;
@@ -180,17 +178,6 @@ pub(super) fn routing(raw: &Field<RawRouting>, report: &mut Report) -> Routing {
         first_byte_timeout: time(&raw.first_byte_timeout, TIMEOUT, report),
         chunk_timeout: time(&raw.chunk_timeout, TIMEOUT, report),
     }
-}
-
-/// Checks `billing.timezone`: a name of the IANA time zone database, of the
-/// system's copy or else of the one that is built in.
-pub(super) fn timezone(raw: &Field<RawInvoices>, report: &mut Report) -> TimeZone {
-    let named = raw.value().and_then(|billing| billing.timezone.placed());
-    let Some((mark, name)) = named else { return TimeZone::UTC };
-    TimeZone::get(name).unwrap_or_else(|_| {
-        report.error(mark, "expected a time zone such as Europe/Berlin");
-        TimeZone::UTC
-    })
 }
 
 /// Checks `log`.

@@ -29,10 +29,6 @@ pub(super) fn check(raw: &RawConfig, models: &Named<Model>, report: &mut Report)
     if let Some(batching) = raw.batching.value() {
         time(&batching.window, Duration::ZERO..=Duration::from_secs(10), report);
     }
-    if let Some(billing) = raw.billing.value() {
-        let capitals = |text: &str| text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
-        text(&billing.currency, capitals, "expected three capital letters such as USD", report);
-    }
     if let Some(privacy) = raw.privacy.value() {
         time(&privacy.retention, AT_LEAST_A_SECOND, report);
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::leaf::{Anything, Count, Number, Price, Time, Whole};
+use super::leaf::{Anything, Count, Decimal, Number, Price, Time, Whole};
+use super::tariff::{RawLossGuard, RawPrices, RawTokensPrice, RawVolumeTier};
 use crate::config::field::Field;
 
 /// One provider.
@@ -142,9 +143,11 @@ pub(crate) struct RawClass {
     pub(crate) cache: Field<RawCache>,
     /// The models that it may use. Left out: all.
     pub(crate) models: Field<Vec<Field<String>>>,
-    /// Most prompt tokens. Left out: no limit.
+    /// Most prompt tokens, as Tollgate counts them; more is refused. Left out:
+    /// no limit.
     pub(crate) max_input_tokens: Field<Whole>,
-    /// Most answer tokens. Left out: no limit.
+    /// Most answer tokens of a request, all its answers together; a request
+    /// that asks for more, or sets no limit, gets this one. Left out: no limit.
     pub(crate) max_output_tokens: Field<Whole>,
     /// A text put before every prompt.
     pub(crate) template: Field<String>,
@@ -152,8 +155,20 @@ pub(crate) struct RawClass {
     pub(crate) rewrite: Field<RawRewrite>,
     /// Price of a request answered from the cache. Left out: `price`.
     pub(crate) price_cached: Field<Price>,
-    /// Prices by tokens instead of by request.
-    pub(crate) tokens_price: Field<Anything>,
+    /// Prices by tokens instead of by request; `price` is then not used.
+    pub(crate) tokens_price: Field<RawTokensPrice>,
+    /// Prices by how many requests of the class the account was charged for in
+    /// the month: the first requests at the first price, those from the next
+    /// `from` on at the next; `price` is then not used.
+    pub(crate) tiers: Field<Vec<Field<RawVolumeTier>>>,
+    /// Changes of the prices to come, and those of the past.
+    pub(crate) prices: Field<Vec<Field<RawPrices>>>,
+    /// What happens to a request that is expected to cost more than it earns.
+    /// Left out: `warn`.
+    pub(crate) loss_guard: Field<RawLossGuard>,
+    /// The share of its price that a request is to earn, 0 to 1: the loss guard
+    /// acts below it. Left out: 0.
+    pub(crate) margin_floor: Field<Decimal>,
 }
 
 /// Whether a caller accepts another's sample.

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::base::factor::Factor;
 use crate::base::money::Money;
 use crate::base::network::{self, NotANetwork};
 
@@ -36,9 +37,17 @@ pub(crate) struct Count(pub(crate) Option<u64>);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Number(pub(crate) f64);
 
+/// Percent, exact, from 0 to 100: millionths of a percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Percent(pub(crate) u32);
+
 /// An amount of dollars, exact, not negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Price(pub(crate) Money);
+
+/// A factor or a share, exact, with at most six decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decimal(pub(crate) Factor);
 
 /// An address and a port to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +199,46 @@ impl Leaf for Price {
     }
 }
 
+impl Leaf for Decimal {
+    const EXPECTED: &'static str = "a number such as 8 or 0.25";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: crate::base::factor::BadFactor| error.to_string())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": r"^[0-9]+(\.[0-9]+)?$|\$\{",
+        })
+    }
+}
+
+impl Leaf for Percent {
+    const EXPECTED: &'static str = "percent, from 0 to 100, such as 19 or 8.875";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let rate: Money = text.parse().map_err(|_| String::new())?;
+        // An amount has twelve decimals, a rate six.
+        let (millionths, finer) = (rate.picos() / 1_000_000, rate.picos() % 1_000_000);
+        if finer != 0 {
+            return Err("a rate has at most 6 decimals".to_owned());
+        }
+        let millionths = u32::try_from(millionths).ok().filter(|rate| *rate <= 100_000_000);
+        millionths.map(Self).ok_or_else(String::new)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": ["number", "string"],
+            "minimum": 0,
+            "maximum": 100,
+            "pattern": r"^[0-9]+(\.[0-9]+)?$|\$\{",
+        })
+    }
+}
+
 impl Leaf for Address {
     const EXPECTED: &'static str = "an address and a port such as 127.0.0.1:8080 or [::1]:8080";
 
@@ -280,7 +329,7 @@ macro_rules! leaves {
     )*};
 }
 
-leaves! { Time Size Whole Count Number Price Address Network }
+leaves! { Time Size Whole Count Number Percent Price Decimal Address Network }
 
 impl<'de> Deserialize<'de> for Anything {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -335,6 +384,15 @@ mod tests {
         assert_eq!(Price::parse("0.10"), Ok(Price(Money::from_picos(100_000_000_000))));
         for text in ["-1", "1e3", "0.0000000000001", ""] {
             assert!(Price::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_exact_percent() {
+        assert_eq!(Percent::parse("8.875"), Ok(Percent(8_875_000)));
+        assert_eq!(Percent::parse("100"), Ok(Percent(100_000_000)));
+        for text in ["-1", "100.000001", "0.0000001", "19%", ""] {
+            assert!(Percent::parse(text).is_err(), "{text:?}");
         }
     }
 

@@ -8,6 +8,7 @@ mod catalog;
 mod leaf;
 mod operations;
 mod sections;
+mod tariff;
 mod webhooks;
 
 use schemars::JsonSchema;
@@ -25,9 +26,10 @@ pub(super) use operations::{
 };
 pub(super) use sections::{
     RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,
-    RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawStore, RawTls,
-    RawUnknown, RawUserLimits,
+    RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawSeller, RawStore,
+    RawTax, RawTls, RawUnknown, RawUserLimits,
 };
+pub(super) use tariff::{RawLossGuard, RawPriceFile, RawPrices, RawTokensPrice, RawVolumeTier};
 pub(super) use webhooks::RawWebhook;
 
 /// Tollgate's configuration.
@@ -49,6 +51,9 @@ pub(super) struct RawConfig {
     pub(super) providers: Field<Vec<Field<RawProvider>>>,
     /// The public model names.
     pub(super) models: Field<Vec<Field<RawModel>>>,
+    /// A file of what models cost whose entry does not say, relative to this
+    /// one. Left out: `prices.yaml` beside this one, where that is there.
+    pub(super) price_file: Field<String>,
     /// The request classes. A class `default` is added where none is given.
     pub(super) classes: Field<Vec<Field<RawClass>>>,
     /// The plans that are sold.

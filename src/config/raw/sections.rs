@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::RawWebhook;
-use super::leaf::{Address, Anything, Count, Network, Price, Size, Time, Whole};
+use super::leaf::{Address, Anything, Count, Network, Percent, Price, Size, Time, Whole};
 use crate::config::field::Field;
 
 /// Addresses, and the limits of reading.
@@ -282,14 +282,45 @@ pub(crate) struct RawEconomics {
 pub(crate) struct RawInvoices {
     /// The time zone in which months begin, by its IANA name.
     pub(crate) timezone: Field<String>,
-    /// The currency, three capital letters.
+    /// The currency of every amount in this file, by its ISO 4217 code; invoices
+    /// are rounded to its own decimals.
     pub(crate) currency: Field<String>,
     /// Tax on invoices.
-    pub(crate) tax: Field<BTreeMap<String, Anything>>,
+    pub(crate) tax: Field<RawTax>,
+    /// Who sells, as invoices show it.
+    pub(crate) seller: Field<RawSeller>,
     /// A Stripe account to push to.
     pub(crate) stripe: Field<BTreeMap<String, Anything>>,
     /// Addresses that are told of events.
     pub(crate) webhooks: Field<Vec<Field<RawWebhook>>>,
+}
+
+/// Tax on invoices.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Tax", extend("required" = ["rate"]))]
+pub(crate) struct RawTax {
+    /// Percent of the amount before tax, such as 19 or 8.875.
+    pub(crate) rate: Field<Percent>,
+    /// Its name, such as VAT. Left out: Tax.
+    pub(crate) name: Field<String>,
+    /// Whether prices and fees contain the tax already. Left out: false.
+    pub(crate) inclusive: Field<bool>,
+}
+
+/// Who sells, as invoices show it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Seller", extend("required" = ["name"]))]
+pub(crate) struct RawSeller {
+    /// Its name.
+    pub(crate) name: Field<String>,
+    /// Its address, line by line, with whatever the law wants: a tax number, a
+    /// register.
+    pub(crate) address: Field<Vec<Field<String>>>,
+    /// What stands at the end of every invoice, line by line: terms, a bank
+    /// account.
+    pub(crate) footer: Field<Vec<Field<String>>>,
 }
 
 /// What is kept about people, and how long.

@@ -1,12 +1,23 @@
 //! What holds where a file says nothing, and defaults that go off.
 
 use super::{Surroundings, config, lines, source};
+use crate::base::clock::Timestamp;
 use crate::base::money::Money;
-use crate::config::{Billing, CacheScope, ClassCache, Durability, LogFormat, Tier, parse};
+use crate::config::{
+    Basis, Billing, CacheScope, Class, ClassCache, Durability, LogFormat, Tier, parse,
+};
 use std::time::Duration;
 
 fn money(text: &str) -> Money {
     text.parse().expect("an amount")
+}
+
+/// The price of a request of a class that has one price.
+fn price(class: &Class) -> Money {
+    match class.tariff.at(Timestamp(1)).map(|pricing| &pricing.basis) {
+        Some(Basis::Request(price)) => *price,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Covers A1, D1, F1, F2, F3.
@@ -39,7 +50,7 @@ fn an_empty_file_means_the_contracts_figures() {
     let billing: Vec<_> = config.plans.iter().map(|plan| plan.billing).collect();
     assert_eq!(billing, [Billing::Included, Billing::Metered, Billing::Metered]);
     let classes: Vec<_> =
-        config.classes.iter().map(|it| (&*it.name, it.price.to_string(), it.cache)).collect();
+        config.classes.iter().map(|it| (&*it.name, price(it).to_string(), it.cache)).collect();
     let hours = |hours| Duration::from_secs(hours * 3_600);
     let class = |name, price: &str, cache: Option<(u64, f64)>| {
         let cache = cache.map(|(ttl, target)| ClassCache {
@@ -122,7 +133,7 @@ fn single_keys_of_a_section_leave_the_others_at_their_defaults() {
 #[test]
 fn a_list_replaces_the_default_list_whole_but_a_class_default_is_added() {
     let config = config("classes: [{ name: chat, price: 1 }]\nkeys: []");
-    let names: Vec<_> = config.classes.iter().map(|it| (&*it.name, it.price)).collect();
+    let names: Vec<_> = config.classes.iter().map(|it| (&*it.name, price(it))).collect();
     assert_eq!(names, [("chat", money("1")), ("default", money("0.02"))]);
     assert!(config.keys.is_empty());
 }

@@ -81,6 +81,11 @@ fn ranges_are_checked() {
     one_error("autoscale: { down: { cpu: 90 } }", "1:27", "not below autoscale.up.cpu");
     one_error("autoscale: { up: { queue: 5 } }", "1:27", "not below autoscale.up.queue");
     one_error("billing: { currency: Dollar }", "1:22", "three capital letters");
+    one_error("billing: { currency: ABC }", "1:22", "ISO 4217");
+    one_error("billing: { tax: { rate: 101 } }", "1:25", "percent, from 0 to 100");
+    one_error("billing: { tax: { name: VAT } }", "1:17", "`rate` is missing here");
+    one_error("billing: { seller: { address: [a] } }", "1:20", "`name` is missing here");
+    one_error("billing: { seller: { name: \"\" } }", "1:28", "1 to 256 bytes");
     one_error("listen: { admin: 127.0.0.1:8080 }", "1:18", "the same address");
     one_error("listen: { proxy: 127.0.0.1:8081 }", "1:18", "the same address");
     one_error("listen: { tls: { cert: a } }", "1:16", "`key` is missing");

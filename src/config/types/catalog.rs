@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::factor::Factor;
 use crate::base::money::Money;
 use crate::base::secret::Secret;
+use crate::config::types::{LossGuard, Tariff};
 
 /// The protocol that a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +132,8 @@ pub struct Class {
     pub name: Arc<str>,
     /// The path prefix that chooses it, such as `/documentation`.
     pub prefix: Option<Arc<str>>,
-    /// What one request costs the customer.
-    pub price: Money,
+    /// What its requests cost the customer.
+    pub tariff: Tariff,
     /// The feature that a plan must have.
     pub feature: Option<Arc<str>>,
     /// Whether its callers take one another's samples.
@@ -142,6 +144,15 @@ pub struct Class {
     pub cache: Option<ClassCache>,
     /// The public names of the models that it may run on; `None` is all.
     pub models: Option<Vec<Arc<str>>>,
+    /// Most prompt tokens, as they are counted here; `None` is no limit.
+    pub max_input_tokens: Option<u64>,
+    /// Most answer tokens of a request, all its answers together; `None` is no
+    /// limit.
+    pub max_output_tokens: Option<u64>,
+    /// What happens to a request that is expected to cost more than it earns.
+    pub loss_guard: LossGuard,
+    /// The share of its price that a request is to earn, from 0 to 1.
+    pub margin_floor: Factor,
 }
 
 /// Whether a caller takes another's sample.

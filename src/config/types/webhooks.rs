@@ -7,8 +7,17 @@ use crate::base::secret::Secret;
 /// A quota or budget of a month has come to a threshold.
 pub const QUOTA_WARNING: &str = "quota.warning";
 
+/// An invoice or credit note has got its number.
+pub const INVOICE_FINALIZED: &str = "invoice.finalized";
+
+/// A final invoice is paid.
+pub const INVOICE_PAID: &str = "invoice.paid";
+
+/// A final invoice is not owed any more.
+pub const INVOICE_VOIDED: &str = "invoice.voided";
+
 /// Every event that an address can be told of.
-pub const EVENTS: [&str; 1] = [QUOTA_WARNING];
+pub const EVENTS: [&str; 4] = [QUOTA_WARNING, INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED];
 
 /// An address that is told of events.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,8 @@ fn fields_are_read_wherever_they_stand() {
     );
     assert_eq!(request.model.as_deref(), Some("gpt-4o"));
     assert!(request.stream);
-    assert_eq!((request.choices, request.max_output), (2, Some(7)));
+    let chat = Endpoint::ChatCompletions;
+    assert_eq!((request.answers(chat), request.output_limit(chat)), (2, Some(7)));
     assert_eq!(request.class.as_deref(), Some("documentation"));
     assert_eq!(request.metadata_text(), Some(r#"{"class":"documentation","a":"1"}"#));
 }

@@ -262,6 +262,7 @@ impl Orphan {
             cache_key: None,
             complexity: None,
             metadata: None,
+            rates: None,
         })
     }
 }

@@ -109,8 +109,11 @@ fn inflict(
             (all(), index)
         }
         Harm::Copy => {
-            let last = segments(journal.parent().unwrap()).pop().unwrap();
-            let next = segment::number_of(&last).unwrap() + 1;
+            // A number that no segment had: one that was removed is known by its.
+            let beside = fs::read_dir(index.parent().unwrap()).unwrap();
+            let named = beside.map(|entry| entry.unwrap().path().with_extension("journal"));
+            let all = segments(journal.parent().unwrap()).into_iter().chain(named);
+            let next = all.filter_map(|path| segment::number_of(&path)).max().unwrap() + 1;
             let copy = journal.join(segment::file_name(next));
             fs::copy(path, &copy).unwrap();
             (Vec::new(), copy)

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::admission::queue::{CallSlot, Priority, Who};
 use crate::app::App;
-use crate::ledger::record::Attempt;
+use crate::base::money::Money;
+use crate::config::TokenPrices;
+use crate::ledger::record::{Attempt, Tokens};
+use crate::meter::price;
 use crate::pipeline::bill::{Bill, storage_unavailable};
 use crate::refusal::Refusal;
 use crate::telemetry::metrics::Running;
@@ -17,6 +20,10 @@ pub(in crate::pipeline) struct Calls<'a> {
     app: &'a App,
     /// What the next frame says.
     frame: Attempt,
+    /// What a call is expected to use.
+    assumed: Tokens,
+    /// What the provider of the calls charges; `None` is unpriced.
+    prices: Option<TokenPrices>,
     priority: Priority,
     /// Calls made; the bill knows them too.
     made: Arc<AtomicU32>,
@@ -52,14 +59,28 @@ impl<'a> Bill<'a> {
             bytes_in: record.bytes_in,
         };
         let (app, priority, made) = (self.app, self.priority, self.made.clone());
-        Calls { app, frame, priority, made, slot: None, calling: None }
+        let (assumed, prices) = (self.assumed, self.prices);
+        Calls { app, frame, assumed, prices, priority, made, slot: None, calling: None }
     }
 }
 
 impl Calls<'_> {
-    /// Names the provider of the calls that follow.
-    pub(in crate::pipeline) fn aim(&mut self, provider: &Arc<str>) {
+    /// Names the provider of the calls that follow, and what it charges.
+    pub(in crate::pipeline) fn aim(&mut self, provider: &Arc<str>, prices: Option<TokenPrices>) {
         self.frame.provider = provider.clone();
+        self.prices = prices;
+        self.frame.unpriced = prices.is_none();
+        self.frame.estimated_cost = self.cost(&self.assumed);
+    }
+
+    /// What the provider of the calls charges; `None` is unpriced.
+    pub(in crate::pipeline) const fn prices(&self) -> Option<TokenPrices> {
+        self.prices
+    }
+
+    /// What it charges for `tokens`; nothing where that is not known.
+    pub(in crate::pipeline) fn cost(&self, tokens: &Tokens) -> Money {
+        self.prices.as_ref().map_or(Money::ZERO, |prices| price::cost(tokens, prices))
     }
 
     /// What the last frame says, or the next one if no call was made.

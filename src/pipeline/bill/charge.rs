@@ -2,32 +2,44 @@
 
 use std::sync::Arc;
 
+use crate::admission::state::Taken;
 use crate::base::money::Money;
-use crate::ledger::record::Outcome;
-use crate::meter::price::{self, Charge};
+use crate::config::TokenPrices;
+use crate::intake::request::Request;
+use crate::ledger::record::{Outcome, TokenRates, Tokens};
+use crate::meter::quote::{Charge, Ended};
+use crate::meter::{policy, price};
 use crate::notice::{Kind, Notice};
 use crate::pipeline::bill::Bill;
+use crate::pipeline::bounds;
 
 impl Bill<'_> {
-    /// The most that the request may cost the customer.
-    pub(in crate::pipeline) fn most(&self) -> Money {
+    /// The most that `request` may cost the customer, however it ends; `found` are
+    /// the tokens of the answer that the cache has for it.
+    pub(in crate::pipeline) fn most(&self, request: &Request, found: Option<Tokens>) -> Money {
         if self.is_repeat() {
             return Money::ZERO;
         }
-        price::most(self.unit_price, self.billing, self.overage)
+        let tokens = match found {
+            Some(found) => found,
+            None if self.quote.depends_on_tokens() => bounds::most(self.endpoint, request),
+            None => Tokens::default(),
+        };
+        self.quote.most(&tokens, self.route.costs())
     }
 
-    /// What the request costs the customer if it is charged; `None` where that is
-    /// not known yet, as it may lie within the quota or beyond.
+    /// What the request costs the customer if it is charged; `None` while that is
+    /// not known.
     pub(in crate::pipeline) fn price(&self) -> Option<Money> {
         if self.settled {
             return Some(self.record.price);
         }
-        if self.is_repeat() {
-            return Some(Money::ZERO);
-        }
-        let within = price::most(self.unit_price, self.billing, None);
-        self.overage.is_none_or(|overage| overage == within).then_some(within)
+        if self.is_repeat() { Some(Money::ZERO) } else { self.quote.known() }
+    }
+
+    /// What the provider charges for `tokens`; nothing where that is not known.
+    pub(super) fn cost(&self, tokens: &Tokens) -> Money {
+        self.prices.as_ref().map_or(Money::ZERO, |prices| price::cost(tokens, prices))
     }
 
     /// The key that is charged.
@@ -41,21 +53,31 @@ impl Bill<'_> {
         self.warnings.as_deref()
     }
 
-    /// The charge for what ended with `outcome`. What is charged takes its place
-    /// in the month, which decides whether it lies beyond the quota.
+    /// The charge for what ended with `outcome` and used the record's tokens. What
+    /// is charged takes its place in the month, which decides whether it lies
+    /// beyond the quota and which of its class it is. More than a budget has for it
+    /// is never charged, whatever a provider counts.
     pub(super) fn decide(&mut self, outcome: Outcome) -> Charge {
-        let charge = price::charge(self.unit_price, self.billing, outcome);
-        if charge.quantity == 0 {
-            return charge;
-        }
+        let class = &self.record.endpoint;
+        let charged = policy::terms(outcome).charged && !self.is_repeat();
+        let taken = match &mut self.occupied {
+            Some((permit, _)) if charged => permit.take_place(class),
+            Some((permit, _)) => Taken { beyond: false, number: permit.next_number(class) },
+            None => Taken { beyond: false, number: 1 },
+        };
+        let charge = self.quote.charge(&Ended {
+            outcome,
+            recalled: self.recalled,
+            tokens: &self.record.tokens,
+            cost: self.prices.as_ref(),
+            number: taken.number,
+            beyond: taken.beyond,
+        });
         if self.is_repeat() {
             return charge.waived();
         }
-        let beyond = self.occupied.as_mut().is_some_and(|(permit, _)| permit.take_place());
-        match self.overage.filter(|_| beyond) {
-            Some(overage) => charge.beyond_quota(overage),
-            None => charge,
-        }
+        let ceiling = self.occupied.as_ref().and_then(|(permit, _)| permit.ceiling());
+        ceiling.map_or(charge, |ceiling| charge.at_most(ceiling))
     }
 
     /// Undoes [`Self::decide`]: the record could not be written.
@@ -87,4 +109,10 @@ impl Bill<'_> {
             });
         }
     }
+}
+
+/// The prices of a token, as a record keeps them.
+pub(super) fn rates(prices: TokenPrices) -> TokenRates {
+    let TokenPrices { input, cached_input, output } = prices;
+    TokenRates { input, cached_input, output }
 }

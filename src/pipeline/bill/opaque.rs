@@ -7,12 +7,13 @@ use crate::admission::queue::Priority;
 use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
-use crate::config::{Class, Provider, Target, Tier};
+use crate::config::{Class, Provider};
 use crate::exchange::Exchange;
 use crate::intake::endpoint::Endpoint;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+use crate::meter::quote::Quote;
 use crate::pipeline::bill::Bill;
-use crate::route::catalog::{Route, Targets};
+use crate::route::catalog::Route;
 
 /// What an opaque request orders.
 pub(in crate::pipeline) struct OpaqueOrder<'o> {
@@ -24,8 +25,8 @@ pub(in crate::pipeline) struct OpaqueOrder<'o> {
     pub(in crate::pipeline) path: &'o str,
     /// Where it goes.
     pub(in crate::pipeline) provider: &'o Arc<Provider>,
-    /// The price of one request.
-    pub(in crate::pipeline) price: Money,
+    /// Its price.
+    pub(in crate::pipeline) quote: &'o Quote,
 }
 
 impl<'a> Bill<'a> {
@@ -36,15 +37,6 @@ impl<'a> Bill<'a> {
         order: &OpaqueOrder<'_>,
     ) -> Self {
         let empty = Arc::<str>::default();
-        let target = Target { provider: order.provider.clone(), model: None, weight: 1 };
-        let route = Route {
-            model: empty.clone(),
-            tier: Tier::Expert,
-            targets: Targets::Sandbox(target),
-            prices: None,
-            listed: false,
-            reason: "opaque",
-        };
         let record = UsageRecord {
             id: exchange.id,
             time: exchange.received,
@@ -67,7 +59,7 @@ impl<'a> Bill<'a> {
             attempts: 0,
             quantity: 0,
             unit_price: Money::ZERO,
-            list_price: order.price,
+            list_price: order.quote.list_price(&Tokens::default(), None, 1),
             price: Money::ZERO,
             cost: Money::ZERO,
             // There is no model that could have a price.
@@ -82,21 +74,22 @@ impl<'a> Bill<'a> {
             cache_key: None,
             complexity: None,
             metadata: None,
+            rates: None,
         };
         Self {
             app,
             record,
-            route,
+            route: Route::opaque(order.provider.clone()),
             // Of no consequence: an opaque request is never estimated.
             endpoint: Endpoint::Embeddings,
-            billing: order.caller.plan.billing,
             priority: Priority::of(&order.caller.plan),
-            unit_price: order.price,
-            overage: order.caller.overage(),
+            quote: order.quote.clone(),
+            prices: None,
             started: exchange.started,
             waited: exchange.waited,
             assumed: Tokens::default(),
             cache: exchange.cache,
+            recalled: false,
             borne: None,
             made: Arc::default(),
             settled: false,

@@ -1,5 +1,6 @@
 //! One attempt at a provider, and whether another may help.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::app::Reach;
+use crate::config::Target;
 use crate::intake::request::Outgoing;
 use crate::pipeline::relay::pilot::{Flying, unless_abandoned};
 use crate::pipeline::relay::read_whole;
@@ -51,12 +53,12 @@ impl Flying<'_> {
         let Some(target) = self.route.target(number).cloned() else {
             return Called::Failed(Failure::Unreachable);
         };
-        self.calls.aim(&target.provider.name);
+        self.calls.aim(&target.provider.name, self.route.cost(&target));
         let Some(reach) = self.snapshot.providers.get(&target.provider.name) else {
-            return self.ask_sandbox(deadline).await;
+            return Box::pin(self.ask_sandbox(&target, deadline)).await;
         };
         let asks = self.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
-        let outgoing = self.request.outgoing(target.model.as_deref(), asks);
+        let outgoing = self.request.outgoing(self.route.name_at(&target), asks);
         let turn = number / self.route.width().max(1);
         let called = self.send(reach, outgoing, turn, deadline).await;
         let Called::Reply(reply) = called else { return called };
@@ -69,7 +71,7 @@ impl Flying<'_> {
         }
         // The refusal may be of what was added here: then the provider is asked
         // once more without, and remembered.
-        let reply = match self.settled_refusal(reply, deadline).await {
+        let reply = match Box::pin(self.settled_refusal(reply, deadline)).await {
             Ok(reply) => reply,
             Err(called) => return called,
         };
@@ -79,8 +81,8 @@ impl Flying<'_> {
         if !pieces.iter().any(names_it) {
             return Called::Reply(reply);
         }
-        let outgoing = self.request.outgoing(target.model.as_deref(), false);
-        let called = self.send(reach, outgoing, turn, deadline).await;
+        let outgoing = self.request.outgoing(self.route.name_at(&target), false);
+        let called = Box::pin(self.send(reach, outgoing, turn, deadline)).await;
         // Refused all the same, it was the client's own mistake, which must not
         // cost the others their figures.
         if matches!(&called, Called::Reply(reply) if reply.status != StatusCode::BAD_REQUEST) {
@@ -113,7 +115,8 @@ impl Flying<'_> {
         let sent = app
             .upstream
             .send(&reach.origin, &prepared, turn, || calls.attempt().map_err(Failed::Refused));
-        let sent = tokio::time::timeout_at(deadline, sent);
+        // Pinned here: each future around it would hold it twice.
+        let sent = pin!(tokio::time::timeout_at(deadline, sent));
         let mut waited = Duration::ZERO;
         let sent = unless_abandoned(&self.pilot, waiting(app, &mut waited, sent)).await;
         self.waited += waited;
@@ -146,7 +149,7 @@ impl Flying<'_> {
     }
 
     /// Lets the sandbox answer.
-    async fn ask_sandbox(&mut self, deadline: Instant) -> Called {
+    async fn ask_sandbox(&mut self, target: &Target, deadline: Instant) -> Called {
         if let Err(called) = self.take_slot(deadline).await {
             return called;
         }
@@ -157,7 +160,8 @@ impl Flying<'_> {
         let Some(provider) = self.snapshot.config.sandbox() else {
             return Called::Failed(Failure::Unreachable);
         };
-        let body = self.request.outgoing(None, self.endpoint.usage_on_request()).joined();
+        let (name, asks) = (self.route.name_at(target), self.endpoint.usage_on_request());
+        let body = self.request.outgoing(name, asks).joined();
         let mut waited = Duration::ZERO;
         let call = app.sandbox(provider, self.endpoint.path(), &body);
         let reply = unless_abandoned(&self.pilot, waiting(app, &mut waited, call)).await;

@@ -4,6 +4,7 @@
 //! Invariant: when the last bytes of an answer are shown, what it used and cost is
 //! known, and it can be had from the cache if it may be kept.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::policy::{self, TokenSource};
-use crate::meter::{estimate, price, usage};
+use crate::meter::{estimate, usage};
 use crate::pipeline::bill::calls::Calls;
 use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::attempt::Called;
@@ -27,7 +28,7 @@ use crate::pipeline::waiting;
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
 use crate::share::{End, Head, Landing, Pilot};
-use crate::upstream::{Body, BodyError, Failure, Reply};
+use crate::upstream::{BodyError, Failure, Reply};
 
 /// One call, with all that it needs: the client may leave.
 pub(super) struct Flying<'a> {
@@ -57,7 +58,7 @@ pub(super) struct Flown {
 impl Flying<'_> {
     /// Calls a provider, another one or once more where that may help, and shows
     /// the answer.
-    pub(super) async fn fly(mut self, deadline: Instant) -> Flown {
+    pub(super) async fn fly(&mut self, deadline: Instant) -> Flown {
         let retries = self.snapshot.config.routing.retries;
         let mut number = 0;
         loop {
@@ -85,10 +86,11 @@ impl Flying<'_> {
     }
 
     /// Decides by status and content type what becomes of a reply.
-    async fn answer(mut self, reply: Reply, deadline: Instant) -> Flown {
+    async fn answer(&mut self, reply: Reply, deadline: Instant) -> Flown {
         let status = reply.status;
         if status.is_success() && is_event_stream(&reply.headers) {
-            return self.stream(reply).await;
+            // Boxed, as what only some requests need: its future is large.
+            return Box::pin(self.stream(reply)).await;
         }
         // The seller's credentials being refused is the seller's trouble, and a
         // redirect is not followed.
@@ -105,11 +107,14 @@ impl Flying<'_> {
     }
 
     /// An answer that is read whole and shown in one piece.
-    async fn whole(mut self, reply: Reply, deadline: Instant) -> Flown {
+    async fn whole(&mut self, reply: Reply, deadline: Instant) -> Flown {
         let Reply { status, headers, mut body } = reply;
         let mut waited = Duration::ZERO;
-        let read = tokio::time::timeout_at(deadline, read_whole(&mut body));
-        let read = unless_abandoned(&self.pilot, waiting(self.app, &mut waited, read)).await;
+        let read = {
+            // Pinned here: each future around it would hold it twice.
+            let read = pin!(tokio::time::timeout_at(deadline, read_whole(&mut body)));
+            unless_abandoned(&self.pilot, waiting(self.app, &mut waited, read)).await
+        };
         self.waited += waited;
         let answer = match read {
             None => {
@@ -126,10 +131,11 @@ impl Flying<'_> {
             }
         };
         let outcome = if status.is_success() { Outcome::Ok } else { Outcome::ProviderError };
-        if status.is_success() && self.makes() {
-            if let Err(refusal) = self.learn(&answer).await {
-                return self.refuse(refusal, Outcome::InternalError);
-            }
+        if status.is_success()
+            && self.makes()
+            && let Err(refusal) = self.learn(&answer).await
+        {
+            return self.refuse(refusal, Outcome::InternalError);
         }
         let (tokens, estimated) = match policy::terms(outcome).tokens {
             TokenSource::None => (Tokens::default(), false),
@@ -152,7 +158,7 @@ impl Flying<'_> {
     }
 
     /// An answer that is shown event by event, as it comes.
-    async fn stream(mut self, reply: Reply) -> Flown {
+    async fn stream(&mut self, reply: Reply) -> Flown {
         let Reply { status, headers, mut body } = reply;
         let keeps = self.keeping.is_some() && status == StatusCode::OK;
         let asked = self.endpoint.usage_on_request();
@@ -181,8 +187,11 @@ impl Flying<'_> {
                         }
                     }
                     if sifted.last {
-                        finish(body);
-                        return self.complete(sieve, sifted, &headers);
+                        let flown = self.complete(sieve, sifted, &headers);
+                        // So that the connection can be kept. The client has the answer by
+                        // now; only its next request waits.
+                        body.finish().await;
+                        return flown;
                     }
                     self.pilot.push(sifted.full, sifted.plain);
                 }
@@ -199,7 +208,7 @@ impl Flying<'_> {
     }
 
     /// Ends a stream whose last events are these.
-    fn complete(mut self, mut sieve: Sieve, last: Sifted, headers: &HeaderMap) -> Flown {
+    fn complete(&mut self, mut sieve: Sieve, last: Sifted, headers: &HeaderMap) -> Flown {
         let usage = sieve.meter().finish();
         // An error that the provider sends within the stream ends it unfinished.
         let outcome = if usage.failed { Outcome::Cut } else { Outcome::Ok };
@@ -212,7 +221,7 @@ impl Flying<'_> {
     }
 
     /// Ends a stream that broke off, or that nobody reads any more.
-    fn end(self, mut sieve: Sieve, outcome: Outcome) -> Flown {
+    fn end(&mut self, mut sieve: Sieve, outcome: Outcome) -> Flown {
         let rest = sieve.rest();
         let (tokens, estimated) = sieve.meter().finish().settle(|| self.prompt().input);
         let landing = Landing { broken: true, ..self.landing(outcome, tokens, estimated) };
@@ -220,12 +229,12 @@ impl Flying<'_> {
     }
 
     fn depart(&self, status: StatusCode, headers: HeaderMap, streamed: bool) {
-        let provider = self.calls.frame().provider.clone();
+        let (provider, prices) = (self.calls.frame().provider.clone(), self.calls.prices());
         let waited = self.waited;
-        self.pilot.depart(Head { status, headers, provider, streamed, waited });
+        self.pilot.depart(Head { status, headers, provider, prices, streamed, waited });
     }
 
-    fn land(mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
+    fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
         // Free before the answer leaves: a client that has it can ask again.
         self.calls.let_go();
         let end = End::Landed(landing.clone());
@@ -233,7 +242,7 @@ impl Flying<'_> {
     }
 
     /// Ends a call of which no (further) attempt may be made.
-    fn turn_away(self, refusal: Refusal) -> Flown {
+    fn turn_away(&mut self, refusal: Refusal) -> Flown {
         if self.calls.any() {
             return self.refuse(refusal, Outcome::ProviderError);
         }
@@ -242,7 +251,7 @@ impl Flying<'_> {
     }
 
     /// Ends a call that has no answer.
-    fn refuse(self, refusal: Refusal, outcome: Outcome) -> Flown {
+    fn refuse(&mut self, refusal: Refusal, outcome: Outcome) -> Flown {
         let (tokens, estimated) = match policy::terms(outcome).tokens {
             _ if !self.calls.any() => (Tokens::default(), false),
             TokenSource::None => (Tokens::default(), false),
@@ -252,14 +261,14 @@ impl Flying<'_> {
         self.end_without(refusal, landing)
     }
 
-    fn end_without(mut self, refusal: Refusal, landing: Landing) -> Flown {
+    fn end_without(&mut self, refusal: Refusal, landing: Landing) -> Flown {
         self.calls.let_go();
         let end = End::Refused(refusal.clone(), landing.clone());
         Flown { end, share: self.pilot.refuse(refusal, landing) }
     }
 
     /// Ends a call whose callers have all left before its answer came.
-    fn give_up(self) -> Flown {
+    fn give_up(&mut self) -> Flown {
         let called = self.calls.any();
         let tokens = if called { self.prompt() } else { Tokens::default() };
         let landing =
@@ -268,15 +277,15 @@ impl Flying<'_> {
     }
 
     fn landing(&self, outcome: Outcome, tokens: Tokens, estimated: bool) -> Landing {
-        let prices = self.route.prices.as_ref();
         Landing {
             outcome,
             provider: self.calls.frame().provider.clone(),
+            prices: self.calls.prices(),
             called: true,
             broken: false,
             tokens,
             estimated,
-            cost: prices.map_or(Money::ZERO, |prices| price::cost(&tokens, prices)),
+            cost: self.calls.cost(&tokens),
             waited: self.waited,
         }
     }
@@ -310,16 +319,5 @@ pub(super) async fn unless_abandoned<T>(pilot: &Pilot, work: impl Future<Output 
         biased;
         done = work => Some(done),
         () = pilot.abandoned() => None,
-    }
-}
-
-/// Reads an answer whose last event has come on to its end, so that the connection
-/// can be kept; nobody waits for that.
-fn finish(mut body: Body) {
-    use futures_util::FutureExt;
-
-    let ended = tokio::task::unconstrained(body.next()).now_or_never();
-    if ended.is_none() {
-        drop(tokio::spawn(async move { body.finish().await }));
     }
 }

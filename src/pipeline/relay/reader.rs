@@ -15,6 +15,7 @@ use crate::pipeline::{count_back, unless_gone, waiting};
 use crate::refusal::Refusal;
 use crate::respond;
 use crate::share::{End, Head, Landing, Passenger};
+use crate::telemetry::metrics::labels::Scope;
 
 /// One client that waits for an answer.
 pub(super) struct Reader<'r, 'a, C> {
@@ -38,6 +39,7 @@ pub(super) enum Rode {
 impl<C: Client> Reader<'_, '_, C> {
     /// Hands the answer over.
     pub(super) async fn ride(&mut self, mut passenger: Passenger) -> Rode {
+        let _aboard = self.app.metrics.enter(Scope::Aboard);
         let head = match self.expect(passenger.head()).await {
             None => return Rode::Left(passenger),
             Some(Err(End::Refused(refusal, landing))) => {
@@ -50,9 +52,10 @@ impl<C: Client> Reader<'_, '_, C> {
         if self.leads {
             self.exchange.waited += head.waited;
         }
-        self.bill.answered_by(&head.provider);
+        self.bill.answered_by(&head.provider, head.prices);
         match head.streamed {
-            true => self.stream(passenger, &head).await,
+            // Boxed, as what only some requests need: its future is large.
+            true => Box::pin(self.stream(passenger, &head)).await,
             false => self.whole(passenger, &head).await,
         }
     }
@@ -163,7 +166,7 @@ impl<C: Client> Reader<'_, '_, C> {
         if self.leads {
             self.exchange.waited += landing.waited;
         }
-        self.bill.answered_by(&landing.provider);
+        self.bill.answered_by(&landing.provider, landing.prices);
         self.exchange.route = Some(way(self.bill, self.bill.provider()));
         // No outcome that ends in a refusal is charged.
         self.exchange.quota_returned();

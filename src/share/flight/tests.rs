@@ -24,6 +24,7 @@ fn landing(picos: i128) -> Landing {
     Landing {
         outcome: Outcome::Ok,
         provider: Arc::default(),
+        prices: None,
         called: true,
         broken: false,
         tokens: Tokens::default(),
@@ -49,7 +50,7 @@ fn read(passenger: &mut Passenger) -> Bytes {
 #[tokio::test]
 async fn a_late_passenger_reads_from_the_beginning_and_then_follows() {
     let flights = Flights::new();
-    let (pilot, mut first) = lead(&flights);
+    let (mut pilot, mut first) = lead(&flights);
     pilot.push(bytes("a"), bytes("a"));
     assert_eq!(read(&mut first), "a");
     let mut late = join(&flights);
@@ -79,7 +80,7 @@ fn who_did_not_ask_for_usage_does_not_see_it() {
 #[tokio::test]
 async fn the_last_to_leave_ends_the_flight_and_nobody_joins_it_then() {
     let flights = Flights::new();
-    let (pilot, first) = lead(&flights);
+    let (mut pilot, first) = lead(&flights);
     let second = join(&flights);
     drop(first);
     assert!(futures_util::FutureExt::now_or_never(pilot.abandoned()).is_none());
@@ -174,7 +175,7 @@ proptest! {
         cost in 0_i128..1 << 80,
     ) {
         let flights = Flights::new();
-        let (pilot, passenger) = lead(&flights);
+        let (mut pilot, passenger) = lead(&flights);
         let mut aboard = vec![(passenger, Vec::new(), true)];
         let mut written = Vec::new();
         for (act, index) in acts {

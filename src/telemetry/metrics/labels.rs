@@ -8,6 +8,8 @@ pub enum Scope {
     Requests,
     /// Calls to providers.
     Provider,
+    /// Requests that read the answer of a call, their own or another's.
+    Aboard,
 }
 
 /// What `store_up` and other store metrics speak of.
@@ -16,6 +18,20 @@ pub enum Scope {
 pub enum Store {
     /// The ledger's journal in the data directory.
     Journal,
+}
+
+/// What the loss guard did with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum GuardAction {
+    /// It runs as it was asked for.
+    Warn,
+    /// It runs on a model of a lower tier.
+    RouteDown,
+    /// It was refused.
+    Refuse,
+    /// The model has no price: nothing is known.
+    Unpriced,
 }
 
 /// The pairs of `layer` and `window` that are shown from the start, so that the

@@ -1,0 +1,143 @@
+//! What a month's invoice of an account says: what it owes by the ledger, its
+//! plans and its adjustments, less what other invoices have billed already.
+//!
+//! An invoice may be final before its month is over, and a request that began in
+//! a month may end after it. What a final invoice left out stands on the next
+//! month's, so that everything is billed once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::tz::TimeZone;
+
+use super::calendar::Month;
+use super::error::Refused;
+use super::fees::{Fees, PlanFee};
+use super::invoice::{Basis, Invoice, Line};
+use super::lines::Lines;
+use super::usage::{Amount, Kind, Usage};
+use crate::base::money::Money;
+use crate::config::Invoicing;
+use crate::store::billing::{Adjustment, Assignment, Status};
+
+/// What the account's invoices that count have billed.
+#[derive(Default)]
+pub(super) struct Billed {
+    months: BTreeMap<String, (Usage, Fees)>,
+    adjustments: BTreeSet<String>,
+    /// The months whose own invoice is final, with its number.
+    closed: BTreeMap<String, String>,
+    /// The ids of all that counts, hashed.
+    pub(super) base: String,
+}
+
+impl Billed {
+    /// What `invoices` of one account have billed. Drafts, void invoices and
+    /// credit notes have billed nothing.
+    pub(super) fn of<'a>(invoices: impl Iterator<Item = &'a Invoice>) -> Self {
+        let mut billed = Self::default();
+        let mut ids = BTreeSet::new();
+        for invoice in invoices {
+            let content = &invoice.content;
+            let counts = matches!(invoice.status, Status::Final | Status::Paid);
+            if !counts || content.corrects.is_some() {
+                continue;
+            }
+            ids.insert(&*content.id);
+            let number = content.number.clone().unwrap_or_default();
+            billed.closed.insert(content.period.clone(), number);
+            content.lines.iter().for_each(|line| billed.add(line));
+        }
+        let ids: Vec<&str> = ids.into_iter().collect();
+        billed.base = blake3::hash(ids.join(" ").as_bytes()).to_hex().to_string();
+        billed
+    }
+
+    fn add(&mut self, line: &Line) {
+        match &line.basis {
+            Basis::Usage { month, unit, sum_of, exact } => {
+                let kind = Kind {
+                    service: line.service.as_str().into(),
+                    endpoint: line.endpoint.as_str().into(),
+                    unit: unit.as_str().into(),
+                };
+                let amount = Amount { quantity: sum_of.unwrap_or(line.quantity), exact: *exact };
+                let unit_price = sum_of.is_none().then_some(line.unit_price);
+                let usage = &mut self.months.entry(month.clone()).or_default().0;
+                usage.put(kind, unit_price, amount);
+            }
+            Basis::Fee { month, monthly_price, micros } => {
+                let plan = line.endpoint.clone();
+                let fee = PlanFee { plan, monthly_price: *monthly_price };
+                self.months.entry(month.clone()).or_default().1.put(fee, *micros, None);
+            }
+            Basis::Adjustment(id) => drop(self.adjustments.insert(id.clone())),
+            Basis::Tax | Basis::Credit => {}
+        }
+    }
+
+    /// The number of the month's own invoice, if that is final.
+    pub(super) fn closed(&self, month: Month) -> Option<&String> {
+        self.closed.get(&month.to_string())
+    }
+}
+
+/// What an account's invoice is made from.
+pub(super) struct Sources<'a> {
+    /// The account's plans.
+    pub(super) history: &'a [Assignment],
+    /// Its usage.
+    pub(super) usage: &'a BTreeMap<Month, Usage>,
+    /// Its adjustments.
+    pub(super) adjustments: &'a [Adjustment],
+    /// What was billed already.
+    pub(super) billed: &'a Billed,
+}
+
+impl Sources<'_> {
+    /// The lines of the invoice of `month`, tax included.
+    ///
+    /// # Errors
+    /// [`Refused::TooLarge`], [`Refused::NothingThen`].
+    pub(super) fn lines(
+        &self,
+        month: Month,
+        zone: &TimeZone,
+        invoicing: &Invoicing,
+    ) -> Result<Vec<Line>, Refused> {
+        let currency = invoicing.currency;
+        let mut lines = Lines { currency, zone, period: month, lines: Vec::new() };
+        let earlier = Some(month.previous()).filter(|month| self.billed.closed(*month).is_some());
+        let months: Vec<Month> = earlier.into_iter().chain([month]).collect();
+        for month in &months {
+            let span = month.span(zone).ok_or(Refused::NothingThen)?;
+            let fees = Fees::of(self.history, span);
+            lines.fees(*month, &fees.less(&self.billed_in(*month).1))?;
+        }
+        for month in &months {
+            let used = self.usage.get(month).cloned().unwrap_or_default();
+            lines.usage(*month, &used.less(&self.billed_in(*month).0))?;
+        }
+        let due = |adjustment: &&Adjustment| {
+            let of = |month: Month| month.to_string() == adjustment.month;
+            let closed = self.billed.closed.contains_key(&adjustment.month);
+            let earlier = closed && adjustment.month < month.to_string();
+            (of(month) || earlier) && !self.billed.adjustments.contains(&adjustment.id)
+        };
+        for adjustment in self.adjustments.iter().filter(due) {
+            lines.adjustment(adjustment)?;
+        }
+        if let Some(tax) = invoicing.tax.as_ref().filter(|_| !lines.lines.is_empty()) {
+            lines.tax(tax)?;
+        }
+        Ok(lines.lines)
+    }
+
+    fn billed_in(&self, month: Month) -> (Usage, Fees) {
+        self.billed.months.get(&month.to_string()).cloned().unwrap_or_default()
+    }
+}
+
+/// The sum of `lines`.
+pub(super) fn total(lines: &[Line]) -> Money {
+    lines.iter().map(|line| line.total).sum()
+}

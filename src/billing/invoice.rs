@@ -1,0 +1,213 @@
+//! An invoice, and the form in which it is kept.
+//!
+//! Its content is JSON with its fields in this order and no white space. These
+//! very bytes are hashed and kept; what cannot change is in them, and the status,
+//! which can, stands beside them.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Refused;
+use crate::base::currency::Currency;
+use crate::base::money::Money;
+use crate::config::{Seller, Tax};
+use crate::store::billing::{Document, Status};
+
+/// What an invoice says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Its id.
+    pub id: String,
+    /// Its number, once it is final.
+    pub number: Option<String>,
+    /// The account's id.
+    pub account: String,
+    /// The account's name when the invoice was made.
+    pub customer: String,
+    /// Its month, as `2026-11`.
+    pub period: String,
+    /// The period's first day and last, in the billing time zone.
+    pub days: [String; 2],
+    /// The currency's code.
+    pub currency: String,
+    /// What it corrects, if it is a credit note.
+    pub corrects: Option<Correction>,
+    /// Who sells.
+    pub seller: Option<Seller>,
+    /// The tax that applies.
+    pub tax: Option<Tax>,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// When it became final, RFC 3339.
+    pub issued_at: Option<String>,
+    /// Its date, in the billing time zone.
+    pub issued_on: Option<String>,
+    /// What the account's other invoices were when it was made: a draft that is
+    /// out of step with them cannot become final.
+    pub base: String,
+    /// The lines.
+    pub lines: Vec<Line>,
+    /// Their sum.
+    pub total: Money,
+}
+
+/// What a credit note corrects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    /// The id of the invoice.
+    pub id: String,
+    /// Its number.
+    pub number: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One line. Its total is rounded to the currency's decimals, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// `ai_api`, `plan`, `adjustment` or `tax`.
+    pub service: String,
+    /// The class, the plan, what kind of adjustment, or the tax.
+    pub endpoint: String,
+    /// For people.
+    pub description: String,
+    /// How many.
+    pub quantity: i64,
+    /// The price of one.
+    pub unit_price: Money,
+    /// What is owed.
+    pub total: Money,
+    /// What it was made from.
+    pub basis: Basis,
+}
+
+/// What a line was made from, exactly: what is billed once is not billed again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Usage of a month.
+    Usage {
+        /// The month.
+        month: String,
+        /// What is counted.
+        unit: String,
+        /// How many, where the line itself is a sum of many prices.
+        sum_of: Option<i64>,
+        /// What they come to.
+        exact: Money,
+    },
+    /// A plan's fee in a month.
+    Fee {
+        /// The month.
+        month: String,
+        /// The fee for a whole month.
+        monthly_price: Money,
+        /// Microseconds that are billed.
+        micros: i64,
+    },
+    /// An adjustment, by its id.
+    Adjustment(String),
+    /// Tax on the other lines.
+    Tax,
+    /// A part of a credit note.
+    Credit,
+}
+
+/// An invoice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invoice {
+    /// Where it is in its life.
+    pub status: Status,
+    /// BLAKE3 of its content as it is kept, in hexadecimal.
+    pub hash: String,
+    /// What it says.
+    pub content: Content,
+}
+
+impl Content {
+    /// The currency that it is in.
+    pub fn currency(&self) -> Currency {
+        Currency::of(&self.currency).unwrap_or(Currency::USD)
+    }
+
+    /// The invoice as it is kept with this status. There is no content for which
+    /// there is none.
+    pub(super) fn document(&self, status: Status) -> Option<Document> {
+        let content = serde_json::to_vec(self).ok()?;
+        Some(Document {
+            id: self.id.clone(),
+            account: self.account.clone(),
+            period: self.period.clone(),
+            status,
+            corrects: self.corrects.as_ref().map(|corrected| corrected.id.clone()),
+            hash: *blake3::hash(&content).as_bytes(),
+            content,
+        })
+    }
+}
+
+impl TryFrom<&Document> for Invoice {
+    type Error = Refused;
+
+    /// Reads what is kept; a content that is not the one that was hashed is an
+    /// error.
+    fn try_from(document: &Document) -> Result<Self, Refused> {
+        let damaged = || Refused::Damaged(document.id.clone());
+        let hash = blake3::hash(&document.content);
+        if hash.as_bytes() != &document.hash {
+            return Err(damaged());
+        }
+        let content = serde_json::from_slice(&document.content).map_err(|_| damaged())?;
+        Ok(Self { status: document.status, hash: hash.to_hex().to_string(), content })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn content() -> Content {
+        Content {
+            id: "inv_1".to_owned(),
+            number: Some("2026-000001".to_owned()),
+            account: "shop".to_owned(),
+            customer: "Shop".to_owned(),
+            period: "2026-11".to_owned(),
+            days: ["2026-11-01".to_owned(), "2026-11-30".to_owned()],
+            currency: "USD".to_owned(),
+            corrects: None,
+            seller: None,
+            tax: None,
+            created_at: String::new(),
+            issued_at: None,
+            issued_on: None,
+            base: String::new(),
+            lines: vec![Line {
+                service: "ai_api".to_owned(),
+                endpoint: "default".to_owned(),
+                description: "Requests".to_owned(),
+                quantity: 3,
+                unit_price: "0.02".parse().unwrap(),
+                total: "0.06".parse().unwrap(),
+                basis: Basis::Adjustment("adj_1".to_owned()),
+            }],
+            total: "0.06".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn an_invoice_is_read_as_it_was_kept() {
+        let document = content().document(Status::Final).unwrap();
+        let invoice = Invoice::try_from(&document).unwrap();
+        assert_eq!((invoice.content, invoice.status), (content(), Status::Final));
+        let paid = Document { status: Status::Paid, ..document };
+        assert_eq!(Invoice::try_from(&paid).unwrap().hash, invoice.hash);
+    }
+
+    #[test]
+    fn a_changed_content_is_found() {
+        let mut document = content().document(Status::Final).unwrap();
+        let text = String::from_utf8(document.content).unwrap().replace("0.06", "0.05");
+        document.content = text.into_bytes();
+        assert_eq!(Invoice::try_from(&document), Err(Refused::Damaged("inv_1".to_owned())));
+    }
+}

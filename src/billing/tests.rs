@@ -1,0 +1,4 @@
+//! Invoices against an independent computation, and through their life.
+
+mod life;
+mod property;

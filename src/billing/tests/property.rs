@@ -1,0 +1,252 @@
+//! Every line against rational numbers that know nothing of integers of
+//! pico-dollars, for any sequence of plans, prices and usage. Covers A4, H2.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use num_rational::BigRational;
+use proptest::prelude::*;
+
+use super::super::draft::{Billed, Sources, total};
+use super::super::invoice::Line;
+use super::super::usage::Usage;
+use crate::admin::fixture;
+use crate::base::clock::Timestamp;
+use crate::base::currency::Currency;
+use crate::base::money::Money;
+use crate::billing::calendar::Month;
+use crate::config::{Invoicing, Tax};
+use crate::ledger::record::UsageRecord;
+use crate::store::billing::{Adjustment, Assignment, Standing};
+
+const ZONES: [&str; 3] = ["America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
+/// Months with daylight saving that begins or ends somewhere, and a leap day.
+const MONTHS: [&str; 6] = ["2026-03", "2026-04", "2026-09", "2026-11", "2028-02", "2026-02"];
+
+/// A share of the time from a week before the month to a week after it.
+fn moment(share: u32, month: Month, zone: &TimeZone) -> Timestamp {
+    const WEEK: u64 = 7 * 86_400_000_000;
+    let span = month.span(zone).unwrap();
+    let (from, length) = (span.from.0 - WEEK, span.micros() + 2 * WEEK);
+    Timestamp(from + u64::try_from(u128::from(length) * u128::from(share) / (1 << 32)).unwrap())
+}
+
+fn rational(picos: i128) -> BigRational {
+    BigRational::from_integer(picos.into())
+}
+
+/// `exact`, rounded half-even to whole units of `unit`.
+fn rounded(exact: &BigRational, unit: &BigRational) -> BigRational {
+    let two = rational(2);
+    let units = exact / unit;
+    let below = units.floor();
+    let twice = (&units - &below) * &two;
+    let even = (&below / &two).is_integer();
+    let up = twice > rational(1) || (twice == rational(1) && !even);
+    (if up { below + rational(1) } else { below }) * unit
+}
+
+/// What happens, in a form that proptest can make smaller.
+#[derive(Clone, Debug)]
+struct Story {
+    zone: usize,
+    month: usize,
+    currency: usize,
+    /// When, which plan, its fee in pico-dollars, its standing.
+    plans: Vec<(u32, u8, i64, u8)>,
+    /// When, which class, its price, whether it is charged.
+    requests: Vec<(u32, u8, i64, bool)>,
+    /// Whole units of the currency.
+    adjustments: Vec<i32>,
+    tax: Option<(u32, bool)>,
+}
+
+fn story() -> impl Strategy<Value = Story> {
+    let fee = prop_oneof![Just(0), Just(29_000_000_000_000), 0..400_000_000_000_000_i64];
+    let plan = (any::<u32>(), 0..3_u8, fee, 0..5_u8);
+    // Few prices, as price lists have, and some of half a unit.
+    let price = prop_oneof![
+        Just(0),
+        Just(20_000_000_000),
+        Just(5_000_000_000),
+        Just(500_000_000_000),
+        Just(1),
+        0..50_000_000_000_i64,
+    ];
+    let request = (any::<u32>(), 0..3_u8, price, prop::bool::weighted(0.9));
+    (
+        0..ZONES.len(),
+        0..MONTHS.len(),
+        0..3_usize,
+        prop::collection::vec(plan, 0..8),
+        prop::collection::vec(request, 0..60),
+        prop::collection::vec(-1_000..1_000_i32, 0..3),
+        prop::option::of((0..30_000_000_u32, any::<bool>())),
+    )
+        .prop_map(|(zone, month, currency, plans, requests, adjustments, tax)| Story {
+            zone,
+            month,
+            currency,
+            plans,
+            requests,
+            adjustments,
+            tax,
+        })
+}
+
+struct World {
+    zone: TimeZone,
+    month: Month,
+    invoicing: Invoicing,
+    unit: BigRational,
+    history: Vec<Assignment>,
+    records: Vec<UsageRecord>,
+    adjustments: Vec<Adjustment>,
+}
+
+impl World {
+    fn of(story: &Story) -> Self {
+        let zone = TimeZone::get(ZONES[story.zone]).unwrap();
+        let month: Month = MONTHS[story.month].parse().unwrap();
+        let currency = Currency::of(["USD", "JPY", "KWD"][story.currency]).unwrap();
+        let unit = 10_i128.pow(12 - currency.decimals());
+        let mut plans = story.plans.clone();
+        plans.sort_by_key(|plan| plan.0);
+        let history =
+            plans.iter().zip(1..).map(|((share, plan, fee, standing), sequence)| Assignment {
+                sequence,
+                at: moment(*share, month, &zone),
+                plan: format!("plan{plan}"),
+                monthly_price: Money::from_picos((*fee).into()),
+                included: false,
+                standing: match standing {
+                    0 => Standing::Deleted,
+                    1 => Standing::Suspended,
+                    _ => Standing::Active,
+                },
+            });
+        let history = history.collect();
+        let records = story.requests.iter().map(|(share, class, price, charged)| {
+            let time = moment(*share, month, &zone);
+            let mut record = fixture::record(time, "a", &format!("class{class}"));
+            record.quantity = u32::from(*charged);
+            record.unit_price = Money::from_picos((*price).into());
+            record.price = record.unit_price.times(u64::from(record.quantity));
+            record
+        });
+        let adjustment = |units: &i32| Adjustment {
+            id: format!("adj_{units}"),
+            account: "a".to_owned(),
+            month: month.to_string(),
+            amount: Money::from_picos(i128::from(*units) * unit),
+            description: "because".to_owned(),
+            created_at: Timestamp(0),
+        };
+        let tax =
+            story.tax.map(|(rate, inclusive)| Tax { rate, name: "VAT".to_owned(), inclusive });
+        Self {
+            invoicing: Invoicing { currency, tax, seller: None },
+            unit: rational(unit),
+            history,
+            records: records.collect(),
+            adjustments: story.adjustments.iter().map(adjustment).collect(),
+            zone,
+            month,
+        }
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let mut usage: BTreeMap<Month, Usage> = BTreeMap::new();
+        for record in &self.records {
+            let month = Month::of(record.time, &self.zone).unwrap();
+            usage.entry(month).or_default().add(record);
+        }
+        let sources = Sources {
+            history: &self.history,
+            usage: &usage,
+            adjustments: &self.adjustments,
+            billed: &Billed::default(),
+        };
+        sources.lines(self.month, &self.zone, &self.invoicing).unwrap()
+    }
+
+    /// What each line comes to before it is rounded, by what it is about; tax left
+    /// out.
+    fn naive(&self) -> BTreeMap<(String, String, i128), BigRational> {
+        let span = self.month.span(&self.zone).unwrap();
+        let (from, to) = (i128::from(span.from.0), i128::from(span.to.0));
+        let mut exact: BTreeMap<_, BigRational> = BTreeMap::new();
+        let mut add = |key: (String, String, i128), amount: BigRational| {
+            let sum = exact.entry(key).or_insert_with(|| rational(0));
+            *sum = &*sum + amount;
+        };
+        for (index, plan) in self.history.iter().enumerate() {
+            let next = self.history.get(index + 1).map_or(to, |next| next.at.0.into());
+            let held = next.min(to) - i128::from(plan.at.0).max(from);
+            let fee = plan.monthly_price.picos();
+            if held > 0 && fee > 0 && plan.standing != Standing::Deleted {
+                let share = BigRational::new(held.into(), (to - from).into());
+                add(("plan".to_owned(), plan.plan.clone(), fee), share * rational(fee));
+            }
+        }
+        for record in &self.records {
+            let inside = (from..to).contains(&i128::from(record.time.0));
+            if inside && record.quantity > 0 {
+                let price = record.unit_price.picos();
+                add(("ai_api".to_owned(), record.endpoint.to_string(), price), rational(price));
+            }
+        }
+        for adjustment in &self.adjustments {
+            let key = ("adjustment".to_owned(), adjustment.id.clone(), 0);
+            // The same id twice is the same adjustment with the same amount.
+            add(key, rational(adjustment.amount.picos()));
+        }
+        exact
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn an_invoice_is_what_rational_numbers_say(story in story()) {
+        let world = World::of(&story);
+        let lines = world.lines();
+        let naive = world.naive();
+        let (taxes, sold): (Vec<&Line>, Vec<&Line>) =
+            lines.iter().partition(|line| line.service == "tax");
+
+        let wanted: BigRational =
+            naive.values().map(|exact| rounded(exact, &world.unit)).fold(rational(0), |a, b| a + b);
+        let sum = |lines: &[&Line]| lines.iter().map(|line| line.total.picos()).sum::<i128>();
+        prop_assert_eq!(rational(sum(&sold)), wanted.clone());
+        let of = |service: &str| sold.iter().filter(|line| line.service == service).count();
+        let count = |service: &str| naive.keys().filter(|key| key.0 == service).count();
+        prop_assert_eq!(of("plan"), count("plan"));
+        prop_assert_eq!(of("ai_api"), count("ai_api"));
+
+        // No line is further from its exact amount than half a unit.
+        let half = &world.unit / rational(2);
+        for line in sold.iter().filter(|line| line.service == "ai_api") {
+            let price = line.unit_price.picos();
+            let key = (line.service.clone(), line.endpoint.clone(), price);
+            let exact = rational(price) * rational(line.quantity.into());
+            prop_assert_eq!(&naive[&key], &exact, "quantity × unit price");
+            let off = rational(line.total.picos()) - exact;
+            prop_assert!(off <= half && off >= -half.clone());
+        }
+
+        match &world.invoicing.tax {
+            Some(tax) if !sold.is_empty() => {
+                prop_assert_eq!(taxes.len(), 1);
+                let rate = BigRational::new(tax.rate.into(), 100_000_000.into());
+                let tax_on_top = if tax.inclusive { rational(0) } else {
+                    rounded(&(wanted.clone() * rate), &world.unit)
+                };
+                prop_assert_eq!(rational(taxes[0].total.picos()), tax_on_top);
+            }
+            _ => prop_assert_eq!(taxes.len(), 0),
+        }
+        prop_assert_eq!(total(&lines).picos(), lines.iter().map(|line| line.total.picos()).sum());
+    }
+}

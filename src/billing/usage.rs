@@ -1,0 +1,249 @@
+//! Usage: the charged records of the ledger, grouped as an invoice shows them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use jiff::tz::TimeZone;
+
+use super::calendar::{Month, Span};
+use crate::base::money::Money;
+use crate::ledger::record::UsageRecord;
+use crate::ledger::{Filter, Ledger, Page, StorageError};
+
+/// Records that are read at once.
+const PAGE: usize = 5_000;
+/// The most unit prices of one kind of usage that are lines of their own. Above
+/// that each request has a price of its own, and one line sums them all up.
+const MOST_PRICES: usize = 64;
+
+/// A kind of usage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kind {
+    /// The record's service.
+    pub(super) service: Arc<str>,
+    /// Its class.
+    pub(super) endpoint: Arc<str>,
+    /// What is counted, in a word that follows the quantity.
+    pub(super) unit: Arc<str>,
+}
+
+/// What was used at a price, or is owed for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    /// Units.
+    pub(super) quantity: i64,
+    /// What they come to, exactly.
+    pub(super) exact: Money,
+}
+
+impl Amount {
+    fn add(&mut self, other: Self) {
+        self.quantity = self.quantity.saturating_add(other.quantity);
+        self.exact += other.exact;
+    }
+
+    fn less(self, other: Self) -> Self {
+        Self {
+            quantity: self.quantity.saturating_sub(other.quantity),
+            exact: self.exact - other.exact,
+        }
+    }
+
+    fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// What was used of one kind, by unit price; or in one sum, where there are too
+/// many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Prices {
+    /// By unit price.
+    Each(BTreeMap<Money, Amount>),
+    /// In one sum.
+    Sum(Amount),
+}
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self::Each(BTreeMap::new())
+    }
+}
+
+impl Prices {
+    fn add(&mut self, unit_price: Option<Money>, amount: Amount) {
+        match (&mut *self, unit_price) {
+            (Self::Each(prices), Some(unit_price)) => {
+                prices.entry(unit_price).or_default().add(amount);
+                if prices.len() > MOST_PRICES {
+                    *self = Self::Sum(self.sum());
+                }
+            }
+            (Self::Each(_), None) => {
+                let mut sum = self.sum();
+                sum.add(amount);
+                *self = Self::Sum(sum);
+            }
+            (Self::Sum(sum), _) => sum.add(amount),
+        }
+    }
+
+    fn sum(&self) -> Amount {
+        match self {
+            Self::Sum(sum) => *sum,
+            Self::Each(prices) => prices.values().fold(Amount::default(), |mut sum, amount| {
+                sum.add(*amount);
+                sum
+            }),
+        }
+    }
+
+    /// The positions: unit price, if it is one, and amount.
+    pub(super) fn positions(&self) -> Vec<(Option<Money>, Amount)> {
+        match self {
+            Self::Sum(sum) => vec![(None, *sum)],
+            Self::Each(prices) => prices.iter().map(|(price, it)| (Some(*price), *it)).collect(),
+        }
+    }
+
+    fn less(&self, billed: &Self) -> Self {
+        let (Self::Each(own), Self::Each(other)) = (self, billed) else {
+            return Self::Sum(self.sum().less(billed.sum()));
+        };
+        let mut owed = own.clone();
+        for (price, amount) in other {
+            let left = owed.entry(*price).or_default();
+            *left = left.less(*amount);
+        }
+        owed.retain(|_, amount| !amount.is_nothing());
+        Self::Each(owed)
+    }
+}
+
+/// The usage of one account in one month.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage(BTreeMap<Kind, Prices>);
+
+impl Usage {
+    /// Adds a record: what is charged of it, under its kind and unit price. What
+    /// a record consists of is decided here and nowhere else.
+    pub(super) fn add(&mut self, record: &UsageRecord) {
+        if record.quantity == 0 {
+            return;
+        }
+        let kind = Kind {
+            service: record.service.clone(),
+            endpoint: record.endpoint.clone(),
+            unit: Arc::from("requests"),
+        };
+        let amount = Amount { quantity: i64::from(record.quantity), exact: record.price };
+        self.put(kind, Some(record.unit_price), amount);
+    }
+
+    /// Adds an amount of a kind at a unit price; `None` is a sum of many.
+    pub(super) fn put(&mut self, kind: Kind, unit_price: Option<Money>, amount: Amount) {
+        self.0.entry(kind).or_default().add(unit_price, amount);
+    }
+
+    /// What is owed still where `billed` was billed.
+    #[must_use]
+    pub(super) fn less(&self, billed: &Self) -> Self {
+        let mut owed = self.0.clone();
+        for (kind, prices) in &billed.0 {
+            let left = owed.entry(kind.clone()).or_default();
+            *left = left.less(prices);
+        }
+        owed.retain(|_, prices| match prices {
+            Prices::Each(prices) => !prices.is_empty(),
+            Prices::Sum(sum) => !sum.is_nothing(),
+        });
+        Self(owed)
+    }
+
+    /// What was used, by kind.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (&Kind, &Prices)> {
+        self.0.iter()
+    }
+}
+
+/// The usage of accounts, each month for itself.
+pub(super) type ByAccount = AHashMap<Arc<str>, BTreeMap<Month, Usage>>;
+
+/// Reads the usage in `span`, of one account or of all, from the ledger.
+///
+/// # Errors
+/// [`StorageError::Unreadable`].
+pub(super) fn read(
+    ledger: &Ledger,
+    account: Option<&str>,
+    span: Span,
+    zone: &TimeZone,
+) -> Result<ByAccount, StorageError> {
+    let account = account.map(Arc::from);
+    let filter = Filter { account, from: Some(span.from), to: Some(span.to) };
+    let mut found = ByAccount::default();
+    let mut after = None;
+    // Records come almost in the order of their times.
+    let mut last: Option<(Span, Month)> = None;
+    loop {
+        let page = ledger.records(&filter, Page { after, limit: PAGE })?;
+        for record in &page.records {
+            let known = last.filter(|(at, _)| at.from <= record.time && record.time < at.to);
+            let month = match known {
+                Some((_, month)) => month,
+                None => {
+                    let Some(month) = Month::of(record.time, zone) else { continue };
+                    last = month.span(zone).map(|span| (span, month));
+                    month
+                }
+            };
+            let months = found.entry(record.account.clone()).or_default();
+            months.entry(month).or_default().add(record);
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(found),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn money(picos: usize) -> Money {
+        Money::from_picos(i128::try_from(picos).unwrap())
+    }
+
+    fn kind() -> Kind {
+        Kind { service: "ai_api".into(), endpoint: "chat".into(), unit: "requests".into() }
+    }
+
+    fn usage(prices: std::ops::Range<usize>) -> Usage {
+        let mut usage = Usage::default();
+        for price in prices {
+            usage.put(kind(), Some(money(price)), Amount { quantity: 1, exact: money(price) });
+        }
+        usage
+    }
+
+    #[test]
+    fn too_many_prices_become_one_sum_with_nothing_lost() {
+        let few = usage(0..MOST_PRICES);
+        assert_eq!(few.kinds().next().unwrap().1.positions().len(), MOST_PRICES);
+        let many = usage(0..1_000);
+        let sum = Amount { quantity: 1_000, exact: money(499_500) };
+        assert_eq!(many.kinds().next().unwrap().1.positions(), [(None, sum)]);
+    }
+
+    #[test]
+    fn what_is_owed_is_what_was_not_billed() {
+        assert_eq!(usage(0..5).less(&usage(0..5)), Usage::default());
+        assert_eq!(usage(0..5).less(&usage(0..3)), usage(3..5));
+        // A part was billed by price before the rest made one sum of it.
+        let owed = usage(0..1_000).less(&usage(0..3));
+        let sum = Amount { quantity: 997, exact: money(499_497) };
+        assert_eq!(owed.kinds().next().unwrap().1.positions(), [(None, sum)]);
+    }
+}

@@ -1,0 +1,220 @@
+//! Plan histories, adjustments and invoices in sled.
+
+use std::ops::Bound;
+
+use sled::transaction::{
+    ConflictableTransactionError, TransactionError, Transactional, TransactionalTree,
+};
+
+use super::{Adjustment, Adjustments, Assignment, Choice, Document, History, Invoices, Step};
+use crate::store::{Store, StoreError};
+
+/// Between an account's id and what follows in a key; no id holds it.
+const SEPARATOR: u8 = 0;
+
+/// All three traits on the embedded store.
+pub struct Book {
+    store: Store,
+    /// Account, [`SEPARATOR`], moment, sequence.
+    plans: sled::Tree,
+    /// By id.
+    adjustments: sled::Tree,
+    /// Account, [`SEPARATOR`], id of an adjustment.
+    adjustments_by_account: sled::Tree,
+    /// By id.
+    invoices: sled::Tree,
+    /// Account, [`SEPARATOR`], id of an invoice.
+    invoices_by_account: sled::Tree,
+    /// The last number given out, by year.
+    numbers: sled::Tree,
+}
+
+type Aborted = ConflictableTransactionError<StoreError>;
+
+impl Book {
+    /// What `store` has of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn new(store: &Store) -> Result<Self, StoreError> {
+        Ok(Self {
+            plans: store.tree("plan_history")?,
+            adjustments: store.tree("adjustments")?,
+            adjustments_by_account: store.tree("adjustments_by_account")?,
+            invoices: store.tree("invoices")?,
+            invoices_by_account: store.tree("invoices_by_account")?,
+            numbers: store.tree("invoice_numbers")?,
+            store: store.clone(),
+        })
+    }
+
+    /// The values of `tree` whose keys are after `after`; of one account by its
+    /// index, if one is given.
+    fn values(
+        tree: &sled::Tree,
+        index: &sled::Tree,
+        account: Option<&str>,
+        after: Option<&str>,
+    ) -> Box<dyn Iterator<Item = Result<sled::IVec, StoreError>>> {
+        let Some(account) = account else {
+            let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_bytes()));
+            let values = tree.range::<&[u8], _>((from, Bound::Unbounded)).values();
+            return Box::new(values.map(|value| value.map_err(Into::into)));
+        };
+        let from = Bound::Excluded(key(account, after.unwrap_or_default().as_bytes()));
+        let (skip, tree) = (account.len() + 1, tree.clone());
+        let ids = index.range((from, Bound::Excluded(end(account)))).keys();
+        Box::new(ids.filter_map(move |entry| {
+            let found = entry.and_then(|entry| tree.get(entry.get(skip..).unwrap_or_default()));
+            found.map_err(StoreError::from).transpose()
+        }))
+    }
+}
+
+impl History for Book {
+    fn latest(&self, account: &str) -> Result<Option<Assignment>, StoreError> {
+        let last = self.plans.range(key(account, b"")..end(account)).values().next_back();
+        last.map(|bytes| read(&bytes?)).transpose()
+    }
+
+    fn append(&self, account: &str, assignment: &Assignment) -> Result<(), StoreError> {
+        let Assignment { at, sequence, .. } = assignment;
+        let place = [at.0.to_be_bytes(), sequence.to_be_bytes()].concat();
+        self.plans.insert(key(account, &place), bytes(assignment)?)?;
+        Ok(())
+    }
+
+    fn assignments(&self, account: &str) -> Result<Vec<Assignment>, StoreError> {
+        let found = self.plans.range(key(account, b"")..end(account)).values();
+        found.map(|bytes| read(&bytes?)).collect()
+    }
+
+    fn assigned(&self) -> Result<Vec<String>, StoreError> {
+        let mut accounts = Vec::new();
+        let mut from = Vec::new();
+        // From each account to the next one, whatever lies between.
+        while let Some(next) = self.plans.range(&*from..).keys().next() {
+            let next = next?;
+            let id = next.split(|byte| *byte == SEPARATOR).next().unwrap_or_default();
+            let id = String::from_utf8_lossy(id).into_owned();
+            from = end(&id);
+            accounts.push(id);
+        }
+        Ok(accounts)
+    }
+}
+
+impl Adjustments for Book {
+    fn add_adjustment(&self, adjustment: &Adjustment) -> Result<(), StoreError> {
+        let value = bytes(adjustment)?;
+        let entry = key(&adjustment.account, adjustment.id.as_bytes());
+        (&self.adjustments, &self.adjustments_by_account)
+            .transaction(|(adjustments, by_account)| {
+                adjustments.insert(adjustment.id.as_bytes(), &*value)?;
+                by_account.insert(&*entry, &[])?;
+                Ok::<_, Aborted>(())
+            })
+            .map_err(failed)?;
+        self.store.flush()
+    }
+
+    fn adjustments(
+        &self,
+        account: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Adjustment>, StoreError> {
+        Self::values(&self.adjustments, &self.adjustments_by_account, account, after)
+            .take(limit)
+            .map(|bytes| read(&bytes?))
+            .collect()
+    }
+}
+
+impl Invoices for Book {
+    fn change(
+        &self,
+        id: &str,
+        step: &dyn Fn(Option<Document>) -> Step,
+    ) -> Result<Option<Document>, StoreError> {
+        let changed = (&self.invoices, &self.invoices_by_account, &self.numbers)
+            .transaction(|(invoices, by_account, numbers)| {
+                let kept = invoices.get(id)?.map(|bytes| read::<Document>(&bytes));
+                let kept = kept.transpose().map_err(Aborted::Abort)?;
+                let document = match step(kept.clone()) {
+                    Step::Keep => return Ok(kept),
+                    Step::Put(document) => document,
+                    Step::Number(year, make) => {
+                        make(&next_number(numbers, year)?).ok_or_else(|| {
+                            Aborted::Abort(StoreError("an invoice cannot be written".to_owned()))
+                        })?
+                    }
+                };
+                invoices.insert(id, bytes(&document).map_err(Aborted::Abort)?)?;
+                by_account.insert(key(&document.account, id.as_bytes()), &[])?;
+                Ok(Some(document))
+            })
+            .map_err(failed)?;
+        self.store.flush()?;
+        Ok(changed)
+    }
+
+    fn invoice(&self, id: &str) -> Result<Option<Document>, StoreError> {
+        self.invoices.get(id)?.map(|bytes| read(&bytes)).transpose()
+    }
+
+    fn invoices(
+        &self,
+        choice: &Choice,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let account = choice.account.as_deref();
+        Self::values(&self.invoices, &self.invoices_by_account, account, after)
+            .map(|bytes| read::<Document>(&bytes?))
+            .filter(|document| document.as_ref().map_or(true, |it| choice.holds(it)))
+            .take(limit)
+            .collect()
+    }
+}
+
+/// The number after the last of its year, which is the last then.
+fn next_number(numbers: &TransactionalTree, year: i16) -> Result<String, Aborted> {
+    let name = format!("{year:04}");
+    let last = numbers.get(&name)?;
+    let last = match last.as_deref().map(<[u8; 8]>::try_from) {
+        None => 0,
+        Some(Ok(bytes)) => u64::from_be_bytes(bytes),
+        Some(Err(_)) => {
+            let message = format!("the last invoice number of {name} is damaged");
+            return Err(Aborted::Abort(StoreError(message)));
+        }
+    };
+    let next = last.saturating_add(1);
+    numbers.insert(name.as_bytes(), &next.to_be_bytes())?;
+    Ok(format!("{name}-{next:06}"))
+}
+
+fn key(account: &str, rest: &[u8]) -> Vec<u8> {
+    [account.as_bytes(), &[SEPARATOR], rest].concat()
+}
+
+/// The first key after all of the account's.
+fn end(account: &str) -> Vec<u8> {
+    [account.as_bytes(), &[SEPARATOR + 1]].concat()
+}
+
+fn bytes<T: minicbor::Encode<()>>(record: &T) -> Result<Vec<u8>, StoreError> {
+    minicbor::to_vec(record).map_err(|error| StoreError(error.to_string()))
+}
+
+fn read<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, StoreError> {
+    minicbor::decode(bytes).map_err(|error| StoreError(error.to_string()))
+}
+
+fn failed(error: TransactionError<StoreError>) -> StoreError {
+    match error {
+        TransactionError::Abort(error) => error,
+        TransactionError::Storage(error) => error.into(),
+    }
+}

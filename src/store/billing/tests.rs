@@ -1,0 +1,117 @@
+//! What is numbered and kept is there again, whatever happened in between.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::store::Store;
+
+fn book(dir: &std::path::Path) -> Book {
+    Book::new(&Store::open(dir).unwrap()).unwrap()
+}
+
+fn assignment(sequence: u64, at: u64, plan: &str) -> Assignment {
+    Assignment {
+        sequence,
+        at: Timestamp(at),
+        plan: plan.to_owned(),
+        monthly_price: "29".parse().unwrap(),
+        included: false,
+        standing: Standing::Active,
+    }
+}
+
+fn document(id: &str, account: &str) -> Document {
+    Document {
+        id: id.to_owned(),
+        account: account.to_owned(),
+        period: "2026-11".to_owned(),
+        status: Status::Draft,
+        corrects: None,
+        hash: [7; 32],
+        content: b"{}".to_vec(),
+    }
+}
+
+/// Gives the draft a number, once.
+fn finalize(book: &Book, id: &str) -> Document {
+    let step = |kept: Option<Document>| match kept {
+        Some(kept) if kept.status == Status::Draft => Step::Number(
+            2026,
+            Box::new(move |number| {
+                let content = number.as_bytes().to_vec();
+                Some(Document { status: Status::Final, content, ..kept.clone() })
+            }),
+        ),
+        _ => Step::Keep,
+    };
+    book.change(id, &step).unwrap().unwrap()
+}
+
+#[test]
+fn a_history_keeps_its_order_and_is_each_accounts_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = book(dir.path());
+    let all = [assignment(1, 5, "free"), assignment(2, 5, "pro"), assignment(3, 900, "free")];
+    for one in &all {
+        book.append("a", one).unwrap();
+        book.append("ab", &assignment(one.sequence, one.at.0, "other")).unwrap();
+    }
+    assert_eq!(book.assignments("a").unwrap(), all);
+    assert_eq!(book.latest("a").unwrap().as_ref(), all.last());
+    assert_eq!(book.latest("b").unwrap(), None);
+    assert_eq!(book.assigned().unwrap(), ["a", "ab"]);
+}
+
+#[test]
+fn lists_are_paged_and_chosen() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = book(dir.path());
+    for (id, account) in [("i1", "a"), ("i2", "b"), ("i3", "a"), ("i4", "a")] {
+        book.change(id, &|_| Step::Put(document(id, account))).unwrap();
+    }
+    finalize(&book, "i3");
+    let ids = |choice: &Choice, after: Option<&str>, limit| -> Vec<String> {
+        let found = book.invoices(choice, after, limit).unwrap();
+        found.into_iter().map(|document| document.id).collect()
+    };
+    let of_a = Choice { account: Some("a".to_owned()), ..Choice::default() };
+    assert_eq!(ids(&Choice::default(), None, 9), ["i1", "i2", "i3", "i4"]);
+    assert_eq!(ids(&Choice::default(), Some("i1"), 2), ["i2", "i3"]);
+    assert_eq!(ids(&of_a, None, 9), ["i1", "i3", "i4"]);
+    assert_eq!(ids(&of_a, Some("i1"), 1), ["i3"]);
+    let drafts = Choice { status: Some(Status::Draft), ..of_a };
+    assert_eq!(ids(&drafts, None, 9), ["i1", "i4"]);
+    let other = Choice { period: Some("2026-10".to_owned()), ..Choice::default() };
+    assert_eq!(ids(&other, None, 9), Vec::<String>::new());
+}
+
+#[test]
+fn numbers_have_no_gaps_however_many_ask_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = Arc::new(book(dir.path()));
+    for n in 0..20 {
+        let id = format!("i{n}");
+        book.change(&id, &|_| Step::Put(document(&id, "a"))).unwrap();
+    }
+    // Four threads finalize the same twenty.
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let book = book.clone();
+            std::thread::spawn(move || {
+                (0..20).map(|n| finalize(&book, &format!("i{n}")).content).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let seen: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "an invoice has two numbers");
+    let mut numbers: Vec<_> =
+        seen[0].iter().map(|number| String::from_utf8(number.clone()).unwrap()).collect();
+    numbers.sort();
+    let wanted: Vec<_> = (1..=20).map(|n| format!("2026-{n:06}")).collect();
+    assert_eq!(numbers, wanted);
+    drop(book);
+    let again = self::book(dir.path());
+    assert_eq!(finalize(&again, "i7").content, seen[0][7]);
+    again.change("i20", &|_| Step::Put(document("i20", "a"))).unwrap();
+    assert_eq!(finalize(&again, "i20").content, b"2026-000021");
+}
