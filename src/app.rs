@@ -40,6 +40,7 @@ use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
 use crate::telemetry::seldom::Seldom;
 use crate::upstream::{self, Reply};
+use crate::vault::Vault;
 use names::Names;
 
 pub use run::{ConfiguredKey, Running, StartError, start};
@@ -82,6 +83,8 @@ pub struct App {
     pub notices: Arc<dyn Notices>,
     /// The response cache.
     pub cache: Arc<Cache>,
+    /// The keys of what is kept.
+    pub vault: Arc<Vault>,
     /// The keys of requests that may be sent again.
     pub idempotency: Arc<Idempotency>,
     /// The calls that equal requests may join.
@@ -111,6 +114,8 @@ pub struct Parts {
     pub notices: Arc<dyn Notices>,
     /// The response cache.
     pub cache: Arc<Cache>,
+    /// The keys of what is kept.
+    pub vault: Arc<Vault>,
     /// The keys of requests that may be sent again.
     pub idempotency: Arc<Idempotency>,
     /// The metrics.
@@ -148,6 +153,7 @@ impl App {
             owners: parts.owners,
             notices: parts.notices,
             cache: parts.cache,
+            vault: parts.vault,
             idempotency: parts.idempotency,
             flights: Flights::new(),
             metrics: parts.metrics,

@@ -33,7 +33,7 @@ use crate::store::{self, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
 use crate::upstream::roots::{self, RootsError};
-use crate::vault::{self, Vault};
+use crate::vault;
 use crate::webhooks::Webhooks;
 
 /// How often idle accounts are forgotten.
@@ -153,7 +153,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let store = Store::open(data_directory)?;
     let owners = Arc::new(EmbeddedOwners::open(&store).map_err(StartError::Trees)?);
 
-    let vault = Arc::new(Vault::load(data_directory, None, &[])?);
+    let vault = control::vault(&config)?;
 
     let path = data_directory.join("hash.key");
     let secret = keyfile::load_or_create(&path, keyfile::random_hex)
@@ -167,7 +167,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let metrics = new_metrics(&config)?;
 
     let config = Arc::new(config);
-    let (keyring, registry) = control::accounts(&store, &config, hasher, &clock, &metrics)?;
+    let (keyring, registry) = control::accounts(&store, &config, hasher, &clock, &metrics, &vault)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
@@ -179,6 +179,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         clock,
         ledger,
         cache,
+        vault,
         idempotency,
         metrics,
         keyring,

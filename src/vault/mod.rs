@@ -249,8 +249,8 @@ impl Vault {
     /// in force. Blocks on the disk.
     ///
     /// # Errors
-    /// [`OpenError`]. Part of the keyring may be under the new key then, part
-    /// under the old: the next start needs both.
+    /// [`OpenError`]. The old key stays in force then, but part of the keyring may
+    /// be under the new one: until a later call succeeds a start needs both.
     pub fn rotate(&self, master: Option<&Key>) -> Result<(), OpenError> {
         let made = match master {
             Some(_) => None,
@@ -260,7 +260,16 @@ impl Vault {
         if **self.master.read() == *master {
             return Ok(());
         }
-        *self.master.write() = Arc::new(master.clone());
+        let before = std::mem::replace(&mut *self.master.write(), Arc::new(master.clone()));
+        let rewritten = self.rewrite();
+        if rewritten.is_err() {
+            *self.master.write() = before;
+        }
+        rewritten
+    }
+
+    /// Writes every file of the keyring anew.
+    fn rewrite(&self) -> Result<(), OpenError> {
         for (number, shard) in self.shards.iter().enumerate() {
             let _writing = shard.writing.lock();
             let chains = shard.chains.read().clone();

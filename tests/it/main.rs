@@ -87,6 +87,8 @@ mod tokens;
 #[cfg(test)]
 mod usage;
 #[cfg(test)]
+mod vault;
+#[cfg(test)]
 mod warnings;
 #[cfg(test)]
 mod webhooks;
