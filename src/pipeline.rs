@@ -76,7 +76,7 @@ pub async fn serve<C: Client>(
             exchange.billed = true;
             let plain = endpoint.usage_on_request() && !request.asks_usage();
             if let Some(stored) = recalled.stored.take() {
-                return idempotent::answer(app, client, exchange, bill, *stored).await;
+                return Box::pin(idempotent::answer(app, client, exchange, bill, *stored)).await;
             }
             let boarding = recall::board(app, exchange, &mut bill, &mut recalled, plain);
             let (snapshot, request, keeping) = (&snapshot, &request, recalled.keeping);

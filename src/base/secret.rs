@@ -110,7 +110,7 @@ mod tests {
             assert_eq!(Key::parse(text), Some(key.clone()), "{text}");
         }
         let short = "fb".repeat(31);
-        for text in ["", "fb", &short, "hunter2 hunter2", &standard[4..]] {
+        for text in ["", "fb", &short, "hunter2 hunter2", standard.trim_start_matches("+/v7")] {
             assert_eq!(Key::parse(text), None, "{text}");
         }
         assert_eq!(format!("{key:?}"), "***");

@@ -54,9 +54,20 @@ pub(super) async fn turn<C: Client>(
     exchange: &mut Exchange,
     asking: &Asking<'_>,
 ) -> Result<Turn, Refusal> {
-    let Some(key) = IdempotencyKey::read(&client.head().headers)? else {
-        return Ok(Turn::Unkeyed);
-    };
+    match IdempotencyKey::read(&client.head().headers)? {
+        // Boxed, as what only some requests need: its future is large.
+        Some(key) => Box::pin(keyed(app, client, exchange, asking, key)).await,
+        None => Ok(Turn::Unkeyed),
+    }
+}
+
+async fn keyed<C: Client>(
+    app: &App,
+    client: &mut C,
+    exchange: &mut Exchange,
+    asking: &Asking<'_>,
+    key: IdempotencyKey,
+) -> Result<Turn, Refusal> {
     let Asking { caller, class, endpoint, request } = *asking;
     let asked = Asked {
         account: &caller.account,

@@ -103,7 +103,8 @@ impl<'a, C: Client> Relay<'a, C> {
                 }
             }
         };
-        self.settle_left(flown, passenger).await
+        // Boxed, as what only some requests need.
+        Box::pin(self.settle_left(flown, passenger)).await
     }
 
     /// Hands the answer of a call that runs to the client too.

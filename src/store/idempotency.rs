@@ -162,7 +162,11 @@ impl Answers for EmbeddedAnswers {
         let mut used = self.used.lock();
         match self.get(name)? {
             Some(kept) => self.clear(&mut used, name, kept.expires),
-            None => Ok(drop(self.answers.remove(name)?)),
+            None => {
+                // A damaged one has no expiry to be found by.
+                self.answers.remove(name)?;
+                Ok(())
+            }
         }
     }
 

@@ -76,7 +76,7 @@ impl<C: Client> Reader<'_, '_, C> {
         if let Err(refusal) = self.settle(&passenger, &landing, head.status.as_u16()).await {
             return Rode::Ended(Err(refusal));
         }
-        if landing.outcome == Outcome::Ok {
+        if landing.outcome == Outcome::Ok && self.bill.is_kept() {
             self.bill.keep(head.status, &head.provider, &head.headers, &body).await;
         }
         let headers = self.headers(&head.headers, head.status.is_success());
@@ -140,8 +140,8 @@ impl<C: Client> Reader<'_, '_, C> {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        if landing.outcome == Outcome::Ok {
-            keep(self.bill, passenger).await;
+        if landing.outcome == Outcome::Ok && self.bill.is_kept() {
+            Box::pin(keep(self.bill, passenger)).await;
         }
         let sent = bytes.is_empty() || self.client.send(bytes).await.is_ok();
         if landing.broken || !sent || self.client.finish().await.is_err() {
