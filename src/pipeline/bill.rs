@@ -27,7 +27,7 @@ use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
-use crate::meter::policy::{self, TokenSource};
+use crate::meter::policy::TokenSource;
 use crate::meter::quote::Quote;
 use crate::notice::Kind;
 use crate::pipeline::bounds;
@@ -286,9 +286,8 @@ impl<'a> Bill<'a> {
         tokens: impl FnOnce() -> (Tokens, bool),
     ) -> Result<Settled, Refusal> {
         self.record.attempts = self.made.load(Ordering::Relaxed);
-        (self.record.tokens, self.record.estimated) = match policy::terms(outcome).tokens {
+        (self.record.tokens, self.record.estimated) = match self.terms(outcome).tokens {
             _ if self.record.attempts == 0 && self.borne.is_none() => (Tokens::default(), false),
-            _ if self.is_repeat() => (Tokens::default(), false),
             TokenSource::Settled => tokens(),
             TokenSource::Assumed => (self.assumed, true),
             TokenSource::None => (Tokens::default(), false),

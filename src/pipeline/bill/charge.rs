@@ -7,8 +7,8 @@ use crate::base::money::Money;
 use crate::config::TokenPrices;
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, TokenRates, Tokens};
+use crate::meter::price;
 use crate::meter::quote::{Charge, Ended};
-use crate::meter::{policy, price};
 use crate::notice::{Kind, Notice};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::bounds;
@@ -59,7 +59,7 @@ impl Bill<'_> {
     /// is never charged, whatever a provider counts.
     pub(super) fn decide(&mut self, outcome: Outcome) -> Charge {
         let class = &self.record.endpoint;
-        let charged = policy::terms(outcome).charged && !self.is_repeat();
+        let charged = self.terms(outcome).charged;
         let taken = match &mut self.occupied {
             Some((permit, _)) if charged => permit.take_place(class),
             Some((permit, _)) => Taken { beyond: false, number: permit.next_number(class) },

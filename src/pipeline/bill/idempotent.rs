@@ -7,6 +7,8 @@ use http::{HeaderMap, StatusCode};
 
 use crate::base::money::Money;
 use crate::idempotency::{Answer, Lead, Run};
+use crate::ledger::record::Outcome;
+use crate::meter::policy::{self, Terms};
 use crate::pipeline::bill::Bill;
 use crate::respond;
 
@@ -31,6 +33,11 @@ impl Bill<'_> {
     /// Whether the request repeats another one, and so consumes nothing.
     pub(in crate::pipeline) const fn is_repeat(&self) -> bool {
         matches!(self.part, Some(Part::Joined(_) | Part::Stored))
+    }
+
+    /// What the policy says about it if it ends with `outcome`.
+    pub(super) const fn terms(&self, outcome: Outcome) -> Terms {
+        if self.is_repeat() { policy::REPEAT } else { policy::terms(outcome) }
     }
 
     /// Tells those who repeat the request that its call can be joined.
@@ -79,7 +86,9 @@ impl Bill<'_> {
             body: body.clone(),
         };
         let app = self.app;
-        if let Some(keeping) = app.idempotency.keep(run, answer, app.clock.wall()).await {
+        // Boxed, as what only some requests need: its future is large.
+        let keeping = Box::pin(app.idempotency.keep(run, answer, app.clock.wall()));
+        if let Some(keeping) = keeping.await {
             app.metrics.idempotency().kept(keeping);
         }
     }
