@@ -58,7 +58,7 @@ pub struct App {
     /// The keys in force; they change while requests run.
     pub keyring: Arc<Keyring>,
     /// The windows, quota and concurrency of every active account.
-    pub rates: Rates,
+    pub rates: Arc<Rates>,
     /// Requests at once, of all accounts together.
     pub requests: Arc<Slots>,
     /// How long requests run.
@@ -123,7 +123,7 @@ pub struct Parts {
     /// The keys in force.
     pub keyring: Arc<Keyring>,
     /// The accounts' windows and quotas, rebuilt from the ledger.
-    pub rates: Rates,
+    pub rates: Arc<Rates>,
     /// The key of hashes of texts.
     pub text_hash_key: [u8; 32],
 }

@@ -151,6 +151,7 @@ fn allowance(
         overage: caller.overage().is_some(),
         budget: caller.budget,
         key_budget: caller.key_budget,
+        prepaid: caller.prepaid,
         counts,
     }
 }

@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::query::Id;
 use super::{AdminState, List, blocking, query};
 use crate::accounts::{Change, NewAccount};
+use crate::admission::balance::Balance;
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
 use crate::cache::Filter;
@@ -30,6 +31,9 @@ pub(super) struct View {
     external_id: Option<String>,
     overrides: Map<String, Value>,
     created_at: String,
+    /// Of one account that is asked for, if it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<Balance>,
 }
 
 impl From<Account> for View {
@@ -42,6 +46,7 @@ impl From<Account> for View {
             status: account.status.into(),
             external_id: account.external_id,
             created_at: moment(account.created_at),
+            balance: None,
         }
     }
 }
@@ -85,8 +90,13 @@ pub(super) async fn show(
     State(state): State<AdminState>,
     Id(id): Id,
 ) -> Result<Json<View>, ApiError> {
-    let account = blocking(move || state.registry.account(&id)).await??;
-    Ok(Json(account.into()))
+    let registry = state.registry.clone();
+    let account = blocking(move || registry.account(&id)).await??;
+    let config = state.control.config();
+    let plan = config.plans.iter().find(|plan| *plan.name == *account.plan);
+    let prepaid = account.overrides.prepaid.or(plan.map(|plan| plan.prepaid)).unwrap_or(false);
+    let balance = state.biller.balance(&account.id).shown(prepaid);
+    Ok(Json(View { balance, ..account.into() }))
 }
 
 /// `PATCH /admin/accounts/{id}`: what is given changes, in `overrides` too;
@@ -144,6 +154,7 @@ struct OwnFigures {
     concurrent: Said<u32>,
     month: Said<u64>,
     budget: Said<Money>,
+    prepaid: Said<bool>,
     prices: Said<BTreeMap<String, Said<Money>>>,
     loss_guard: Said<LossGuard>,
 }
@@ -158,6 +169,7 @@ impl OwnFigures {
             concurrent: members.small_limit("concurrent")?,
             month: members.limit("requests_per_month")?,
             budget: members.budget("budget")?,
+            prepaid: members.switch("prepaid")?,
             prices: match members.object("prices")? {
                 Said::Nothing => Said::Nothing,
                 Said::Null => Said::Null,
@@ -196,6 +208,7 @@ impl OwnFigures {
             concurrent: self.concurrent.or(before.concurrent),
             requests_per_month: self.month.or(before.requests_per_month),
             budget: self.budget.or(before.budget),
+            prepaid: self.prepaid.or(before.prepaid),
             prices,
             loss_guard: self.loss_guard.or(before.loss_guard),
         }
@@ -219,7 +232,7 @@ fn shown(own: &Overrides) -> Map<String, Value> {
     let dollars = |budget: Money| {
         if budget == Money::MAX { "unlimited".into() } else { json!(budget) }
     };
-    let figures: [(&str, Option<Value>); 7] = [
+    let figures: [(&str, Option<Value>); 8] = [
         ("requests_per_minute", own.requests_per_minute.map(small)),
         ("requests_per_hour", own.requests_per_hour.map(small)),
         ("requests_per_day", own.requests_per_day.map(small)),
@@ -227,6 +240,7 @@ fn shown(own: &Overrides) -> Map<String, Value> {
         ("tokens_per_minute", own.tokens_per_minute.map(small)),
         ("concurrent", own.concurrent.map(small)),
         ("budget", own.budget.map(dollars)),
+        ("prepaid", own.prepaid.map(Value::from)),
     ];
     let given = figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let mut shown: Map<String, Value> = given.collect();

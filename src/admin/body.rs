@@ -129,6 +129,14 @@ impl Members {
         })
     }
 
+    /// The switch called `name`.
+    pub(super) fn switch(&mut self, name: &str) -> Result<Said<bool>, ApiError> {
+        self.read(name, "true or false", |value| match value.as_str() {
+            Some(text) => text.parse().ok(),
+            None => value.as_bool(),
+        })
+    }
+
     /// The duration called `name`: seconds, or a text such as `90s`, `30m`, `1h`
     /// or `7d`.
     pub(super) fn duration(&mut self, name: &str) -> Result<Said<Duration>, ApiError> {

@@ -241,6 +241,7 @@ fn plan(plan: &Plan) -> Value {
         "monthly_price": plan.monthly_price,
         "requests_per_month": plan.requests_per_month.map_or_else(|| "unlimited".into(), Value::from),
         "overage": plan.overage,
+        "prepaid": plan.prepaid,
         "budget": plan.budget,
         "requests_per_minute": plan.requests_per_minute,
         "requests_per_hour": plan.requests_per_hour,

@@ -133,6 +133,7 @@ const fn billed(error: &billing::Refused) -> (StatusCode, &'static str, &'static
         | R::Status { .. }
         | R::OutOfDate
         | R::BelowZero(_)
+        | R::MoreThanLeft(_)
         | R::MoreThanInvoiced(_)
         | R::HasCreditNotes
         | R::TooLarge

@@ -158,6 +158,7 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         complexity: None,
         metadata: None,
         rates: None,
+        prepaid: false,
     }
 }
 
@@ -180,6 +181,7 @@ pub(crate) fn registry(
         history: book.clone(),
         adjustments: book.clone(),
         invoices: book.clone(),
+        rates: Arc::default(),
         webhooks: webhooks.clone(),
         clock: clock.clone(),
     });

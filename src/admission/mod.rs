@@ -3,6 +3,7 @@
 //! not at all.
 
 pub mod address;
+pub mod balance;
 pub mod queue;
 pub mod quota;
 pub mod rate;
@@ -213,17 +214,23 @@ impl Permit {
     }
 
     /// Reserves `most` dollars of the month's budgets of the account and of the
-    /// key called `key`, together or not at all. Call it once.
+    /// key called `key`, and of the balance of an account that is prepaid,
+    /// together or not at all. Call it once.
     ///
     /// # Errors
-    /// 429 `insufficient_quota` if a budget does not allow it; nothing is then
-    /// reserved.
+    /// 429 `insufficient_quota` if a budget or the balance does not allow it;
+    /// nothing is then reserved.
     pub fn hold(&mut self, key: &Arc<str>, most: Money) -> Result<(), Refusal> {
         self.admission.hold(key, most).map_err(|over| over_budget(&over))
     }
 
+    /// Whether what the request costs is paid from a prepaid balance.
+    pub const fn is_prepaid(&self) -> bool {
+        self.admission.is_prepaid()
+    }
+
     /// The most dollars that may be charged for the request: what `hold` reserved of
-    /// a budget; `None` where it spends none.
+    /// a budget or the balance; `None` where it spends none.
     pub fn ceiling(&self) -> Option<Money> {
         self.admission.ceiling()
     }
@@ -316,6 +323,13 @@ fn over_budget(over: &OverBudget) -> Refusal {
     let whose = match purse {
         Purse::Account => "account",
         Purse::Key => "API key",
+        Purse::Balance => {
+            let message = format!(
+                "The account's prepaid balance is used up: ${budget} is left, and this request \
+                 may cost ${most}.",
+            );
+            return Refusal::new(Code::InsufficientQuota, message).window("balance");
+        }
     };
     let message = format!(
         "The {whose}'s budget of ${budget} a month does not allow this request, which may cost \

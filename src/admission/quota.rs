@@ -87,6 +87,8 @@ pub struct Allowance {
     pub budget: Option<Money>,
     /// Dollars that the key may spend in a month; `None` is unlimited.
     pub key_budget: Option<Money>,
+    /// Whether it is paid from the account's prepaid balance.
+    pub prepaid: bool,
     /// Whether it counts at all.
     pub counts: bool,
 }
@@ -99,6 +101,7 @@ impl Allowance {
         overage: false,
         budget: None,
         key_budget: None,
+        prepaid: false,
         counts: false,
     };
 

@@ -14,7 +14,8 @@ const SHARDS: usize = 64;
 type Shard = Mutex<HashMap<Arc<str>, Arc<AccountState>, ahash::RandomState>>;
 
 /// The account states, by account id. Memory follows the accounts that have
-/// asked within a day, were charged within the month, or run a request; `sweep` forgets the others.
+/// asked within a day, were charged within the month, run a request or have a
+/// prepaid balance; `sweep` forgets the others.
 #[derive(Debug)]
 pub struct Rates {
     hasher: ahash::RandomState,

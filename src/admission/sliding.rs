@@ -1,15 +1,16 @@
 //! One sliding window over the admissions of one account.
 //!
 //! Up to 128 admissions are kept as a log of their moments, which is exact (the
-//! "sliding window log"). More than that become a ring of at most 61 buckets,
-//! each one sixtieth of the window wide. A bucket keeps the moment of its last
-//! admission and counts as inside until that moment has left the window, so
-//! nothing is forgotten early and nothing is held more than a sixtieth late.
-//! A limit of at most 128 therefore always meets a log.
+//! "sliding window log"). More than that become a ring of counts, one a cell of a
+//! fixed grid, each cell one sixtieth of the window wide. A cell counts as inside
+//! until its end has left the window, so nothing is forgotten early and nothing
+//! is held more than a sixtieth late. A limit of at most 128 therefore always
+//! meets a log.
 //!
-//! Moments are ticks: u32 offsets behind the newest moment seen, which bounds a
-//! window to 512 bytes. An admission's tick is rounded up and the present is
-//! rounded down, so rounding never forgets early either.
+//! Moments are ticks. A log keeps them as u32 offsets behind the newest moment
+//! seen, which bounds it to 512 bytes; a ring takes half of that. An admission's
+//! tick is rounded up and the present is rounded down, so rounding never forgets
+//! early either.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,8 +19,8 @@ use super::windows::Window;
 
 /// Most admissions kept one by one.
 const LOG_MAX: u32 = 128;
-/// Buckets in a window.
-const BUCKETS: u64 = 60;
+/// Cells in the length of a window; it touches one more.
+const CELLS: u64 = 60;
 
 /// The admissions of one account that lie inside one window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,27 +29,29 @@ pub(super) struct Sliding {
     marks: Marks,
     /// Admissions in `marks`.
     count: u32,
-    /// The newest moment seen, in ticks rounded up. No mark is later.
+    /// The newest moment seen, in ticks rounded up. No mark of a log is later.
     newest: u64,
     /// Every mark before this tick has left the window.
     gone: u64,
 }
 
-/// What is kept, oldest first, as the low 32 bits of ticks.
+/// What is kept, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Marks {
-    /// One mark an admission.
+    /// The low 32 bits of the tick of each admission.
     Log(VecDeque<u32>),
-    /// One mark a bucket; buckets are cells of a fixed grid.
-    Ring(VecDeque<Bucket>),
+    /// Admissions by the cell.
+    Ring(Ring),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bucket {
-    /// The moment of its latest admission.
-    last: u32,
-    /// Its admissions.
-    count: u32,
+/// Counts of neighbouring cells. The first and the last are never 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ring {
+    /// The number of the first cell.
+    first: u64,
+    counts: VecDeque<u32>,
+    /// Ticks in a cell.
+    width: u64,
 }
 
 impl Sliding {
@@ -86,12 +89,12 @@ impl Sliding {
                     }
                 }
                 Marks::Ring(ring) => {
-                    while let Some(bucket) = ring.front()
-                        && whole(newest, bucket.last) <= horizon
+                    while let Some((end, count)) = ring.oldest()
+                        && end <= horizon
                     {
-                        self.count -= bucket.count;
-                        self.gone = whole(newest, bucket.last) + 1;
-                        ring.pop_front();
+                        self.count -= count;
+                        self.gone = end + 1;
+                        ring.drop_oldest();
                     }
                 }
             }
@@ -123,7 +126,7 @@ impl Sliding {
                 let place = log.partition_point(|&mark| whole(newest, mark) <= tick);
                 log.insert(place, low(tick));
             }
-            Marks::Ring(ring) => put(ring, newest, self.window.ticks() / BUCKETS, tick),
+            Marks::Ring(ring) => ring.put(tick),
         }
         self.count += 1;
     }
@@ -136,24 +139,12 @@ impl Sliding {
             return;
         }
         let newest = self.newest;
-        // Its mark is the first that is not before it: a bucket's mark is its
-        // latest admission, and buckets do not overlap.
         let found = match &mut self.marks {
             Marks::Log(log) => {
                 let place = log.partition_point(|&mark| whole(newest, mark) < tick);
                 log.remove(place).is_some()
             }
-            Marks::Ring(ring) => {
-                let place = ring.partition_point(|bucket| whole(newest, bucket.last) < tick);
-                let left = ring.get_mut(place).map(|bucket| {
-                    bucket.count -= 1;
-                    bucket.count
-                });
-                if left == Some(0) {
-                    ring.remove(place);
-                }
-                left.is_some()
-            }
+            Marks::Ring(ring) => ring.take(tick),
         };
         self.count -= u32::from(found);
     }
@@ -166,56 +157,48 @@ impl Sliding {
         if limit == 0 {
             return Some(self.window.length());
         }
-        let mark = match &self.marks {
-            Marks::Log(log) => log.get(usize::try_from(surplus).ok()?).copied(),
-            Marks::Ring(ring) => {
-                let mut left = surplus;
-                ring.iter()
-                    .find(|bucket| match left.checked_sub(bucket.count) {
-                        Some(rest) => {
-                            left = rest;
-                            false
-                        }
-                        None => true,
-                    })
-                    .map(|bucket| bucket.last)
+        let tick = match &self.marks {
+            Marks::Log(log) => {
+                log.get(usize::try_from(surplus).ok()?).map(|&mark| whole(self.newest, mark))
             }
+            Marks::Ring(ring) => ring.end_of(surplus),
         };
-        mark.map(|mark| self.until_gone(mark, now))
+        tick.map(|tick| self.until_gone(tick, now))
     }
 
     /// How long after `now` the window is empty if nothing else comes.
     pub(super) fn reset(&self, now: u64) -> Duration {
-        let mark = match &self.marks {
-            Marks::Log(log) => log.back().copied(),
-            Marks::Ring(ring) => ring.back().map(|bucket| bucket.last),
+        let tick = match &self.marks {
+            Marks::Log(log) => log.back().map(|&mark| whole(self.newest, mark)),
+            Marks::Ring(ring) => ring.cells().last().map(|(end, _)| end),
         };
-        mark.map_or(Duration::ZERO, |mark| self.until_gone(mark, now))
+        tick.map_or(Duration::ZERO, |tick| self.until_gone(tick, now))
     }
 
-    /// Time from `now` until `mark` has left the window.
-    fn until_gone(&self, mark: u32, now: u64) -> Duration {
-        let gone = (whole(self.newest, mark) + self.window.ticks()) * self.window.tick();
+    /// Time from `now` until what counts at `tick` has left the window.
+    fn until_gone(&self, tick: u64, now: u64) -> Duration {
+        let gone = (tick + self.window.ticks()) * self.window.tick();
         Duration::from_nanos(gone.saturating_sub(now))
     }
 
     /// From a log to a ring.
     fn fold(&mut self) {
         if let Marks::Log(log) = &self.marks {
-            let mut ring = VecDeque::new();
-            for &mark in log {
-                let tick = whole(self.newest, mark);
-                put(&mut ring, self.newest, self.window.ticks() / BUCKETS, tick);
-            }
+            let mut ring = Ring::new(self.window.ticks() / CELLS);
+            log.iter().for_each(|&mark| ring.put(whole(self.newest, mark)));
             self.marks = Marks::Ring(ring);
         }
     }
 
-    /// From a ring to a log; an admission gets the moment of its bucket.
+    /// From a ring to a log; an admission gets the last moment of its cell.
     fn unfold(&mut self) {
         if let Marks::Ring(ring) = &self.marks {
-            let marks = ring.iter().flat_map(|bucket| (0..bucket.count).map(|_| bucket.last));
-            self.marks = Marks::Log(marks.collect());
+            let marks =
+                ring.cells().flat_map(|(end, count)| (0..count).map(move |_| low(end))).collect();
+            // The last moment of the present cell is yet to come.
+            let last = ring.cells().last().map_or(0, |(end, _)| end);
+            self.newest = self.newest.max(last);
+            self.marks = Marks::Log(marks);
         }
     }
 
@@ -224,23 +207,83 @@ impl Sliding {
     pub(super) fn heap_bytes(&self) -> usize {
         match &self.marks {
             Marks::Log(log) => log.capacity() * size_of::<u32>(),
-            Marks::Ring(ring) => ring.capacity() * size_of::<Bucket>(),
+            Marks::Ring(ring) => ring.counts.capacity() * size_of::<u32>(),
         }
     }
 }
 
-/// Counts an admission at `tick` in the bucket of its cell of the grid.
-fn put(ring: &mut VecDeque<Bucket>, newest: u64, width: u64, tick: u64) {
-    let cell = tick / width;
-    let place = ring.partition_point(|bucket| whole(newest, bucket.last) / width < cell);
-    match ring.get_mut(place).filter(|bucket| whole(newest, bucket.last) / width == cell) {
-        Some(bucket) => {
-            bucket.count += 1;
-            if whole(newest, bucket.last) < tick {
-                bucket.last = low(tick);
+impl Ring {
+    const fn new(width: u64) -> Self {
+        Self { first: 0, counts: VecDeque::new(), width }
+    }
+
+    /// The last tick and the count of each cell, oldest first.
+    fn cells(&self) -> impl DoubleEndedIterator<Item = (u64, u32)> {
+        let end = |place: usize| (self.first + place as u64 + 1) * self.width - 1;
+        self.counts.iter().enumerate().map(move |(place, &count)| (end(place), count))
+    }
+
+    fn oldest(&self) -> Option<(u64, u32)> {
+        self.cells().next()
+    }
+
+    fn drop_oldest(&mut self) {
+        self.counts.pop_front();
+        self.first += 1;
+        self.trim();
+    }
+
+    /// The last tick of the cell in which the admission is that has `before`
+    /// others before it.
+    fn end_of(&self, before: u32) -> Option<u64> {
+        let mut left = before;
+        let holds = |&(_, count): &(u64, u32)| match left.checked_sub(count) {
+            Some(rest) => {
+                left = rest;
+                false
             }
+            None => true,
+        };
+        self.cells().find(holds).map(|(end, _)| end)
+    }
+
+    fn put(&mut self, tick: u64) {
+        let cell = tick / self.width;
+        if self.counts.is_empty() {
+            self.first = cell;
         }
-        None => ring.insert(place, Bucket { last: low(tick), count: 1 }),
+        while cell < self.first {
+            self.counts.push_front(0);
+            self.first -= 1;
+        }
+        let place = usize::try_from(cell - self.first).unwrap_or(usize::MAX);
+        while self.counts.len() <= place {
+            self.counts.push_back(0);
+        }
+        if let Some(count) = self.counts.get_mut(place) {
+            *count += 1;
+        }
+    }
+
+    /// Takes one admission at `tick` back; false if there is none.
+    fn take(&mut self, tick: u64) -> bool {
+        let place = (tick / self.width).checked_sub(self.first);
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        let Some(count) = place.and_then(|place| self.counts.get_mut(place)) else { return false };
+        let Some(less) = count.checked_sub(1) else { return false };
+        *count = less;
+        self.trim();
+        true
+    }
+
+    fn trim(&mut self) {
+        while self.counts.front() == Some(&0) {
+            self.counts.pop_front();
+            self.first += 1;
+        }
+        while self.counts.back() == Some(&0) {
+            self.counts.pop_back();
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Purse {
     Account,
     /// The key's.
     Key,
+    /// The prepaid balance of the account, which has no month.
+    Balance,
 }
 
 /// Where an account and one of its keys stand in a month.

@@ -1,11 +1,14 @@
 //! What one account is doing right now, and the guard of an admitted request.
 
+mod purses;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::balance::Balance;
 use super::quota::{Allowance, Month};
 use super::spend::{MonthStanding, Months, Purse};
 use super::tokens::{Reservation, TokenStanding, TokenWindow, TokensDenied};
@@ -30,6 +33,8 @@ struct Counts {
     months: Months,
     /// Made by the first that has a limit of tokens.
     tokens: Option<Box<TokenWindow>>,
+    /// Made by the first deposit or charge.
+    balance: Option<Box<Balance>>,
 }
 
 /// An admitted request. It occupies its place among the account's concurrent
@@ -72,13 +77,13 @@ pub struct Taken {
     pub number: u64,
 }
 
-/// A budget does not allow a request.
+/// A budget or a balance does not allow a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a budget of ${budget} a month does not allow ${most} more")]
+#[error("a budget or balance of ${budget} does not allow ${most} more")]
 pub struct OverBudget {
     /// Whose budget.
     pub purse: Purse,
-    /// The budget.
+    /// The budget, or what is left of the balance.
     pub budget: Money,
     /// What the request may cost at most.
     pub most: Money,
@@ -220,8 +225,8 @@ impl AccountState {
         self.running.load(Ordering::Acquire)
     }
 
-    /// Whether nothing runs, and no admission counts any more at `now` in a
-    /// window or in `month`.
+    /// Whether nothing runs, no admission counts any more at `now` in a window or
+    /// in `month`, and there is no balance.
     pub fn is_idle(&self, now: Duration, month: u32) -> bool {
         if self.running() > 0 {
             return false;
@@ -230,7 +235,10 @@ impl AccountState {
         // An account may have no limit of tokens any more.
         counts.tokens.take_if(|tokens| tokens.is_empty(now));
         let empty = counts.windows.is_empty(now) && counts.months.is_empty(month);
-        empty && counts.tokens.is_none() && self.volume.is_empty(month)
+        // A request that was refused leaves an empty one.
+        counts.balance.take_if(|balance| **balance == Balance::default());
+        let unpaid = counts.tokens.is_none() && counts.balance.is_none();
+        empty && unpaid && self.volume.is_empty(month)
     }
 }
 
@@ -252,33 +260,36 @@ impl Admission {
         self.beyond
     }
 
+    /// Whether what the request costs is paid from a prepaid balance.
+    pub const fn is_prepaid(&self) -> bool {
+        self.allowance.prepaid
+    }
+
     /// Reserves `most` dollars of the budgets of the account and of the key called
-    /// `key`, together or not at all. Call it once.
+    /// `key`, and of the balance of an account that is prepaid, together or not at
+    /// all. Call it once.
     ///
     /// # Errors
     /// [`OverBudget`]; nothing is then reserved.
     pub fn hold(&mut self, key: &Arc<str>, most: Money) -> Result<(), OverBudget> {
         let Place::Reserved(month) = self.place else { return Ok(()) };
-        let held = self.account.counts.lock().months.hold(month, key, most, &self.allowance);
-        let over = |purse, budget: Option<Money>| OverBudget {
+        let held = self.account.counts.lock().hold(month, key, most, &self.allowance);
+        held.map_err(|(purse, budget)| OverBudget {
             purse,
-            budget: budget.unwrap_or_default(),
+            budget,
             most,
             month: self.allowance.month,
-        };
-        held.map_err(|purse| match purse {
-            Purse::Account => over(purse, self.allowance.budget),
-            Purse::Key => over(purse, self.allowance.key_budget),
         })?;
         self.held = Some((Arc::clone(key), most));
         Ok(())
     }
 
-    /// The most that may be charged for the request: what is reserved of a budget
-    /// for it; `None` where it spends none.
+    /// The most that may be charged for the request: what is reserved of a budget or
+    /// the balance for it; `None` where it spends none.
     pub fn ceiling(&self) -> Option<Money> {
-        let Allowance { budget, key_budget, .. } = &self.allowance;
-        budget.or(*key_budget).and_then(|_| self.held.as_ref().map(|(_, most)| *most))
+        let Allowance { budget, key_budget, prepaid, .. } = &self.allowance;
+        let spends = *prepaid || budget.or(*key_budget).is_some();
+        self.held.as_ref().filter(|_| spends).map(|(_, most)| *most)
     }
 
     /// Takes the request's place among the charged ones, and its number among those
@@ -315,7 +326,10 @@ impl Admission {
         self.place = Place::None;
         let mut counts = self.account.counts.lock();
         if let Some((key, most)) = self.held.take() {
-            counts.months.let_go(month, &key, most);
+            counts.let_go(month, &key, most, &self.allowance);
+        }
+        if self.allowance.prepaid && !price.is_zero() {
+            counts.balance.get_or_insert_default().charge(price);
         }
         let crossings = counts.months.charge(month, key, price, &self.allowance);
         Charged { crossings, levels: counts.months.standing(key, &self.allowance).levels }
@@ -367,7 +381,7 @@ impl Drop for Admission {
         if let Place::Reserved(month) = self.place {
             let mut counts = self.account.counts.lock();
             if let Some((key, most)) = self.held.take() {
-                counts.months.let_go(month, &key, most);
+                counts.let_go(month, &key, most, &self.allowance);
             }
             counts.months.release(month);
         }

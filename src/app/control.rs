@@ -55,6 +55,7 @@ pub(super) fn biller(app: &App, webhooks: &Arc<Webhooks>) -> Result<Arc<Biller>,
         history: book.clone(),
         adjustments: book.clone(),
         invoices: book,
+        rates: app.rates.clone(),
         webhooks: webhooks.clone(),
         clock: app.clock.clone(),
     })))

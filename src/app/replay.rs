@@ -1,8 +1,10 @@
 //! What the ledger's records say of the windows and quotas in force.
 //!
-//! Two kinds of counters are rebuilt at a start. Those of the calendar month see
+//! Three kinds of counters are rebuilt at a start. Those of the calendar month see
 //! [`Sum`]s, in which every record of the month is counted once, so that a start
-//! need not read a month. Those of a window see each record of the last day.
+//! need not read a month. Prepaid balances see what was ever paid from them, in
+//! sums too, and what was ever paid in. Those of a window see each record of the
+//! last day.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use crate::admission::rate::Rates;
 use crate::base::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::ledger::{Digest, Ledger, OpenError, Replay, Sum};
+use crate::store::billing::{Adjustments, Book};
+use crate::store::{Store, StoreError};
 
 /// The window of tokens.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,12 +35,14 @@ pub(super) fn open(
     let now = clock.wall();
     let month = calendar.month(now);
     let mut of_the_month = |sum: &Sum<'_>| spent(rates, month.number, sum);
+    let mut paid = |account: &str, amount| rates.account(&account.into()).restore_paid(amount);
     let mut of_the_day = |record: &Digest<'_>| {
         windows(rates, &**clock, record);
         tokens(rates, &**clock, record);
     };
     let replay = Replay::none()
         .sums(month.begins..month.ends, &mut of_the_month)
+        .paid(&mut paid)
         .records(windows_from(now), &mut of_the_day);
     Ledger::open(&config.store.path, config.store.durability, clock.clone(), replay)
 }
@@ -84,4 +90,14 @@ fn spent(rates: &Rates, month: u32, sum: &Sum<'_>) {
         account.restore_month(month, &sum.key_id.into(), sum.quantity, sum.price);
         account.volume().restore(&sum.endpoint.into(), month, sum.quantity);
     }
+}
+
+/// Counts what was ever paid in to prepaid balances, less what was paid back.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn deposits(store: &Store, rates: &Rates) -> Result<(), StoreError> {
+    Book::new(store)?.deposited(&mut |account, amount| {
+        rates.account(&account.into()).deposit(amount);
+    })
 }

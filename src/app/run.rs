@@ -146,11 +146,12 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let (certificate, tls) = secured(&config)?;
 
     let data_directory = &config.store.path;
-    let rates = Rates::new();
+    let rates = Arc::new(Rates::new());
     let ledger = replay::open(&config, &clock, &rates)?;
     let ledger = Arc::new(ledger);
     // After the ledger, whose opening takes the lock of the data directory.
     let store = Store::open(data_directory)?;
+    replay::deposits(&store, &rates).map_err(StartError::Trees)?;
     let owners = Arc::new(EmbeddedOwners::open(&store).map_err(StartError::Trees)?);
 
     let vault = control::vault(&config)?;

@@ -32,6 +32,7 @@ fn due(app: &App, identity: &Arc<Identity>, month: Month) -> Vec<Notice> {
         overage: identity.overage().is_some(),
         budget: identity.budget,
         key_budget: identity.key_budget,
+        prepaid: identity.prepaid,
         counts: false,
     };
     let Some(account) = app.rates.find(&identity.account) else { return Vec::new() };

@@ -54,6 +54,8 @@ pub struct Identity {
     /// Dollars that requests with the key may cost in a calendar month; `None` is
     /// unlimited.
     pub key_budget: Option<Money>,
+    /// Whether its requests are paid from a balance.
+    pub prepaid: bool,
     /// Tokens in any 60 s; `None` is unlimited.
     pub tokens_per_minute: Option<u32>,
     /// The account's own prices of a request, by class.
@@ -92,6 +94,7 @@ impl Identity {
             requests_per_month: quota.filter(|limit| *limit < u64::MAX),
             budget: own.budget.or(plan.budget).filter(|budget| *budget < Money::MAX),
             key_budget: None,
+            prepaid: own.prepaid.unwrap_or(plan.prepaid),
             tokens_per_minute: tokens.filter(|limit| *limit < u32::MAX),
             prices: prices.collect(),
             loss_guard: own.loss_guard,
@@ -108,9 +111,9 @@ impl Identity {
         self
     }
 
-    /// Whether what requests cost in a month is limited.
+    /// Whether what requests cost is limited, by budgets or a balance.
     pub const fn has_budget(&self) -> bool {
-        self.budget.is_some() || self.key_budget.is_some()
+        self.budget.is_some() || self.key_budget.is_some() || self.prepaid
     }
 
     /// The same, with a budget of the key's own.

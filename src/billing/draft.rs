@@ -17,7 +17,7 @@ use super::lines::Lines;
 use super::usage::{Amount, Kind, Usage};
 use crate::base::money::Money;
 use crate::config::Invoicing;
-use crate::store::billing::{Adjustment, Assignment, Status};
+use crate::store::billing::{Adjustment, AdjustmentKind, Assignment, Status};
 
 /// What the account's invoices that count have billed.
 #[derive(Default)]
@@ -118,6 +118,9 @@ impl Sources<'_> {
             lines.usage(*month, &used.less(&self.billed_in(*month).0))?;
         }
         let due = |adjustment: &&Adjustment| {
+            if adjustment.kind != AdjustmentKind::Invoice {
+                return false;
+            }
             let of = |month: Month| month.to_string() == adjustment.month;
             let closed = self.billed.closed.contains_key(&adjustment.month);
             let earlier = closed && adjustment.month < month.to_string();

@@ -40,6 +40,9 @@ pub enum Refused {
     /// Credits exceed what is owed.
     #[error("the credits are more than is owed: the invoice's total would be {0}")]
     BelowZero(Money),
+    /// More is to be paid back than the balance has.
+    #[error("only {0} of the account's balance is neither charged nor reserved")]
+    MoreThanLeft(Money),
     /// A credit note for more than was invoiced.
     #[error("a credit note is for at most what is left of the invoice: {0}")]
     MoreThanInvoiced(Money),

@@ -7,6 +7,7 @@
 //! billed no other bills again.
 
 mod announce;
+mod balance;
 pub mod calendar;
 mod draft;
 mod error;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::admission::rate::Rates;
 use crate::base::clock::Clock;
 use crate::base::id::RecordIds;
 use crate::base::money::Money;
@@ -29,7 +31,7 @@ use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::store::accounts::Accounts;
 use crate::store::billing::{
-    Adjustment, Adjustments, Assignment, Choice, History, Invoices, Status, Step,
+    Adjustment, AdjustmentKind, Adjustments, Assignment, Choice, History, Invoices, Status, Step,
 };
 use crate::webhooks::Webhooks;
 use calendar::{Month, Span};
@@ -50,6 +52,8 @@ pub struct Parts {
     pub adjustments: Arc<dyn Adjustments>,
     /// Their invoices.
     pub invoices: Arc<dyn Invoices>,
+    /// Their prepaid balances.
+    pub rates: Arc<Rates>,
     /// Who is told what becomes of them.
     pub webhooks: Arc<Webhooks>,
     /// The time.
@@ -69,11 +73,14 @@ pub struct Biller {
 pub struct NewAdjustment {
     /// The account.
     pub account: String,
-    /// What the customer owes more; a credit is below zero.
+    /// What it changes.
+    pub kind: AdjustmentKind,
+    /// See [`Adjustment::amount`].
     pub amount: Money,
     /// What it is for.
     pub description: String,
-    /// The month that it belongs to; the present one where there is none.
+    /// The month that it belongs to; the present one where there is none. Nothing
+    /// of the balance belongs to another.
     pub month: Option<Month>,
 }
 
@@ -221,14 +228,15 @@ impl Biller {
         Ok(usage::read(&self.parts.ledger, account, span, &config.timezone)?)
     }
 
-    /// Adds a credit or debit to a month whose invoice is not final.
+    /// Adds a credit or debit to a month whose invoice is not final, or pays into
+    /// or out of the prepaid balance.
     ///
     /// # Errors
     /// [`Refused`]: also where the month's invoice, as it would be now, would then
-    /// be below zero.
+    /// be below zero, or where the balance has less than is to be paid back.
     pub fn adjust(&self, config: &Config, wanted: NewAdjustment) -> Result<Adjustment, Refused> {
         let _turn = self.turn.lock();
-        let NewAdjustment { account, amount, description, month } = wanted;
+        let NewAdjustment { account, kind, amount, description, month } = wanted;
         let own = self.own(&account)?;
         self.known(&account, &own)?;
         let currency = config.invoicing.currency;
@@ -239,13 +247,16 @@ impl Biller {
         let month = month.or_else(|| Month::of(now, &config.timezone));
         let month = month.ok_or(Refused::FutureMonth)?;
         let span = self.begun(config, month)?;
+        let id = self.new_id("adj");
+        let (month_text, created_at) = (month.to_string(), now);
+        let adjustment =
+            Adjustment { id, account, month: month_text, amount, description, created_at, kind };
+        if kind != AdjustmentKind::Invoice {
+            return self.transfer(adjustment);
+        }
         if let Some(number) = own.billed.closed(month) {
             return Err(Refused::AlreadyFinal(number.clone()));
         }
-        let id = self.new_id("adj");
-        let month_text = month.to_string();
-        let adjustment =
-            Adjustment { id, account, month: month_text, amount, description, created_at: now };
         if amount < Money::ZERO {
             let usage = self.usage(config, month, span, Some(&adjustment.account))?;
             let usage = usage.get(&*adjustment.account);

@@ -129,7 +129,8 @@ impl Usage {
     /// Adds a record: what is charged of it, under its kind and unit price. What
     /// a record consists of is decided here and nowhere else.
     pub(super) fn add(&mut self, record: &UsageRecord) {
-        if record.quantity == 0 {
+        // What was paid from a balance is not owed.
+        if record.quantity == 0 || record.prepaid {
             return;
         }
         let kind = Kind {

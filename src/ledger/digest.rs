@@ -58,6 +58,10 @@ pub struct Digest<'b> {
     /// See [`UsageRecord::first_byte_ms`].
     #[n(30)]
     pub first_byte_ms: Option<u64>,
+    /// See [`UsageRecord::prepaid`].
+    #[n(41)]
+    #[cbor(default)]
+    pub prepaid: bool,
 }
 
 impl<'b> Digest<'b> {
@@ -83,6 +87,7 @@ impl<'b> Digest<'b> {
             tokens: record.tokens,
             duration_ms: record.duration_ms,
             first_byte_ms: record.first_byte_ms,
+            prepaid: record.prepaid,
         }
     }
 
@@ -99,6 +104,11 @@ impl<'b> Digest<'b> {
             price: self.price,
             cost: self.cost,
         }
+    }
+
+    /// What was paid from the account's balance, if anything was.
+    pub(super) fn paid(&self) -> Option<Money> {
+        Some(self.price).filter(|price| self.prepaid && !price.is_zero())
     }
 
     /// The record of an answer that was written down but not made durable, so
@@ -133,30 +143,40 @@ pub struct Sum<'s> {
 
 /// Takes sums.
 type EachSum<'r> = &'r mut dyn FnMut(&Sum<'_>);
+/// Takes what an account paid from its balance.
+type EachPaid<'r> = &'r mut dyn FnMut(&str, Money);
 /// Takes single records.
 type EachRecord<'r> = &'r mut dyn FnMut(&Digest<'_>);
 
 /// What the opening of a ledger gives out, so that counters can be rebuilt.
 ///
 /// Sums come from the index and cost no reading of single records; every record
-/// whose time lies in their period is in exactly one of them. Single records
+/// whose time lies in their period is in exactly one of them. So do payments
+/// from balances, which are given of all time. Single records
 /// are read from the journal: ask for no more of the past than a window holds.
 #[must_use]
 pub struct Replay<'r> {
     pub(super) sums: Option<(Range<Timestamp>, EachSum<'r>)>,
+    pub(super) paid: Option<EachPaid<'r>>,
     pub(super) records: Option<(Timestamp, EachRecord<'r>)>,
 }
 
 impl<'r> Replay<'r> {
     /// Gives out nothing.
     pub const fn none() -> Self {
-        Self { sums: None, records: None }
+        Self { sums: None, paid: None, records: None }
     }
 
     /// Gives `each` the sums over the records of `period`, its end excluded:
     /// several for one account, in no particular order.
     pub fn sums(self, period: Range<Timestamp>, each: EachSum<'r>) -> Self {
         Self { sums: Some((period, each)), ..self }
+    }
+
+    /// Gives `each` what accounts ever paid from their prepaid balances: several
+    /// amounts for one account, in no particular order.
+    pub fn paid(self, each: EachPaid<'r>) -> Self {
+        Self { paid: Some(each), ..self }
     }
 
     /// Gives `each` every record of the time `from` or later once, in the order
@@ -172,6 +192,9 @@ impl<'r> Replay<'r> {
             && period.contains(&record.time)
         {
             each(&digest.sum());
+        }
+        if let (Some(each), Some(paid)) = (&mut self.paid, digest.paid()) {
+            each(digest.account, paid);
         }
         if let Some((from, each)) = &mut self.records
             && record.time >= *from

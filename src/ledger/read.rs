@@ -101,20 +101,35 @@ pub(super) fn replay(
     voids: &Voids,
     replay: &mut Replay<'_>,
 ) -> Result<(), StorageError> {
-    if let Some((period, each)) = &mut replay.sums {
-        for segment in segments {
-            let Some(span) = segment.span else { continue };
-            let whole = period.contains(&span.earliest) && period.contains(&span.latest);
-            if whole && segment.index.is_some() && !voids.touch(segment) {
-                index.totals(segment)?.sums().for_each(|(_, sum)| each(&sum));
-            } else if span.latest >= period.start && span.earliest < period.end {
-                scan(segment, voids, &mut |digest| {
-                    if period.contains(&digest.time) {
-                        each(&digest.sum());
-                    }
-                })?;
-            }
+    for segment in segments {
+        let Some(span) = segment.span else { continue };
+        let summed = segment.index.is_some() && !voids.touch(segment);
+        let mut paid = replay.paid.as_deref_mut();
+        if summed && let Some(each) = paid.take() {
+            index.paid(segment)?.iter().for_each(|(account, amount)| each(account, *amount));
         }
+        let mut sums = replay
+            .sums
+            .as_mut()
+            .filter(|(period, _)| span.latest >= period.start && span.earliest < period.end);
+        if let Some((_, each)) = sums.take_if(|(period, _)| {
+            summed && period.contains(&span.earliest) && period.contains(&span.latest)
+        }) {
+            index.totals(segment)?.sums().for_each(|(_, sum)| each(&sum));
+        }
+        if paid.is_none() && sums.is_none() {
+            continue;
+        }
+        scan(segment, voids, &mut |digest| {
+            if let (Some(each), Some(amount)) = (&mut paid, digest.paid()) {
+                each(digest.account, amount);
+            }
+            if let Some((period, each)) = &mut sums
+                && period.contains(&digest.time)
+            {
+                each(&digest.sum());
+            }
+        })?;
     }
     let Some((from, each)) = &mut replay.records else { return Ok(()) };
     let recent =

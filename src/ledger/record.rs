@@ -230,6 +230,12 @@ pub struct UsageRecord {
     #[n(40)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<TokenRates>,
+    /// Whether `price` was paid from the account's prepaid balance, so that no
+    /// invoice asks for it. Shown only where it was.
+    #[n(41)]
+    #[cbor(default)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub prepaid: bool,
 }
 
 /// Written before each provider attempt; what recovery needs to close it as

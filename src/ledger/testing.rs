@@ -1,5 +1,6 @@
 //! What the ledger's tests share: records, a disk that fails, a crash.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -65,6 +66,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         complexity: None,
         metadata: None,
         rates: None,
+        prepaid: false,
     }
 }
 
@@ -162,6 +164,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                     cached_input: money[1],
                     output: money[2],
                 }),
+                prepaid: flags[1],
             }
         },
     )
@@ -172,13 +175,25 @@ pub(super) fn open(dir: &Path, options: Options) -> (Ledger, Vec<UsageRecord>) {
     let mut replayed = Vec::new();
     let mut summed = 0;
     let clock = Arc::new(TestClock::at(MIDNIGHT));
+    let (mut in_sums, mut in_records) = (BTreeMap::new(), BTreeMap::new());
     let mut sum = |sum: &Sum<'_>| summed += sum.requests;
-    let mut record = |digest: &Digest<'_>| replayed.push(digest.id);
+    let mut paid = |account: &str, amount| {
+        *in_sums.entry(account.to_owned()).or_insert(Money::ZERO) += amount;
+    };
+    let mut record = |digest: &Digest<'_>| {
+        replayed.push(digest.id);
+        if digest.prepaid && !digest.price.is_zero() {
+            let account = digest.account.to_owned();
+            *in_records.entry(account).or_insert(Money::ZERO) += digest.price;
+        }
+    };
     let replay = Replay::none()
         .sums(Timestamp(0)..Timestamp(u64::MAX), &mut sum)
+        .paid(&mut paid)
         .records(Timestamp(0), &mut record);
     let ledger = Ledger::open_with(dir, Durability::Process, clock, options, replay).unwrap();
     assert_eq!(summed, replayed.len() as u64, "sums and records agree");
+    assert_eq!(in_sums, in_records, "so do payments");
     let found = replayed.into_iter().map(|id| ledger.find(id).unwrap().unwrap()).collect();
     (ledger, found)
 }

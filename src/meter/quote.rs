@@ -211,7 +211,7 @@ impl Charge {
         Self { quantity: 0, price: Money::ZERO, rates: None, ..self }
     }
 
-    /// The same, but no dearer than `ceiling`, what a budget has for it.
+    /// The same, but no dearer than `ceiling`, what a budget or a balance has for it.
     #[must_use]
     pub fn at_most(self, ceiling: Money) -> Self {
         if self.unit_price <= ceiling {

@@ -139,6 +139,7 @@ impl<'a> Bill<'a> {
             complexity: None,
             metadata: request.metadata_text().map(Arc::from),
             rates: None,
+            prepaid: false,
         };
         Self {
             app,

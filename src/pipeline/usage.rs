@@ -140,6 +140,7 @@ fn standing(
             "account": spend(month.account, caller.budget),
             "key": spend(month.key, caller.key_budget),
         },
+        "balance": account.balance().shown(caller.prepaid),
         "warnings": warnings,
     })
 }

@@ -77,6 +77,9 @@ pub struct Overrides {
     /// earn.
     #[n(12)]
     pub loss_guard: Option<LossGuard>,
+    /// Whether its requests are paid from a balance.
+    #[n(13)]
+    pub prepaid: Option<bool>,
 }
 
 /// One account.

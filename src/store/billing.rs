@@ -59,7 +59,36 @@ pub struct Assignment {
     pub standing: Standing,
 }
 
-/// A credit or debit outside of usage and fees. It is never changed.
+/// What an adjustment changes.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    strum::IntoStaticStr,
+    strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
+#[cbor(index_only)]
+pub enum AdjustmentKind {
+    /// What its month's invoice asks for.
+    #[default]
+    #[n(0)]
+    Invoice,
+    /// The prepaid balance: it was paid in.
+    #[n(1)]
+    Deposit,
+    /// The prepaid balance: it was paid back.
+    #[n(2)]
+    Withdrawal,
+}
+
+/// A credit or debit outside of usage and fees, or a payment into or out of the
+/// prepaid balance. It is never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Adjustment {
@@ -72,7 +101,8 @@ pub struct Adjustment {
     /// The month that it belongs to, as `2026-11`.
     #[n(2)]
     pub month: String,
-    /// What the customer owes more; a credit is below zero.
+    /// On an invoice, what the customer owes more; a credit is below zero. Of the
+    /// balance, what was paid in or back; above zero.
     #[n(3)]
     pub amount: Money,
     /// What it is for.
@@ -82,6 +112,21 @@ pub struct Adjustment {
     #[n(5)]
     #[cbor(with = "moment")]
     pub created_at: Timestamp,
+    /// What it changes.
+    #[n(6)]
+    #[cbor(default)]
+    pub kind: AdjustmentKind,
+}
+
+impl Adjustment {
+    /// What the prepaid balance has more by it.
+    pub fn paid_in(&self) -> Money {
+        match self.kind {
+            AdjustmentKind::Invoice => Money::ZERO,
+            AdjustmentKind::Deposit => self.amount,
+            AdjustmentKind::Withdrawal => -self.amount,
+        }
+    }
 }
 
 /// Where an invoice is in its life.
@@ -197,6 +242,13 @@ pub trait Adjustments: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn add_adjustment(&self, adjustment: &Adjustment) -> Result<(), StoreError>;
+
+    /// Gives `each` every account that ever had a deposit, with what was paid in to
+    /// its balance less what was paid back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn deposited(&self, each: &mut dyn FnMut(&str, Money)) -> Result<(), StoreError>;
 
     /// At most `limit` adjustments in the order of their ids, those after `after`;
     /// of one account, if it is given.

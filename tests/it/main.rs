@@ -12,6 +12,8 @@ mod admin;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod balance;
+#[cfg(test)]
 mod budget;
 #[cfg(test)]
 mod cache;

@@ -69,6 +69,7 @@ async fn it_is_the_same_before_and_after_asking_and_readable_when_a_window_is_fu
         "quota": {"limit": 1_000, "used": 2, "running": 0, "remaining": 998},
         "overage": null,
         "spend": {"account": nothing, "key": nothing},
+        "balance": null,
         "warnings": [],
     });
     assert_eq!(first, wanted);

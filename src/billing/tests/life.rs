@@ -96,7 +96,17 @@ impl World {
     }
 
     fn adjust(&self, amount: &str, month: Option<&str>) -> Result<Adjustment, Refused> {
+        self.make(AdjustmentKind::Invoice, amount, month)
+    }
+
+    fn make(
+        &self,
+        kind: AdjustmentKind,
+        amount: &str,
+        month: Option<&str>,
+    ) -> Result<Adjustment, Refused> {
         let wanted = NewAdjustment {
+            kind,
             account: "shop".to_owned(),
             amount: money(amount),
             description: "because".to_owned(),
@@ -221,6 +231,29 @@ fn credits_beyond_the_total_are_refused_and_change_nothing() {
     assert_eq!(world.adjust("1", Some("2026-12")), Err(Refused::FutureMonth));
     assert_eq!(world.biller.adjustments(Some("shop"), None, 9).unwrap().len(), 1);
     assert_eq!(world.draft("2026-11").content.total, money("0.02"));
+}
+
+/// Deposits are no part of an invoice, so a final one keeps none off.
+#[test]
+fn a_balance_is_paid_in_and_back_whatever_invoices_say() {
+    let world = World::new(|_| {});
+    world.shop("pro");
+    let (deposit, withdrawal) = (AdjustmentKind::Deposit, AdjustmentKind::Withdrawal);
+    let none = Refused::MoreThanLeft(money("0"));
+    assert_eq!(world.make(withdrawal, "1", None), Err(none));
+    world.make(deposit, "10", None).unwrap();
+    let november = world.closed("2026-11");
+    assert_eq!(november.content.total, money("30"));
+    assert!(world.adjust("1", None).is_err());
+    world.make(deposit, "5.5", None).unwrap();
+    let left = Refused::MoreThanLeft(money("15.5"));
+    assert_eq!(world.make(withdrawal, "15.51", None), Err(left));
+    assert_eq!(world.make(deposit, "0.001", None), Err(Refused::TooFine("USD", 2)));
+    world.make(withdrawal, "15.5", None).unwrap();
+    assert_eq!(world.biller.balance("shop"), crate::admission::balance::Balance::default());
+    world.pass(30);
+    assert_eq!(shown(&world.draft("2026-12")), ["pro|Plan pro, USD 30.00 a month|1|30|30"]);
+    assert_eq!(world.biller.adjustments(Some("shop"), None, 9).unwrap().len(), 3);
 }
 
 #[test]

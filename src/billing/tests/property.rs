@@ -17,7 +17,7 @@ use crate::base::money::Money;
 use crate::billing::calendar::Month;
 use crate::config::{Invoicing, Tax};
 use crate::ledger::record::UsageRecord;
-use crate::store::billing::{Adjustment, Assignment, Standing};
+use crate::store::billing::{Adjustment, AdjustmentKind, Assignment, Standing};
 
 const ZONES: [&str; 3] = ["America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
 /// Months with daylight saving that begins or ends somewhere, and a leap day.
@@ -54,8 +54,8 @@ struct Story {
     currency: usize,
     /// When, which plan, its fee in pico-dollars, its standing.
     plans: Vec<(u32, u8, i64, u8)>,
-    /// When, which class, its price, whether it is charged.
-    requests: Vec<(u32, u8, i64, bool)>,
+    /// When, which class, its price, whether it is charged and from a balance.
+    requests: Vec<(u32, u8, i64, (bool, bool))>,
     /// Whole units of the currency.
     adjustments: Vec<i32>,
     tax: Option<(u32, bool)>,
@@ -73,7 +73,8 @@ fn story() -> impl Strategy<Value = Story> {
         Just(1),
         0..50_000_000_000_i64,
     ];
-    let request = (any::<u32>(), 0..3_u8, price, prop::bool::weighted(0.9));
+    let charged = (prop::bool::weighted(0.9), prop::bool::weighted(0.2));
+    let request = (any::<u32>(), 0..3_u8, price, charged);
     (
         0..ZONES.len(),
         0..MONTHS.len(),
@@ -126,12 +127,13 @@ impl World {
                 },
             });
         let history = history.collect();
-        let records = story.requests.iter().map(|(share, class, price, charged)| {
+        let records = story.requests.iter().map(|(share, class, price, (charged, prepaid))| {
             let time = moment(*share, month, &zone);
             let mut record = fixture::record(time, "a", &format!("class{class}"));
             record.quantity = u32::from(*charged);
             record.unit_price = Money::from_picos((*price).into());
             record.price = record.unit_price.times(u64::from(record.quantity));
+            record.prepaid = *prepaid;
             record
         });
         let adjustment = |units: &i32| Adjustment {
@@ -141,7 +143,14 @@ impl World {
             amount: Money::from_picos(i128::from(*units) * unit),
             description: "because".to_owned(),
             created_at: Timestamp(0),
+            kind: AdjustmentKind::Invoice,
         };
+        // Twice each: the second is paid into the balance, of which no line tells.
+        let deposits = story.adjustments.iter().map(|units| Adjustment {
+            id: format!("deposit_{units}"),
+            kind: AdjustmentKind::Deposit,
+            ..adjustment(units)
+        });
         let tax =
             story.tax.map(|(rate, inclusive)| Tax { rate, name: "VAT".to_owned(), inclusive });
         Self {
@@ -149,7 +158,7 @@ impl World {
             unit: rational(unit),
             history,
             records: records.collect(),
-            adjustments: story.adjustments.iter().map(adjustment).collect(),
+            adjustments: story.adjustments.iter().map(adjustment).chain(deposits).collect(),
             zone,
             month,
         }
@@ -191,12 +200,13 @@ impl World {
         }
         for record in &self.records {
             let inside = (from..to).contains(&i128::from(record.time.0));
-            if inside && record.quantity > 0 {
+            if inside && record.quantity > 0 && !record.prepaid {
                 let price = record.unit_price.picos();
                 add(("ai_api".to_owned(), record.endpoint.to_string(), price), rational(price));
             }
         }
-        for adjustment in &self.adjustments {
+        let invoiced = |it: &&Adjustment| it.kind == AdjustmentKind::Invoice;
+        for adjustment in self.adjustments.iter().filter(invoiced) {
             let key = ("adjustment".to_owned(), adjustment.id.clone(), 0);
             // The same id twice is the same adjustment with the same amount.
             add(key, rational(adjustment.amount.picos()));

@@ -156,6 +156,7 @@ fn plan(own: &str, line: &[&RawPlan], report: &mut Report) -> Plan {
         requests_per_month: requests_per_month.and_then(|count| count.0),
         budget: dollars(line, |plan| &plan.budget),
         overage,
+        prepaid: nearest(line, |plan| &plan.prepaid).unwrap_or(false),
         requests_per_minute: window(|plan| &plan.requests_per_minute),
         requests_per_hour: window(|plan| &plan.requests_per_hour),
         requests_per_day: window(|plan| &plan.requests_per_day),

@@ -278,6 +278,9 @@ pub(crate) struct RawPlan {
     /// Price of a request beyond `requests_per_month`, in dollars, whatever its
     /// class. Left out or null: such requests are refused.
     pub(crate) overage: Field<Price>,
+    /// Whether requests are paid from a balance that the account has paid in before,
+    /// and refused without. Left out: no.
+    pub(crate) prepaid: Field<bool>,
     /// How long personal data is kept. Left out: as in `privacy`.
     pub(crate) retention: Field<Time>,
 }

@@ -211,6 +211,8 @@ pub struct Plan {
     pub budget: Option<Money>,
     /// Price of a request beyond `requests_per_month`; `None` refuses it.
     pub overage: Option<Money>,
+    /// Whether requests are paid from a balance; an account may say otherwise.
+    pub prepaid: bool,
     /// The plan's own window figures; `None` takes `limits.user`'s.
     pub requests_per_minute: Option<u32>,
     /// See `requests_per_minute`.
@@ -261,6 +263,7 @@ impl Plan {
             requests_per_month: Some(0),
             budget: None,
             overage: None,
+            prepaid: false,
             requests_per_minute: None,
             requests_per_hour: None,
             requests_per_day: None,

@@ -23,6 +23,7 @@ use self::summary::{Summary, Totals};
 use super::error::StorageError;
 use super::journal::segment::Segment;
 use crate::base::id::RecordId;
+use crate::base::money::Money;
 
 /// Extension of a sidecar's file name.
 const EXTENSION: &str = "index";
@@ -152,6 +153,19 @@ impl Index {
     pub(super) fn totals(&self, segment: &Segment) -> Result<Totals, StorageError> {
         let kept = self.kept(segment).and_then(|sidecar| sidecar.totals().ok().flatten());
         kept.map_or_else(|| Ok(Summary::of(segment)?.totals), Ok)
+    }
+
+    /// What accounts paid from their balances by the records of `segment`. Where
+    /// nothing was, no file is read.
+    ///
+    /// # Errors
+    /// As [`Self::totals`].
+    pub(super) fn paid(&self, segment: &Segment) -> Result<Vec<(String, Money)>, StorageError> {
+        if segment.index.as_ref().is_some_and(|head| !head.has_paid()) {
+            return Ok(Vec::new());
+        }
+        let kept = self.kept(segment).and_then(|sidecar| sidecar.paid().ok().flatten());
+        kept.map_or_else(|| Ok(Summary::of(segment)?.paid), Ok)
     }
 
     /// The records of `segment` by identifier, each with its place: those of

@@ -3,6 +3,7 @@
 //! ```text
 //! magic "tollgidx" | version u32 | length of head u32 | crc of head u32 | head (CBOR)
 //! | totals (CBOR) | ids (16 + 4 bytes each) | requests (8 + 4 bytes each) | postings (4 bytes each)
+//! | paid (CBOR; empty where nothing was paid from a balance)
 //! ```
 //!
 //! Numbers are little-endian, identifiers and hashes big-endian so that their
@@ -15,10 +16,11 @@ use std::os::unix::fs::FileExt;
 
 use super::summary::{Summary, Totals};
 use crate::base::id::RecordId;
+use crate::base::money::Money;
 use crate::ledger::journal::segment::{Segment, Span};
 
 /// The format that this version writes and reads; any other is made anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"tollgidx";
 /// Bytes before the head.
 const PREFIX: usize = 20;
@@ -92,6 +94,8 @@ pub(in crate::ledger) struct Head {
     requests: Section,
     #[n(8)]
     postings: Section,
+    #[n(10)]
+    paid: Section,
     /// Where its head ends in the file.
     #[n(9)]
     start: u64,
@@ -111,6 +115,10 @@ pub(super) fn encode(identity: Identity, summary: &Summary) -> Option<(Vec<u8>, 
         requests.extend_from_slice(&offset.to_le_bytes());
     }
     let postings: Vec<u8> = summary.postings.iter().flat_map(|rank| rank.to_le_bytes()).collect();
+    let paid = match summary.paid.is_empty() {
+        true => Vec::new(),
+        false => minicbor::to_vec(&summary.paid).ok()?,
+    };
     let mut head = Head {
         identity,
         span: summary.span,
@@ -121,6 +129,7 @@ pub(super) fn encode(identity: Identity, summary: &Summary) -> Option<(Vec<u8>, 
         ids: Section::of(&ids),
         requests: Section::of(&requests),
         postings: Section::of(&postings),
+        paid: Section::of(&paid),
         start: 0,
     };
     let encoded = minicbor::to_vec(&head).ok()?;
@@ -131,7 +140,7 @@ pub(super) fn encode(identity: Identity, summary: &Summary) -> Option<(Vec<u8>, 
     bytes.extend_from_slice(&crc32fast::hash(&encoded).to_le_bytes());
     bytes.extend_from_slice(&encoded);
     head.start = bytes.len() as u64;
-    for section in [totals, ids, requests, postings] {
+    for section in [totals, ids, requests, postings, paid] {
         bytes.extend_from_slice(&section);
     }
     Some((bytes, head))
@@ -167,7 +176,7 @@ impl Sidecar {
         }
         let Ok(mut head) = minicbor::decode::<Head>(&bytes) else { return Ok(None) };
         head.start = (PREFIX + size) as u64;
-        let whole = head.postings_at().saturating_add(head.postings.length);
+        let whole = head.paid_at().saturating_add(head.paid.length);
         Ok((whole == length).then_some(Self { file, head }))
     }
 
@@ -177,6 +186,15 @@ impl Sidecar {
     /// What the kernel says.
     pub(super) fn totals(&self) -> io::Result<Option<Totals>> {
         let bytes = self.section(self.head.start, self.head.totals)?;
+        Ok(bytes.and_then(|bytes| minicbor::decode(&bytes).ok()))
+    }
+
+    /// What accounts paid from their balances; none if that is damaged.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn paid(&self) -> io::Result<Option<Vec<(String, Money)>>> {
+        let bytes = self.section(self.head.paid_at(), self.head.paid)?;
         Ok(bytes.and_then(|bytes| minicbor::decode(&bytes).ok()))
     }
 
@@ -266,6 +284,15 @@ impl Head {
 
     const fn postings_at(&self) -> u64 {
         self.requests_at().saturating_add(self.requests.length)
+    }
+
+    const fn paid_at(&self) -> u64 {
+        self.postings_at().saturating_add(self.postings.length)
+    }
+
+    /// Whether anything was paid from a balance.
+    pub(super) const fn has_paid(&self) -> bool {
+        self.paid.length > 0
     }
 }
 

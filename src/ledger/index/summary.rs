@@ -1,7 +1,7 @@
 //! What a segment holds, so that questions need not read it: made by reading it
 //! once, from beginning to end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
@@ -108,6 +108,8 @@ pub(in crate::ledger) struct Summary {
     pub(in crate::ledger) requests: Vec<(u64, u32)>,
     /// Places in `ids`, account by account.
     pub(in crate::ledger) postings: Vec<u32>,
+    /// What accounts paid from their prepaid balances.
+    pub(in crate::ledger) paid: Vec<(String, Money)>,
     /// What was found damaged.
     pub(in crate::ledger) damages: Vec<Damage>,
     /// Frames of a kind that this version does not know.
@@ -167,6 +169,7 @@ struct Builder {
     names: HashMap<String, u32, ahash::RandomState>,
     lines: HashMap<[u64; 5], Line, ahash::RandomState>,
     seen: HashSet<RecordId, ahash::RandomState>,
+    paid: BTreeMap<String, Money>,
     found: Vec<(RecordId, u32, u32)>,
 }
 
@@ -200,6 +203,9 @@ impl Builder {
         line.tokens += digest.tokens;
         line.price += digest.price;
         line.cost += digest.cost;
+        if let Some(amount) = digest.paid() {
+            *self.paid.entry(digest.account.to_owned()).or_default() += amount;
+        }
         // A segment is never longer than 4 GiB.
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
         self.found.push((digest.id, offset, account));
@@ -222,6 +228,7 @@ impl Builder {
         let mut lines: Vec<([u64; 5], Line)> = self.lines.into_iter().collect();
         lines.sort_unstable_by_key(|(key, _)| *key);
         summary.totals.lines = lines.into_iter().map(|(_, line)| line).collect();
+        summary.paid = self.paid.into_iter().collect();
         self.found.sort_unstable();
         summary.ids = self.found.iter().map(|(id, offset, _)| (*id, *offset)).collect();
         summary.requests.sort_unstable();

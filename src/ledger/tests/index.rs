@@ -112,6 +112,52 @@ fn rebuilding_restores_the_index_to_the_byte_and_keeps_open_calls() {
     assert_eq!(ledger.lost_at_open(), 1);
 }
 
+/// Payments from balances are the same whether the index says them, a part of it
+/// or none; a record that is void has paid nothing.
+#[tokio::test]
+async fn what_was_paid_from_balances_is_read_from_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new();
+    let options = Options { segment_bytes: 3_000, ..disk.one_shard() };
+    let ledger =
+        Ledger::open_with(dir.path(), Durability::Power, clock(), options, Replay::none()).unwrap();
+    let mut expected = BTreeMap::new();
+    for second in 0..40_u64 {
+        let account = ["acme", "other", "third"][usize::try_from(second % 3).unwrap()];
+        let prepaid = account != "third" && !second.is_multiple_of(4);
+        let paid = UsageRecord { account: account.into(), prepaid, ..record(at(second)) };
+        let settled = ledger.settle(&paid).unwrap();
+        disk.faults().cannot_sync.store(second == 7, std::sync::atomic::Ordering::SeqCst);
+        let durable = ledger.durable(settled).await;
+        assert_eq!(durable.is_err(), second == 7);
+        if durable.is_ok() && prepaid {
+            *expected.entry(account.to_owned()).or_insert(Money::ZERO) += paid.price;
+        }
+    }
+    let paid = || {
+        let mut sums = BTreeMap::new();
+        let mut each = |account: &str, amount| {
+            *sums.entry(account.to_owned()).or_insert(Money::ZERO) += amount;
+        };
+        let replay = Replay::none().paid(&mut each);
+        let opened = Ledger::open_with(dir.path(), Durability::Power, clock(), one_shard(), replay);
+        drop(opened.unwrap());
+        sums
+    };
+    drop(ledger);
+    assert!(expected.values().all(|sum| !sum.is_zero()) && expected.len() == 2);
+    assert_eq!(paid(), expected, "from the index");
+    let index = dir.path().join("index");
+    assert!(fs::read_dir(&index).unwrap().count() > 3, "no index of several parts");
+    for entry in fs::read_dir(&index).unwrap().step_by(2) {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    assert_eq!(paid(), expected, "from a part of it");
+    fs::remove_dir_all(&index).unwrap();
+    fs::write(&index, "").unwrap();
+    assert_eq!(paid(), expected, "from the segments");
+}
+
 /// What may happen to one of twelve requests.
 #[derive(Clone, Copy, Debug)]
 enum Step {

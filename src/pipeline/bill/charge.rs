@@ -55,8 +55,8 @@ impl Bill<'_> {
 
     /// The charge for what ended with `outcome` and used the record's tokens. What
     /// is charged takes its place in the month, which decides whether it lies
-    /// beyond the quota and which of its class it is. More than a budget has for it
-    /// is never charged, whatever a provider counts.
+    /// beyond the quota and which of its class it is. More than a budget or the
+    /// balance has for it is never charged, whatever a provider counts.
     pub(super) fn decide(&mut self, outcome: Outcome) -> Charge {
         let class = &self.record.endpoint;
         let charged = self.terms(outcome).charged;
@@ -77,7 +77,10 @@ impl Bill<'_> {
             return charge.waived();
         }
         let ceiling = self.occupied.as_ref().and_then(|(permit, _)| permit.ceiling());
-        ceiling.map_or(charge, |ceiling| charge.at_most(ceiling))
+        let charge = ceiling.map_or(charge, |ceiling| charge.at_most(ceiling));
+        let prepaid = self.occupied.as_ref().is_some_and(|(permit, _)| permit.is_prepaid());
+        self.record.prepaid = prepaid && !charge.price.is_zero();
+        charge
     }
 
     /// Undoes [`Self::decide`]: the record could not be written.

@@ -7,6 +7,7 @@ use sled::transaction::{
 };
 
 use super::{Adjustment, Adjustments, Assignment, Choice, Document, History, Invoices, Step};
+use crate::base::money::Money;
 use crate::store::{Store, StoreError};
 
 /// Between an account's id and what follows in a key; no id holds it.
@@ -21,6 +22,8 @@ pub struct Book {
     adjustments: sled::Tree,
     /// Account, [`SEPARATOR`], id of an adjustment.
     adjustments_by_account: sled::Tree,
+    /// By account: what its deposits come to, less what was paid back.
+    deposited: sled::Tree,
     /// By id.
     invoices: sled::Tree,
     /// Account, [`SEPARATOR`], id of an invoice.
@@ -41,6 +44,7 @@ impl Book {
             plans: store.tree("plan_history")?,
             adjustments: store.tree("adjustments")?,
             adjustments_by_account: store.tree("adjustments_by_account")?,
+            deposited: store.tree("deposited")?,
             invoices: store.tree("invoices")?,
             invoices_by_account: store.tree("invoices_by_account")?,
             numbers: store.tree("invoice_numbers")?,
@@ -108,14 +112,30 @@ impl Adjustments for Book {
     fn add_adjustment(&self, adjustment: &Adjustment) -> Result<(), StoreError> {
         let value = bytes(adjustment)?;
         let entry = key(&adjustment.account, adjustment.id.as_bytes());
-        (&self.adjustments, &self.adjustments_by_account)
-            .transaction(|(adjustments, by_account)| {
+        let paid_in = adjustment.paid_in();
+        (&self.adjustments, &self.adjustments_by_account, &self.deposited)
+            .transaction(|(adjustments, by_account, deposited)| {
                 adjustments.insert(adjustment.id.as_bytes(), &*value)?;
                 by_account.insert(&*entry, &[])?;
+                if !paid_in.is_zero() {
+                    let account = adjustment.account.as_bytes();
+                    let before = deposited.get(account)?.map(|bytes| read::<Money>(&bytes));
+                    let before = before.transpose().map_err(Aborted::Abort)?.unwrap_or_default();
+                    let sum = bytes(&(before + paid_in)).map_err(Aborted::Abort)?;
+                    deposited.insert(account, sum)?;
+                }
                 Ok::<_, Aborted>(())
             })
             .map_err(failed)?;
         self.store.flush()
+    }
+
+    fn deposited(&self, each: &mut dyn FnMut(&str, Money)) -> Result<(), StoreError> {
+        for entry in &self.deposited {
+            let (account, sum) = entry?;
+            each(&String::from_utf8_lossy(&account), read(&sum)?);
+        }
+        Ok(())
     }
 
     fn adjustments(

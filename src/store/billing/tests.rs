@@ -62,6 +62,70 @@ fn a_history_keeps_its_order_and_is_each_accounts_own() {
     assert_eq!(book.assigned().unwrap(), ["a", "ab"]);
 }
 
+/// What was paid into balances is there again, each account's for itself.
+#[test]
+fn deposits_are_summed_as_they_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let payment = |id: &str, account: &str, kind, amount: &str| Adjustment {
+        id: id.to_owned(),
+        account: account.to_owned(),
+        month: "2026-11".to_owned(),
+        amount: amount.parse().unwrap(),
+        description: "because".to_owned(),
+        created_at: Timestamp(7),
+        kind,
+    };
+    let sums = |book: &Book| {
+        let mut sums = Vec::new();
+        book.deposited(&mut |account, sum| sums.push(format!("{account} {sum}"))).unwrap();
+        sums
+    };
+    let all = [
+        payment("1", "a", AdjustmentKind::Deposit, "10"),
+        payment("2", "ab", AdjustmentKind::Deposit, "0.01"),
+        payment("3", "a", AdjustmentKind::Withdrawal, "2.5"),
+        payment("4", "b", AdjustmentKind::Invoice, "-3"),
+        payment("5", "a", AdjustmentKind::Deposit, "1"),
+    ];
+    let book = book(dir.path());
+    assert_eq!(sums(&book), Vec::<String>::new());
+    all.iter().for_each(|payment| book.add_adjustment(payment).unwrap());
+    let expected = ["a 8.5", "ab 0.01"];
+    assert_eq!(sums(&book), expected);
+    drop(book);
+    let again = self::book(dir.path());
+    assert_eq!(sums(&again), expected);
+    assert_eq!(again.adjustments(None, None, 9).unwrap(), all);
+}
+
+/// A kind that is not said is that of an invoice, as in what was kept before
+/// there were others.
+#[test]
+fn an_adjustment_of_before_deposits_is_on_an_invoice() {
+    #[derive(Encode)]
+    #[cbor(map)]
+    struct Before {
+        #[n(0)]
+        id: &'static str,
+        #[n(1)]
+        account: &'static str,
+        #[n(2)]
+        month: &'static str,
+        #[n(3)]
+        amount: Money,
+        #[n(4)]
+        description: &'static str,
+        #[n(5)]
+        #[cbor(with = "moment")]
+        created_at: Timestamp,
+    }
+    let (id, account, month, description) = ("1", "a", "2026-11", "because");
+    let amount = "-3".parse().unwrap();
+    let before = Before { id, account, month, amount, description, created_at: Timestamp(7) };
+    let read: Adjustment = minicbor::decode(&minicbor::to_vec(before).unwrap()).unwrap();
+    assert_eq!((read.kind, read.amount), (AdjustmentKind::Invoice, amount));
+}
+
 #[test]
 fn lists_are_paged_and_chosen() {
     let dir = tempfile::tempdir().unwrap();

@@ -36,7 +36,7 @@ pub enum GuardAction {
 
 /// The pairs of `layer` and `window` that are shown from the start, so that the
 /// first refusal of a kind is an increase and not a new series.
-pub(super) const REFUSALS: [[&str; 2]; 20] = [
+pub(super) const REFUSALS: [[&str; 2]; 21] = [
     ["user", "minute"],
     ["user", "hour"],
     ["user", "day"],
@@ -54,6 +54,7 @@ pub(super) const REFUSALS: [[&str; 2]; 20] = [
     ["global", "queue_displaced"],
     ["quota", "month"],
     ["quota", "budget"],
+    ["quota", "balance"],
     ["feature", ""],
     ["auth", ""],
     ["body", ""],

@@ -282,7 +282,9 @@ impl Connection {
 
     /// The rest of the body, which must be whole.
     pub(crate) async fn body(&mut self) -> Bytes {
-        within("an answer's body", self.wire.body()).await.unwrap()
+        let mut body = std::mem::take(&mut self.event);
+        body.extend_from_slice(&within("an answer's body", self.wire.body()).await.unwrap());
+        body.freeze()
     }
 
     /// Body bytes that came together; `None` once the body is whole, an error
