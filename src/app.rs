@@ -1,6 +1,7 @@
 //! Every handle that a request needs, built once.
 
 mod control;
+mod idempotency;
 mod names;
 pub mod reload;
 mod replay;
@@ -29,6 +30,7 @@ use crate::cache::Cache;
 use crate::config::{Config, Provider};
 use crate::connection::limit::PeerLimit;
 use crate::exchange::{CacheResult, Exchange};
+use crate::idempotency::Idempotency;
 use crate::ledger::Ledger;
 use crate::notice::Notices;
 use crate::sandbox::{self, ReplyBody};
@@ -38,6 +40,7 @@ use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
 use crate::telemetry::seldom::Seldom;
 use crate::upstream::{self, Reply};
+use crate::vault::Vault;
 use names::Names;
 
 pub use run::{ConfiguredKey, Running, StartError, start};
@@ -80,6 +83,10 @@ pub struct App {
     pub notices: Arc<dyn Notices>,
     /// The response cache.
     pub cache: Arc<Cache>,
+    /// The keys of what is kept.
+    pub vault: Arc<Vault>,
+    /// The keys of requests that may be sent again.
+    pub idempotency: Arc<Idempotency>,
     /// The calls that equal requests may join.
     pub flights: Flights,
     /// The metrics.
@@ -107,6 +114,10 @@ pub struct Parts {
     pub notices: Arc<dyn Notices>,
     /// The response cache.
     pub cache: Arc<Cache>,
+    /// The keys of what is kept.
+    pub vault: Arc<Vault>,
+    /// The keys of requests that may be sent again.
+    pub idempotency: Arc<Idempotency>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The keys in force.
@@ -142,6 +153,8 @@ impl App {
             owners: parts.owners,
             notices: parts.notices,
             cache: parts.cache,
+            vault: parts.vault,
+            idempotency: parts.idempotency,
             flights: Flights::new(),
             metrics: parts.metrics,
             guard_log: Seldom::default(),
@@ -189,8 +202,13 @@ impl App {
     /// The keyed hash of a request's body, for its record: BLAKE3 in keyed mode,
     /// its first 16 bytes in hexadecimal.
     pub fn text_hash(&self, body: &[u8]) -> Arc<str> {
-        let hash = blake3::keyed_hash(&self.text_hash_key, body);
+        let hash = self.body_hash(body);
         hash.to_hex().get(..32).map(Arc::from).unwrap_or_default()
+    }
+
+    /// The keyed hash of a request's body, to the byte.
+    pub fn body_hash(&self, body: &[u8]) -> blake3::Hash {
+        blake3::keyed_hash(&self.text_hash_key, body)
     }
 
     /// Keeps `store_up` in step with what a write to the journal came to.

@@ -18,6 +18,7 @@ pub mod notice;
 pub mod refusal;
 pub mod store;
 pub mod telemetry;
+pub mod vault;
 
 // The stages, in path order.
 pub mod admission;
@@ -25,6 +26,7 @@ pub mod auth;
 pub mod cache;
 pub mod class;
 pub mod connection;
+pub mod idempotency;
 pub mod intake;
 pub mod ledger;
 pub mod meter;

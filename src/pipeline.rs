@@ -10,6 +10,7 @@
 mod bill;
 mod bounds;
 mod guard;
+mod idempotent;
 mod models;
 mod opaque;
 mod recall;
@@ -39,7 +40,6 @@ use crate::refusal::{Code, Refusal};
 use crate::share::Boarding;
 
 use bill::{Bill, Order};
-use guard::Verdict;
 use recall::{Found, Question, Recalled};
 use relay::Relay;
 
@@ -75,6 +75,9 @@ pub async fn serve<C: Client>(
             let (request, mut bill, mut recalled) = refunding(permit, ordered, exchange)?;
             exchange.billed = true;
             let plain = endpoint.usage_on_request() && !request.asks_usage();
+            if let Some(stored) = recalled.stored.take() {
+                return Box::pin(idempotent::answer(app, client, exchange, bill, *stored)).await;
+            }
             let boarding = recall::board(app, exchange, &mut bill, &mut recalled, plain);
             let (snapshot, request, keeping) = (&snapshot, &request, recalled.keeping);
             match boarding {
@@ -232,34 +235,34 @@ async fn order<'a, C: Client>(
     }
     let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
+    let asking = idempotent::Asking { caller, class, endpoint, request: &request };
+    let turn = idempotent::turn(app, client, exchange, &asking).await?;
     let own_price = caller.own_price(class);
     let quote = Quote::new(class, own_price, caller.plan.billing, exchange.received)
         .beyond(caller.overage());
-    let budgeted = caller.has_budget() && quote.depends_on_tokens();
-    let max_output = bounds::hold(class, endpoint, &mut request, budgeted)?;
-    let asked = guard::Question { caller, class, endpoint, request: &request, quote: &quote };
-    let Verdict { route, action } = guard::judge(app, snapshot, exchange, &asked, route)?;
-    let query = client.head().uri.query();
-    let (route_of, request_of) = (&route, &request);
-    let question = Question {
-        caller,
-        class,
-        endpoint,
-        route: route_of,
-        request: request_of,
-        max_output,
-        headers,
-        query,
-    };
-    let mut recalled = recall::look_up(app, snapshot, exchange, &question)?;
-    if let Some(action) = action.filter(|_| recalled.found.is_none()) {
-        guard::count(app, class, action);
+    let (mut route, mut recalled) = (route, Recalled::default());
+    // What was asked before is not judged again.
+    if !turn.is_repeat() {
+        let budgeted = caller.has_budget() && quote.depends_on_tokens();
+        let max_output = bounds::hold(class, endpoint, &mut request, budgeted)?;
+        let asked = guard::Question { caller, class, endpoint, request: &request, quote: &quote };
+        let verdict = guard::judge(app, snapshot, exchange, &asked, route)?;
+        route = verdict.route;
+        let (headers, query) = (&client.head().headers, client.head().uri.query());
+        let (route, request) = (&route, &request);
+        let question =
+            Question { caller, class, endpoint, route, request, max_output, headers, query };
+        recalled = recall::look_up(app, snapshot, exchange, &question)?;
+        if let Some(action) = verdict.action.filter(|_| recalled.found.is_none()) {
+            guard::count(app, class, action);
+        }
     }
     let cache_key = recalled.key.take();
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
     let order =
-        Order { caller, class, quote, endpoint, route, request: request_of, text_hash, cache_key };
-    let bill = Bill::open(app, exchange, order);
+        Order { caller, class, quote, endpoint, route, request: &request, text_hash, cache_key };
+    let mut bill = Bill::open(app, exchange, order);
+    turn.take(exchange, &mut bill, &mut recalled, request.stream);
     Ok((request, bill, recalled))
 }
 

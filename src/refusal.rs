@@ -36,6 +36,8 @@ pub enum Code {
     MethodNotAllowed,
     /// The client was too slow.
     RequestTimeout,
+    /// The `idempotency-key` came with another request before.
+    IdempotencyConflict,
     /// The body is over `listen.body_limit`.
     RequestTooLarge,
     /// The body is not JSON by its own header, or encoded.
@@ -79,6 +81,7 @@ impl Code {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
+            Self::IdempotencyConflict => "idempotency_conflict",
             Self::RequestTooLarge => "request_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::HeadersTooLarge => "headers_too_large",
@@ -107,6 +110,7 @@ impl Code {
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::IdempotencyConflict => StatusCode::CONFLICT,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

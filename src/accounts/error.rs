@@ -35,4 +35,7 @@ pub enum Refused {
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The key of what was kept of the account cannot be destroyed; why.
+    #[error("the account's key cannot be destroyed: {0}")]
+    Vault(String),
 }

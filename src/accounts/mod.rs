@@ -24,6 +24,7 @@ use crate::config::{Config, Plan};
 use crate::store::accounts::{Account, Accounts, ApiKey, Keys, Overrides, Status};
 use crate::store::billing::History;
 use crate::telemetry::metrics::Metrics;
+use crate::vault::{Owner, Vault};
 
 pub use apply::{ApplyError, Occasion};
 pub use error::Refused;
@@ -40,6 +41,7 @@ pub struct Registry {
     hasher: KeyHasher,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    vault: Arc<Vault>,
     /// Held while something changes: changes come one after the other.
     state: Mutex<State>,
 }
@@ -70,6 +72,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Where accounts are counted.
     pub metrics: Arc<Metrics>,
+    /// The keys of what is kept of accounts.
+    pub vault: Arc<Vault>,
 }
 
 /// An account to be made.
@@ -112,8 +116,9 @@ impl Registry {
             configured_keys: AHashSet::new(),
             plans: AHashMap::new(),
         };
-        let Parts { accounts, keys, history, keyring, hasher, clock, metrics } = parts;
-        Self { accounts, keys, history, keyring, hasher, clock, metrics, state: Mutex::new(state) }
+        let Parts { accounts, keys, history, keyring, hasher, clock, metrics, vault } = parts;
+        let state = Mutex::new(state);
+        Self { accounts, keys, history, keyring, hasher, clock, metrics, vault, state }
     }
 
     /// Makes an account. Blocks.
@@ -188,20 +193,27 @@ impl Registry {
         Ok(account)
     }
 
-    /// Removes an account and its keys; its records stay. Blocks.
+    /// Removes an account and its keys, and makes what was kept of its requests and
+    /// answers unreadable; its records stay. Blocks.
     ///
     /// # Errors
-    /// [`Refused`]; nothing is changed then.
+    /// [`Refused`]; the account is there still. After [`Refused::Store`] or
+    /// [`Refused::Vault`] a part may be done: call again.
     pub fn delete(&self, id: &str) -> Result<(), Refused> {
         let mut state = self.state.lock();
         let account = self.account(id)?;
         if state.configured.contains(id) {
             return Err(Refused::ConfiguredAccount);
         }
+        self.forget(id)?;
         self.accounts.remove(id)?;
         self.note_end(id)?;
         self.accounts.flush()?;
         self.keyring.remove_account(id);
+        // What was sealed in between, while requests were admitted.
+        if let Err(error) = self.forget(id) {
+            tracing::error!(%error, "what was kept of a removed account may be left");
+        }
         self.count(&mut state, Some(&account.plan), None);
         Ok(())
     }
@@ -291,6 +303,11 @@ impl Registry {
     /// Forgets the keys whose grace is over.
     pub fn sweep(&self) {
         self.keyring.sweep(self.clock.wall());
+    }
+
+    fn forget(&self, account: &str) -> Result<(), Refused> {
+        let forgotten = self.vault.forget(Owner::Account(account));
+        forgotten.map_err(|error| Refused::Vault(error.to_string()))
     }
 
     /// A key that is kept here, and not given by the configuration.

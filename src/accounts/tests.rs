@@ -48,6 +48,7 @@ impl World {
             hasher,
             clock: clock.clone(),
             metrics: metrics.clone(),
+            vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
         };
         let registry = Registry::new(config.clone(), parts);
         registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();

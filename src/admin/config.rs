@@ -104,7 +104,11 @@ fn view(config: &Config) -> Value {
             "tax": config.invoicing.tax.as_ref().map(tax),
             "seller": config.invoicing.seller,
         },
-        "privacy": { "log_text_hash": config.log_text_hash },
+        "privacy": {
+            "master_key": config.master_keys.current.as_ref().map(|_| Secret::default()),
+            "retired_keys": vec![Secret::default(); config.master_keys.retired.len()],
+            "log_text_hash": config.log_text_hash,
+        },
         "shutdown": { "grace": span(config.shutdown_grace) },
         "log": {
             "format": match config.log.format {

@@ -83,7 +83,7 @@ impl ApiError {
                 | Refused::ConfiguredAccount
                 | Refused::ConfiguredKey
                 | Refused::KeyEnded => StatusCode::CONFLICT,
-                Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Refused::Store(_) | Refused::Vault(_) => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::NoWebhook => StatusCode::CONFLICT,
             Self::Billing(error) => billed(error).0,
@@ -109,7 +109,7 @@ impl ApiError {
                 Refused::ConfiguredAccount | Refused::ConfiguredKey | Refused::KeyEnded => {
                     ("invalid_request_error", "conflict")
                 }
-                Refused::Store(_) => ("server_error", "storage_unavailable"),
+                Refused::Store(_) | Refused::Vault(_) => ("server_error", "storage_unavailable"),
             },
             Self::NoWebhook => ("invalid_request_error", "conflict"),
             Self::Billing(error) => (billed(error).1, billed(error).2),
@@ -153,7 +153,7 @@ impl From<Refused> for ApiError {
             Refused::Taken => Some(Cow::Borrowed("id")),
             _ => None,
         };
-        if let Refused::Store(error) = &error {
+        if let Refused::Store(_) | Refused::Vault(_) = &error {
             tracing::error!(%error, "accounts and keys cannot be read or changed");
         }
         Self::Refused { error, param }

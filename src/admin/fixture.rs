@@ -19,14 +19,15 @@ use crate::billing::{self, Biller};
 use crate::cache::Cache;
 use crate::config::{
     Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits, Limits, Listen, Log,
-    LogFormat, LossGuard, Opaque, Ownership, Plan, Pool, Provider, Routing, Samples, Store, Tariff,
-    UserLimits,
+    LogFormat, LossGuard, MasterKeys, Opaque, Ownership, Plan, Pool, Provider, Routing, Samples,
+    Store, Tariff, UserLimits,
 };
 use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
 use crate::telemetry::metrics::Metrics;
+use crate::vault::Vault;
 use crate::webhooks::Webhooks;
 
 pub(crate) const TOKEN: &str = "an-admin-token";
@@ -107,6 +108,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
         log_text_hash: true,
         coalesce: true,
+        master_keys: MasterKeys::default(),
         not_in_force: Vec::new(),
         warnings: Vec::new(),
     }
@@ -192,6 +194,7 @@ pub(crate) fn registry(
         hasher,
         clock,
         metrics: metrics.clone(),
+        vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
     };
     let registry = Registry::new(config.clone(), parts);
     registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();

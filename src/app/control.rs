@@ -13,7 +13,14 @@ use crate::store::accounts::Directory;
 use crate::store::billing::Book;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
+use crate::vault::{self, Vault};
 use crate::webhooks::Webhooks;
+
+/// The keys of what is kept, wrapped under the configuration's master key.
+pub(super) fn vault(config: &Config) -> Result<Arc<Vault>, vault::OpenError> {
+    let keys = &config.master_keys;
+    Ok(Arc::new(Vault::load(&config.store.path, keys.current.as_ref(), &keys.retired)?))
+}
 
 /// The keyring, still empty, and what changes it.
 pub(super) fn accounts(
@@ -22,6 +29,7 @@ pub(super) fn accounts(
     hasher: KeyHasher,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
+    vault: &Arc<Vault>,
 ) -> Result<(Arc<Keyring>, Arc<Registry>), ApplyError> {
     let keyring = Arc::new(Keyring::new(hasher.clone()));
     let directory = Arc::new(Directory::new(store)?);
@@ -33,6 +41,7 @@ pub(super) fn accounts(
         hasher,
         clock: clock.clone(),
         metrics: metrics.clone(),
+        vault: vault.clone(),
     };
     Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
 }

@@ -77,6 +77,9 @@ impl Reloader {
             StaticKey { key: made.unwrap_or(&given.key).clone(), ..given.clone() }
         };
         let keys: Vec<StaticKey> = config.keys.iter().map(with_made).collect();
+        app.vault
+            .rotate(config.master_keys.current.as_ref())
+            .map_err(|error| Errors::whole(&config.source, error.to_string()))?;
         let config = Arc::new(config);
         self.registry
             .apply(config.clone(), &keys, Occasion::Reload)

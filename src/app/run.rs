@@ -13,7 +13,7 @@ use crate::accounts::{ApplyError, Occasion, Registry};
 use crate::admin::{self, AdminState, Control};
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
-use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys};
+use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys, idempotency};
 use crate::app::{control, replay, used_up};
 use crate::auth::key;
 use crate::base::clock::Clock;
@@ -33,6 +33,7 @@ use crate::store::{self, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels;
 use crate::upstream::roots::{self, RootsError};
+use crate::vault;
 use crate::webhooks::Webhooks;
 
 /// How often idle accounts are forgotten.
@@ -86,6 +87,9 @@ pub enum StartError {
         /// The system's error.
         error: io::Error,
     },
+    /// The keys of what is kept cannot be read.
+    #[error(transparent)]
+    Vault(#[from] vault::OpenError),
     /// Nobody could vouch for a provider.
     #[error(transparent)]
     Roots(#[from] RootsError),
@@ -150,6 +154,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     replay::deposits(&store, &rates).map_err(StartError::Trees)?;
     let owners = Arc::new(EmbeddedOwners::open(&store).map_err(StartError::Trees)?);
 
+    let vault = control::vault(&config)?;
+
     let path = data_directory.join("hash.key");
     let secret = keyfile::load_or_create(&path, keyfile::random_hex)
         .map_err(|error| StartError::Secret { path, error })?;
@@ -162,16 +168,20 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let metrics = new_metrics(&config)?;
 
     let config = Arc::new(config);
-    let (keyring, registry) = control::accounts(&store, &config, hasher, &clock, &metrics)?;
+    let (keyring, registry) = control::accounts(&store, &config, hasher, &clock, &metrics, &vault)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
     let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
     let cache = Arc::new(cache);
+    let idempotency =
+        idempotency::open(&store, &vault, secret.expose()).map_err(StartError::Trees)?;
     let webhooks = Webhooks::of(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;
     let parts = Parts {
         clock,
         ledger,
         cache,
+        vault,
+        idempotency,
         metrics,
         keyring,
         rates,
@@ -397,6 +407,7 @@ async fn sweep(app: Arc<App>, registry: Arc<Registry>) {
         app.rates.sweep(now, month);
         app.addresses.sweep(now);
         registry.sweep();
+        idempotency::sweep(&app).await;
     }
 }
 

@@ -24,6 +24,17 @@ pub fn load_or_create(path: &Path, make: impl FnOnce() -> String) -> io::Result<
 }
 
 fn create(path: &Path, text: &str) -> io::Result<Secret> {
+    replace(path, format!("{text}\n").as_bytes())?;
+    Ok(Secret::new(text))
+}
+
+/// Makes `bytes` the content of `path`, whatever it was, for its owner only. It
+/// holds the old content or the new one at every moment, and the new one outlives
+/// a loss of power once this returns.
+///
+/// # Errors
+/// Those of the file system.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let unfinished = path.with_extension("new");
@@ -33,11 +44,10 @@ fn create(path: &Path, text: &str) -> io::Result<Secret> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    writeln!(file, "{text}")?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
-    File::open(directory)?.sync_all()?;
-    Ok(Secret::new(text))
+    File::open(directory)?.sync_all()
 }
 
 /// 32 random bytes from the system's generator, in hexadecimal.

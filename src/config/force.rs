@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 23] = [
+const NOT_IN_FORCE: [&str; 21] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -22,8 +22,6 @@ const NOT_IN_FORCE: [&str; 23] = [
     "economics",
     "billing.stripe",
     "privacy.retention",
-    "privacy.master_key",
-    "privacy.retired_keys",
     "autoscale",
     "slo",
     "page",

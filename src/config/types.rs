@@ -2,6 +2,7 @@
 
 mod catalog;
 mod invoicing;
+mod privacy;
 mod tariff;
 mod webhooks;
 
@@ -21,6 +22,7 @@ pub use catalog::{
     Target, Tier, TokenPrices,
 };
 pub use invoicing::{Invoicing, Seller, Tax};
+pub use privacy::MasterKeys;
 pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
 pub use webhooks::{
     EVENTS, INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED, QUOTA_WARNING, Webhook,
@@ -72,6 +74,8 @@ pub struct Config {
     pub log: Log,
     /// Whether texts may be logged as a keyed hash (`privacy.log_text_hash`).
     pub log_text_hash: bool,
+    /// The keys of what is kept.
+    pub master_keys: MasterKeys,
     /// Keys of the contract that the file sets and that this build accepts and
     /// checks but does not act on yet, dotted, for the banner.
     pub not_in_force: Vec<String>,

@@ -1,5 +1,6 @@
 //! The charging policy: what is charged, and what it costs, for each way in
-//! which a request can end. [`TABLE`] says it in words, [`terms`] decides.
+//! which a request can end. [`TABLE`] says it in words, [`terms`] and [`REPEAT`]
+//! decide.
 
 use crate::ledger::record::Outcome;
 
@@ -23,6 +24,10 @@ pub struct Terms {
     pub tokens: TokenSource,
 }
 
+/// What the policy says about a request that repeats another one under its
+/// `idempotency-key`, however it ends: the first has all of it.
+pub const REPEAT: Terms = Terms { charged: false, tokens: TokenSource::None };
+
 /// One row of the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -30,6 +35,8 @@ pub struct Row {
     pub case: &'static str,
     /// The outcome in its record; `None` has no record.
     pub outcome: Option<Outcome>,
+    /// Whether it repeats another request under its `idempotency-key`.
+    pub repeats: bool,
     /// What the customer is charged for.
     pub charged: &'static str,
     /// Which tokens and cost its record has.
@@ -37,7 +44,7 @@ pub struct Row {
 }
 
 /// The policy, row by row, as the manual prints it.
-pub const TABLE: [Row; 16] = [
+pub const TABLE: [Row; 17] = [
     row("the whole answer is handed over", Outcome::Ok, "one request", "as the provider reports"),
     row(
         "the provider answers with an error, or not at all",
@@ -77,6 +84,13 @@ pub const TABLE: [Row; 16] = [
         "one request",
         "the tokens of the answer, a share of the cost",
     ),
+    Row {
+        case: "an idempotent repeat: the same request under the same `idempotency-key`",
+        outcome: Some(Outcome::Ok),
+        repeats: true,
+        charged: NOTHING,
+        cost: "none, the first has them",
+    },
     row(
         "the request lies beyond the quota",
         Outcome::Ok,
@@ -86,6 +100,7 @@ pub const TABLE: [Row; 16] = [
     Row {
         case: "the request is refused",
         outcome: None,
+        repeats: false,
         charged: "nothing, and no record",
         cost: "none",
     },
@@ -119,7 +134,7 @@ const fn row(
     charged: &'static str,
     cost: &'static str,
 ) -> Row {
-    Row { case, outcome: Some(outcome), charged, cost }
+    Row { case, outcome: Some(outcome), repeats: false, charged, cost }
 }
 
 /// What the policy says about `outcome`.
@@ -190,14 +205,14 @@ mod tests {
     #[test]
     fn every_row_says_what_is_decided_and_every_outcome_has_one() {
         for row in TABLE {
-            let charged = row.outcome.is_some_and(|outcome| terms(outcome).charged);
+            let decided = row.outcome.map(|it| if row.repeats { REPEAT } else { terms(it) });
+            let charged = decided.is_some_and(|terms| terms.charged);
             assert_eq!(charged, row.charged.starts_with("one request"), "{}", row.case);
-            if let Some(outcome) = row.outcome
-                && terms(outcome).tokens == TokenSource::None
-            {
-                assert_eq!(row.cost, "none", "{}", row.case);
+            if decided.is_some_and(|terms| terms.tokens == TokenSource::None) {
+                assert!(row.cost.starts_with("none"), "{}", row.case);
             }
         }
+        assert!(TABLE.iter().any(|row| row.repeats));
         for outcome in [
             Outcome::Ok,
             Outcome::ProviderError,

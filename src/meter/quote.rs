@@ -205,6 +205,12 @@ impl Quote {
 }
 
 impl Charge {
+    /// The charge for a repeat of what is charged already: nothing.
+    #[must_use]
+    pub const fn waived(self) -> Self {
+        Self { quantity: 0, price: Money::ZERO, rates: None, ..self }
+    }
+
     /// The same, but no dearer than `ceiling`, what a budget or a balance has for it.
     #[must_use]
     pub fn at_most(self, ceiling: Money) -> Self {

@@ -9,6 +9,7 @@
 
 pub(super) mod calls;
 mod charge;
+pub(super) mod idempotent;
 pub(super) mod opaque;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
-use crate::meter::policy::{self, TokenSource};
+use crate::meter::policy::TokenSource;
 use crate::meter::quote::Quote;
 use crate::notice::Kind;
 use crate::pipeline::bounds;
@@ -83,6 +84,8 @@ pub(super) struct Bill<'a> {
     /// Calls made.
     made: Arc<AtomicU32>,
     settled: bool,
+    /// What the request has to do with its `idempotency-key`, if it has one.
+    part: Option<idempotent::Part>,
     /// The monthly limits of which a threshold was reached, once it is charged.
     warnings: Option<Vec<(Kind, u8)>>,
     /// What the request occupies: freed by the settlement, so that a client that
@@ -154,6 +157,7 @@ impl<'a> Bill<'a> {
             borne: None,
             made: Arc::default(),
             settled: false,
+            part: None,
             warnings: None,
             occupied: None,
             token_standing: None,
@@ -283,7 +287,7 @@ impl<'a> Bill<'a> {
         tokens: impl FnOnce() -> (Tokens, bool),
     ) -> Result<Settled, Refusal> {
         self.record.attempts = self.made.load(Ordering::Relaxed);
-        (self.record.tokens, self.record.estimated) = match policy::terms(outcome).tokens {
+        (self.record.tokens, self.record.estimated) = match self.terms(outcome).tokens {
             _ if self.record.attempts == 0 && self.borne.is_none() => (Tokens::default(), false),
             TokenSource::Settled => tokens(),
             TokenSource::Assumed => (self.assumed, true),

@@ -17,6 +17,7 @@ use crate::cache::steer::Steering;
 use crate::cache::{self, Wanted};
 use crate::config::{CacheScope, Class, Samples};
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
+use crate::idempotency;
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::record::{Attempt, Tokens};
@@ -25,7 +26,7 @@ use crate::pipeline::relay;
 use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::route::catalog::Route;
-use crate::share::{self, Boarding, FlightKey};
+use crate::share::{self, Boarding, FlightKey, Passenger};
 
 /// What decides about a look-up.
 pub(super) struct Question<'q> {
@@ -50,7 +51,11 @@ pub(super) struct Recalled {
     /// How to keep the answer that is to be made.
     pub(super) keeping: Option<Keeping>,
     /// What an equal request has too, where calls may be shared.
-    flight: Option<FlightKey>,
+    pub(super) flight: Option<FlightKey>,
+    /// A place aboard the call of the request that this one repeats.
+    pub(super) joined: Option<Passenger>,
+    /// The answer to the request that this one repeats.
+    pub(super) stored: Option<Box<idempotency::Answer>>,
     /// How to look once more.
     again: Option<Look>,
     /// Whether the call goes on when all its callers have left.
@@ -209,6 +214,9 @@ pub(super) fn board(
     recalled: &mut Recalled,
     plain: bool,
 ) -> Boarding<Found> {
+    if let Some(passenger) = recalled.joined.take() {
+        return Boarding::Join(passenger);
+    }
     if let Some(found) = recalled.found.take() {
         return Boarding::Found(found);
     }
@@ -218,7 +226,9 @@ pub(super) fn board(
     };
     // Under a lock: the entry is put into form after it.
     let find = || recalled.again.and_then(|look| Some((look, look.entry(app)?)));
-    let (look, entry) = match app.flights.board(key, plain, recalled.stays, find) {
+    let boarding = app.flights.board(key, plain, recalled.stays, find);
+    bill.is_called();
+    let (look, entry) = match boarding {
         Boarding::Found(found) => found,
         Boarding::Lead(pilot, passenger) => return Boarding::Lead(pilot, passenger),
         Boarding::Join(passenger) => return Boarding::Join(passenger),
@@ -253,6 +263,7 @@ pub(super) async fn answer<C: Client>(
         let kind = if stream { "text/event-stream; charset=utf-8" } else { "application/json" };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
+    bill.keep(StatusCode::OK, &entry.provider, &headers, &body).await;
     let headers = relay::headers(app, exchange, &bill, headers, &entry.provider, true);
     match client.send_whole(AnswerHead { status: StatusCode::OK, headers }, body).await {
         Ok(()) => Ok(Ending::Complete),

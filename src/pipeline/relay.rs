@@ -78,7 +78,7 @@ impl<'a, C: Client> Relay<'a, C> {
             pilot,
             waited: Duration::ZERO,
         };
-        let flown = {
+        let (flown, passenger) = {
             let mut fly = pin!(flying.fly(deadline));
             let mut reader = self.reader(true);
             let mut ride = pin!(reader.ride(passenger));
@@ -96,14 +96,15 @@ impl<'a, C: Client> Relay<'a, C> {
                     fly.await;
                     return ending;
                 }
-                (Rode::Left(_), Some(flown)) => flown,
-                (Rode::Left(passenger), None) => {
-                    drop(passenger);
-                    fly.await
+                (Rode::Left(passenger), Some(flown)) => (flown, passenger),
+                (Rode::Left(mut passenger), None) => {
+                    passenger.leave();
+                    (fly.await, passenger)
                 }
             }
         };
-        self.settle_left(flown).await
+        // Boxed, as what only some requests need.
+        Box::pin(self.settle_left(flown, passenger)).await
     }
 
     /// Hands the answer of a call that runs to the client too.
@@ -128,8 +129,23 @@ impl<'a, C: Client> Relay<'a, C> {
     }
 
     /// Settles a request whose client left its call, once the call has ended.
-    async fn settle_left(&mut self, flown: Flown) -> Result<Ending, Refusal> {
+    async fn settle_left(
+        &mut self,
+        flown: Flown,
+        mut passenger: Passenger,
+    ) -> Result<Ending, Refusal> {
+        let mut status = CLIENT_CLOSED;
         let (landing, outcome) = match flown.end {
+            // Its repeats have the answer, which it pays for.
+            End::Landed(landing)
+                if landing.outcome == Outcome::Ok
+                    && self.bill.is_kept()
+                    && passenger.has_company() =>
+            {
+                let head = passenger.head().await;
+                status = head.map_or(CLIENT_CLOSED, |head| head.status.as_u16());
+                (landing, Outcome::Ok)
+            }
             End::Landed(landing) => (landing, self.left()),
             End::Refused(_, landing) if !landing.called && self.bill.void() => {
                 return Ok(Ending::Cut);
@@ -141,8 +157,11 @@ impl<'a, C: Client> Relay<'a, C> {
         };
         self.bill.answered_by(&landing.provider, landing.prices);
         self.bill.waited(self.exchange.waited + landing.waited);
-        self.bill.bear(flown.share);
-        self.bill.settle(outcome, CLIENT_CLOSED, || (landing.tokens, landing.estimated)).await?;
+        self.bill.bear(self.bill.portion(landing.cost, flown.share));
+        self.bill.settle(outcome, status, || (landing.tokens, landing.estimated)).await?;
+        if outcome == Outcome::Ok {
+            reader::keep(&self.bill, &mut passenger).await;
+        }
         Ok(Ending::Cut)
     }
 

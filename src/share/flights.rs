@@ -106,6 +106,13 @@ impl Flights {
         Boarding::Lead(Pilot::at(flight, entry), passenger)
     }
 
+    /// Joins the call that runs for `key`; `None` if there is none, or it takes
+    /// nobody aboard any more.
+    pub fn join(&self, key: FlightKey, plain: bool) -> Option<Passenger> {
+        let running = self.shared.shard(&key)?.lock().get(&key).and_then(Weak::upgrade);
+        running?.join(plain)
+    }
+
     /// Flights that are listed.
     pub fn running(&self) -> usize {
         self.shared.shards.iter().map(|shard| shard.lock().len()).sum()

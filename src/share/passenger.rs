@@ -31,6 +31,7 @@ pub struct Passenger {
     seat: usize,
     place: usize,
     plain: bool,
+    left: bool,
 }
 
 impl Passenger {
@@ -41,7 +42,7 @@ impl Passenger {
         seat: usize,
         plain: bool,
     ) -> Self {
-        Self { flight, news, seat, place: 0, plain }
+        Self { flight, news, seat, place: 0, plain, left: false }
     }
 
     /// Waits for the head of the answer.
@@ -107,6 +108,39 @@ impl Passenger {
         portion::share(cost, turn, state.among)
     }
 
+    /// Leaves. The head, and the whole answer where nothing of it was let go, can
+    /// still be had.
+    pub fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        let last = {
+            let mut state = self.flight.state.lock();
+            state.aboard -= 1;
+            let number = self.seat;
+            if let Some(seat) = state.seats.get_mut(number) {
+                seat.taken = false;
+            }
+            // The first seat stays the first one's, and turns are settled by now.
+            if number != FIRST && state.end.is_none() {
+                state.free.push(number);
+            }
+            if state.aboard == 0 && !state.stays {
+                state.open = None;
+            }
+            state.aboard == 0
+        };
+        if last {
+            self.flight.moved.notify_one();
+        }
+    }
+
+    /// Whether others than the one whose request the flight is were aboard when it
+    /// ended.
+    pub fn has_company(&self) -> bool {
+        self.flight.state.lock().among > 1
+    }
+
     /// What there is, without waiting.
     pub(super) fn take(&mut self) -> Result<Option<Step>, Lost> {
         let mut state = self.flight.state.lock();
@@ -141,24 +175,6 @@ impl Passenger {
 
 impl Drop for Passenger {
     fn drop(&mut self) {
-        let last = {
-            let mut state = self.flight.state.lock();
-            state.aboard -= 1;
-            let number = self.seat;
-            if let Some(seat) = state.seats.get_mut(number) {
-                seat.taken = false;
-            }
-            // The first seat stays the first one's, and turns are settled by now.
-            if number != FIRST && state.end.is_none() {
-                state.free.push(number);
-            }
-            if state.aboard == 0 && !state.stays {
-                state.open = None;
-            }
-            state.aboard == 0
-        };
-        if last {
-            self.flight.moved.notify_one();
-        }
+        self.leave();
     }
 }

@@ -25,6 +25,7 @@ use crate::telemetry::process;
 mod admission;
 mod cache;
 mod guard;
+mod idempotency;
 pub mod labels;
 mod register;
 mod series;
@@ -34,6 +35,7 @@ use admission::AdmissionFamilies;
 use cache::CacheFamilies;
 pub use cache::{CacheSeries, Level};
 use guard::GuardFamilies;
+pub use idempotency::{IdempotencyFamilies, KeptAnswer, Repeat};
 use labels::{GuardAction, Scope, Store};
 use register::Register;
 use series::OwnedLabels;
@@ -69,6 +71,7 @@ pub struct Metrics {
     cache: CacheFamilies,
     admission: AdmissionFamilies,
     webhooks: WebhookFamilies,
+    idempotency: IdempotencyFamilies,
     guard: GuardFamilies,
     families: Families,
 }
@@ -150,6 +153,7 @@ impl Metrics {
             cache: CacheFamilies::register(&register)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
+            idempotency: IdempotencyFamilies::register(&register)?,
             guard: GuardFamilies::register(&register)?,
             families,
             registry,
@@ -231,6 +235,11 @@ impl Metrics {
     /// The metrics of events that others are told of.
     pub const fn webhooks(&self) -> &WebhookFamilies {
         &self.webhooks
+    }
+
+    /// The families of idempotency.
+    pub const fn idempotency(&self) -> &IdempotencyFamilies {
+        &self.idempotency
     }
 
     /// Counts one call made again after a failed attempt.

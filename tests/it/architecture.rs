@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What the request path is made of; a stage imports no other stage.
-const STAGES: [&str; 13] = [
+const STAGES: [&str; 14] = [
     "connection",
     "auth",
     "admission",
     "intake",
     "class",
     "route",
+    "idempotency",
     "cache",
     "share",
     "upstream",
@@ -32,7 +33,8 @@ const CONTROL: [&str; 9] = [
     "webhooks",
 ];
 /// What every stage may import.
-const SHARED: [&str; 7] = ["base", "config", "exchange", "notice", "refusal", "store", "telemetry"];
+const SHARED: [&str; 8] =
+    ["base", "config", "exchange", "notice", "refusal", "store", "telemetry", "vault"];
 /// Who may name Pingora.
 const ON_PINGORA: [&str; 4] = ["server", "gateway", "connection", "upstream"];
 /// The words of one stage that every stage may use: a record is what they all

@@ -207,6 +207,31 @@ async fn a_request_that_joins_a_call_is_charged_and_bears_a_share_of_the_cost() 
 }
 
 #[tokio::test]
+async fn an_idempotent_repeat_is_free_and_the_first_bears_the_cost() {
+    let provider = Provider::start().await;
+    let gate = strict(&provider).start().await;
+    let keyed = |id: &str| gate.chat().header("idempotency-key", "k").header("x-request-id", id);
+    let held = Gate::closed();
+    provider.next(Reply::json(200, &openai::chat(&chat_body())).after(&held));
+    let mut first = gate.open(&keyed("first")).await;
+    provider.wait_for_calls(1).await;
+    let mut joined = gate.open(&keyed("joined")).await;
+    gate.wait_for_metric("tollgate_inflight{scope=\"aboard\"}", 2).await;
+    held.open();
+    first.answer().await.ok();
+    joined.answer().await.ok();
+    gate.send(&keyed("stored")).await.ok();
+    let paid = gate.record_of("first").await;
+    says(&paid, "ok", Some("0.02"));
+    assert_eq!((&paid["cost"], &paid["tokens"]["input"]), (&json!(COST), &json!(12)));
+    for id in ["joined", "stored"] {
+        let free = gate.record_of(id).await;
+        says(&free, "ok", None);
+        assert_eq!((&free["cost"], &free["tokens"]["input"]), (&json!("0"), &json!(0)));
+    }
+}
+
+#[tokio::test]
 async fn a_request_beyond_the_quota_is_charged_the_overage() {
     let provider = Provider::start().await;
     let own = json!({"cache": {"ttl": "1h"}, "price_cached": "0.004"});

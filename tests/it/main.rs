@@ -44,6 +44,8 @@ mod flights;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod idempotency;
+#[cfg(test)]
 mod invoices;
 #[cfg(test)]
 mod ledger;
@@ -86,6 +88,8 @@ mod tls;
 mod tokens;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod vault;
 #[cfg(test)]
 mod warnings;
 #[cfg(test)]

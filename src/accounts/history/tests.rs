@@ -14,6 +14,7 @@ use crate::store::Store;
 use crate::store::accounts::{Accounts, Directory, Status};
 use crate::store::billing::{Assignment, Book, History, Standing};
 use crate::telemetry::metrics::Metrics;
+use crate::vault::Vault;
 
 /// A wall clock that is set to any moment.
 struct Wall(AtomicU64);
@@ -59,6 +60,7 @@ impl World {
             hasher,
             clock: clock.clone(),
             metrics: Arc::new(Metrics::new([]).unwrap()),
+            vault: Arc::new(Vault::load(dir.path(), None, &[]).unwrap()),
         };
         let registry = Registry::new(config("29"), parts);
         registry.apply(config("29"), &[], Occasion::Start).unwrap();

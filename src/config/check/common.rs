@@ -170,13 +170,17 @@ pub(super) fn name<'a>(
 /// A key or token that may be empty; otherwise 8 to 256 visible ASCII
 /// characters.
 pub(super) fn visible_secret(field: &Field<String>, what: &str, report: &mut Report) -> Secret {
-    let Some((mark, text)) = field.placed() else { return Secret::default() };
+    field.placed().map_or_else(Secret::default, |(mark, text)| visible(mark, text, what, report))
+}
+
+/// The same of an entry of a list.
+pub(super) fn visible(mark: Mark, text: &str, what: &str, report: &mut Report) -> Secret {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
     if !text.is_empty() && (!(8..=256).contains(&text.len()) || !visible) {
         report.error(mark, format!("{what} must be 8 to 256 visible ASCII characters"));
         return Secret::default();
     }
-    Secret::new(text.as_str())
+    Secret::new(text)
 }
 
 /// `value` if it is in `range`; an error at `mark` otherwise.

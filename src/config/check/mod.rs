@@ -11,6 +11,7 @@ mod models;
 mod opaque;
 mod plans;
 mod prices;
+mod privacy;
 mod providers;
 mod sections;
 mod tariff;
@@ -78,6 +79,7 @@ pub(super) fn check(
         log: sections::log(&raw.log, report),
         coalesce: raw.batching.value().is_none_or(|batching| batching.coalesce.or(true)),
         log_text_hash: raw.privacy.value().is_none_or(|privacy| privacy.log_text_hash.or(true)),
+        master_keys: privacy::master_keys(&raw.privacy, report),
         not_in_force: Vec::new(),
         warnings: Vec::new(),
     }

@@ -330,10 +330,12 @@ pub(crate) struct RawSeller {
 pub(crate) struct RawPrivacy {
     /// How long personal data is kept.
     pub(crate) retention: Field<Time>,
-    /// The key that wraps the accounts' keys. Left out: made at the first start
-    /// in the data directory.
+    /// The key that wraps the accounts' keys: 32 bytes in hexadecimal or base64, or
+    /// any other 8 to 256 visible ASCII characters, which it is then derived from.
+    /// Left out or empty: made at the first start in the data directory.
     pub(crate) master_key: Field<String>,
-    /// Earlier master keys, for reading.
+    /// Earlier master keys. What was written under them is written anew under the
+    /// one in force at the next start; then they can be left out.
     pub(crate) retired_keys: Field<Vec<Field<String>>>,
     /// Whether logs may hold texts as a keyed hash.
     pub(crate) log_text_hash: Field<bool>,

@@ -120,8 +120,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "routing.auto",
             "economics",
             "billing.stripe",
-            "privacy.master_key",
-            "privacy.retired_keys",
             "autoscale",
         ]
     );

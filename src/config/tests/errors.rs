@@ -106,6 +106,8 @@ fn ranges_are_checked() {
     one_error("plans: [{ name: pro, budget: 0 }]", "1:30", "a budget is more than 0");
     one_error("plans: [{ name: pro, budget: -1 }]", "1:30", "an amount");
     one_error("plans: [{ name: pro, overage: refuse }]", "1:31", "an amount");
+    one_error("privacy: { master_key: short }", "1:24", "8 to 256 visible");
+    one_error("privacy: { retired_keys: [\"two words\"] }", "1:27", "8 to 256 visible");
     one_error("keys: [{ account: a, plan: pro, budget: 0.0 }]", "1:41", "more than 0");
 }
 

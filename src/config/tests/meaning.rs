@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::config;
 use crate::base::money::Money;
+use crate::base::secret::Key;
 use crate::config::{Billing, Dialect, Errors, LogFormat, Ownership, load};
 
 #[test]
@@ -184,4 +185,23 @@ keys: []"
     };
     assert!(about("priority_support"), "a plan without features has none of it");
     assert!(!about("dedicated_instances"));
+}
+
+/// Covers I2.
+#[test]
+fn master_keys_are_read_or_derived_and_none_is_given_by_default() {
+    let keys = |privacy: &str| config(&format!("privacy: {{ {privacy} }}")).master_keys;
+    assert_eq!(keys("").current, None);
+    assert_eq!(keys("master_key: \"\"").current, None);
+    let hex = "0a".repeat(32);
+    assert_eq!(keys(&format!("master_key: {hex}")).current, Some(Key::new([10; 32])));
+    let text = "a-text-of-the-seller's-own-and-long";
+    let given = keys(&format!("master_key: {text}, retired_keys: [{hex}, 12345678]"));
+    assert_eq!(given.current, Some(Key::derive(text)));
+    assert_eq!(given.retired, [Key::new([10; 32]), Key::derive("12345678")]);
+    let warned = |key: &str| {
+        let warnings = config(&format!("privacy: {{ master_key: {key} }}")).warnings;
+        warnings.iter().any(|warning| warning.contains("privacy.master_key"))
+    };
+    assert!(warned("12345678") && !warned(text) && !warned(&hex));
 }

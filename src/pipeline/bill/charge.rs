@@ -7,8 +7,8 @@ use crate::base::money::Money;
 use crate::config::TokenPrices;
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, TokenRates, Tokens};
+use crate::meter::price;
 use crate::meter::quote::{Charge, Ended};
-use crate::meter::{policy, price};
 use crate::notice::{Kind, Notice};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::bounds;
@@ -17,6 +17,9 @@ impl Bill<'_> {
     /// The most that `request` may cost the customer, however it ends; `found` are
     /// the tokens of the answer that the cache has for it.
     pub(in crate::pipeline) fn most(&self, request: &Request, found: Option<Tokens>) -> Money {
+        if self.is_repeat() {
+            return Money::ZERO;
+        }
         let tokens = match found {
             Some(found) => found,
             None if self.quote.depends_on_tokens() => bounds::most(self.endpoint, request),
@@ -28,7 +31,10 @@ impl Bill<'_> {
     /// What the request costs the customer if it is charged; `None` while that is
     /// not known.
     pub(in crate::pipeline) fn price(&self) -> Option<Money> {
-        if self.settled { Some(self.record.price) } else { self.quote.known() }
+        if self.settled {
+            return Some(self.record.price);
+        }
+        if self.is_repeat() { Some(Money::ZERO) } else { self.quote.known() }
     }
 
     /// What the provider charges for `tokens`; nothing where that is not known.
@@ -53,8 +59,9 @@ impl Bill<'_> {
     /// balance has for it is never charged, whatever a provider counts.
     pub(super) fn decide(&mut self, outcome: Outcome) -> Charge {
         let class = &self.record.endpoint;
+        let charged = self.terms(outcome).charged;
         let taken = match &mut self.occupied {
-            Some((permit, _)) if policy::terms(outcome).charged => permit.take_place(class),
+            Some((permit, _)) if charged => permit.take_place(class),
             Some((permit, _)) => Taken { beyond: false, number: permit.next_number(class) },
             None => Taken { beyond: false, number: 1 },
         };
@@ -66,6 +73,9 @@ impl Bill<'_> {
             number: taken.number,
             beyond: taken.beyond,
         });
+        if self.is_repeat() {
+            return charge.waived();
+        }
         let ceiling = self.occupied.as_ref().and_then(|(permit, _)| permit.ceiling());
         let charge = ceiling.map_or(charge, |ceiling| charge.at_most(ceiling));
         let prepaid = self.occupied.as_ref().is_some_and(|(permit, _)| permit.is_prepaid());

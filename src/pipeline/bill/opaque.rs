@@ -94,6 +94,7 @@ impl<'a> Bill<'a> {
             borne: None,
             made: Arc::default(),
             settled: false,
+            part: None,
             warnings: None,
             occupied: None,
             token_standing: None,

@@ -76,6 +76,9 @@ impl<C: Client> Reader<'_, '_, C> {
         if let Err(refusal) = self.settle(&passenger, &landing, head.status.as_u16()).await {
             return Rode::Ended(Err(refusal));
         }
+        if landing.outcome == Outcome::Ok && self.bill.is_kept() {
+            self.bill.keep(head.status, &head.provider, &head.headers, &body).await;
+        }
         let headers = self.headers(&head.headers, head.status.is_success());
         let head = AnswerHead { status: head.status, headers };
         Rode::Ended(match self.client.send_whole(head, body).await {
@@ -109,7 +112,7 @@ impl<C: Client> Reader<'_, '_, C> {
                         let waited = end.landing().waited.saturating_sub(head.waited);
                         self.exchange.waited += waited.saturating_sub(worked);
                     }
-                    return Rode::Ended(self.last(&passenger, step.bytes, end, head).await);
+                    return Rode::Ended(self.last(&mut passenger, step.bytes, end, head).await);
                 }
                 // A client that reads so slowly has left, as far as others can tell.
                 Err(_) => return Rode::Left(passenger),
@@ -123,7 +126,7 @@ impl<C: Client> Reader<'_, '_, C> {
     /// The last bytes of a stream, settled before they leave.
     async fn last(
         &mut self,
-        passenger: &Passenger,
+        passenger: &mut Passenger,
         bytes: Bytes,
         end: End,
         head: &Head,
@@ -136,6 +139,9 @@ impl<C: Client> Reader<'_, '_, C> {
         self.settle(passenger, &landing, head.status.as_u16()).await?;
         if let Some(refusal) = refusal {
             return Err(refusal);
+        }
+        if landing.outcome == Outcome::Ok && self.bill.is_kept() {
+            Box::pin(keep(self.bill, passenger)).await;
         }
         let sent = bytes.is_empty() || self.client.send(bytes).await.is_ok();
         if landing.broken || !sent || self.client.finish().await.is_err() {
@@ -175,7 +181,7 @@ impl<C: Client> Reader<'_, '_, C> {
         landing: &Landing,
         status: u16,
     ) -> Result<(), Refusal> {
-        let share = passenger.share(landing.cost);
+        let share = self.bill.portion(landing.cost, passenger.share(landing.cost));
         self.bill.waited(self.exchange.waited);
         self.bill.bear(share);
         let tokens = || (landing.tokens, landing.estimated);
@@ -204,5 +210,16 @@ impl<C: Client> Reader<'_, '_, C> {
     fn headers(&self, provider: &HeaderMap, charged: bool) -> HeaderMap {
         let returned = respond::returned(provider);
         headers(self.app, self.exchange, self.bill, returned, self.bill.provider(), charged)
+    }
+}
+
+/// Keeps the answer to a call that has ended under the request's key, if it has
+/// one; not where a part of the answer is not held any more.
+pub(super) async fn keep(bill: &Bill<'_>, passenger: &mut Passenger) {
+    if !bill.is_kept() {
+        return;
+    }
+    if let (Ok(head), Ok((body, _))) = (passenger.head().await, passenger.whole().await) {
+        bill.keep(head.status, &head.provider, &head.headers, &body).await;
     }
 }
