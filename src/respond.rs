@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 
 /// Headers of a provider's answer that stay here: framing is made anew, and the
 /// seller's account with the provider is no customer's business.
-const WITHHELD: [HeaderName; 20] = [
+const WITHHELD: [HeaderName; 21] = [
     HeaderName::from_static("connection"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -26,6 +26,7 @@ const WITHHELD: [HeaderName; 20] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("openai-organization"),
     HeaderName::from_static("openai-project"),
+    HeaderName::from_static("anthropic-organization-id"),
     HeaderName::from_static("set-cookie"),
     // They speak of the provider's host, or would be taken to speak of ours.
     HeaderName::from_static("server"),
@@ -44,6 +45,7 @@ pub fn returned(provider: &HeaderMap) -> HeaderMap {
     for (name, value) in provider {
         let withheld = WITHHELD.contains(name)
             || name.as_str().starts_with("x-ratelimit-")
+            || name.as_str().starts_with("anthropic-ratelimit-")
             || name.as_str().starts_with("x-tollgate-");
         if !withheld {
             headers.append(name.clone(), value.clone());

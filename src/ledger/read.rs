@@ -34,8 +34,7 @@ impl Voids {
         let mut voids = Self::default();
         for segment in segments {
             let Some(span) = segment.span else { continue };
-            let within: Vec<RecordId> =
-                ids.iter().copied().filter(|id| span.holds(*id)).collect();
+            let within: Vec<RecordId> = ids.iter().copied().filter(|id| span.holds(*id)).collect();
             if within.is_empty() {
                 continue;
             }

@@ -33,7 +33,7 @@ use crate::pipeline::relay::pilot::{Flown, Flying};
 use crate::pipeline::relay::reader::{Reader, Rode};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
-use crate::share::{End, Passenger, Pilot};
+use crate::share::{End, Left, Passenger, Pilot};
 use crate::upstream::{self, Body, BodyError, Failure};
 
 /// Largest answer that is held whole, in bytes.
@@ -78,7 +78,7 @@ impl<'a, C: Client> Relay<'a, C> {
             pilot,
             waited: Duration::ZERO,
         };
-        let (flown, passenger) = {
+        let (flown, passenger, had) = {
             let mut fly = pin!(flying.fly(deadline));
             let mut reader = self.reader(true);
             let mut ride = pin!(reader.ride(passenger));
@@ -96,15 +96,17 @@ impl<'a, C: Client> Relay<'a, C> {
                     fly.await;
                     return ending;
                 }
-                (Rode::Left(passenger), Some(flown)) => (flown, passenger),
+                (Rode::Left(passenger), Some(flown)) => (flown, passenger, None),
                 (Rode::Left(mut passenger), None) => {
-                    passenger.leave();
-                    (fly.await, passenger)
+                    let had = passenger.so_far();
+                    // What others have of it after this one is not this one's.
+                    let had = matches!(passenger.leave(), Left::Flying).then_some(had);
+                    (fly.await, passenger, had)
                 }
             }
         };
         // Boxed, as what only some requests need.
-        Box::pin(self.settle_left(flown, passenger)).await
+        Box::pin(self.settle_left(flown, passenger, had)).await
     }
 
     /// Hands the answer of a call that runs to the client too.
@@ -114,7 +116,7 @@ impl<'a, C: Client> Relay<'a, C> {
         let rode = self.reader(false).ride(passenger).await;
         match rode {
             Rode::Ended(ending) => ending,
-            Rode::Left(passenger) => self.settle_off(&passenger).await,
+            Rode::Left(passenger) => self.settle_off(passenger).await,
         }
     }
 
@@ -128,11 +130,13 @@ impl<'a, C: Client> Relay<'a, C> {
         }
     }
 
-    /// Settles a request whose client left its call, once the call has ended.
+    /// Settles a request whose client left its call, once the call has ended; `had`
+    /// is what was there for the client, where the call went on without it.
     async fn settle_left(
         &mut self,
         flown: Flown,
         mut passenger: Passenger,
+        mut had: Option<Bytes>,
     ) -> Result<Ending, Refusal> {
         let mut status = CLIENT_CLOSED;
         let (landing, outcome) = match flown.end {
@@ -144,6 +148,7 @@ impl<'a, C: Client> Relay<'a, C> {
             {
                 let head = passenger.head().await;
                 status = head.map_or(CLIENT_CLOSED, |head| head.status.as_u16());
+                had = None;
                 (landing, Outcome::Ok)
             }
             End::Landed(landing) => (landing, self.left()),
@@ -158,27 +163,36 @@ impl<'a, C: Client> Relay<'a, C> {
         self.bill.answered_by(&landing.provider, landing.prices);
         self.bill.waited(self.exchange.waited + landing.waited);
         self.bill.bear(self.bill.portion(landing.cost, flown.share));
-        self.bill.settle(outcome, status, || (landing.tokens, landing.estimated)).await?;
+        let (path, asked) = (self.bill.endpoint.path(), self.request.body());
+        let tokens = || match had {
+            Some(had) => tokens_of(had, path, asked),
+            None => (landing.tokens, landing.estimated),
+        };
+        self.bill.settle(outcome, status, tokens).await?;
         if outcome == Outcome::Ok {
             reader::keep(&self.bill, &mut passenger).await;
         }
         Ok(Ending::Cut)
     }
 
-    /// Settles a request whose client left the call of another, which costs it
-    /// nothing.
-    async fn settle_off(&mut self, passenger: &Passenger) -> Result<Ending, Refusal> {
+    /// Settles a request whose client left the call of another: it bears nothing,
+    /// unless the call had ended by then.
+    async fn settle_off(&mut self, mut passenger: Passenger) -> Result<Ending, Refusal> {
         let outcome = self.left();
+        let had = passenger.so_far();
+        // The seat is free before the settlement, which may wait for the disk.
+        let share = match passenger.leave() {
+            Left::Ended(landing) => self.bill.portion(landing.cost, passenger.share(landing.cost)),
+            Left::Flying | Left::Abandoned => Money::ZERO,
+        };
         self.bill.waited(self.exchange.waited);
-        self.bill.bear(Money::ZERO);
+        self.bill.bear(share);
         let (path, asked) = (self.bill.endpoint.path(), self.request.body());
         let tokens = || {
             if outcome == Outcome::ClientGoneEarly {
                 return (Tokens::default(), false);
             }
-            let mut meter = StreamMeter::new();
-            sieve::events(passenger.so_far(), |event| _ = meter.observe(event));
-            meter.finish().settle(|| estimate::prompt_tokens(path, asked))
+            tokens_of(had, path, asked)
         };
         self.bill.settle(outcome, CLIENT_CLOSED, tokens).await?;
         Ok(Ending::Cut)
@@ -190,6 +204,14 @@ impl<'a, C: Client> Relay<'a, C> {
             false => Outcome::ClientGoneEarly,
         }
     }
+}
+
+/// The tokens of the events in `had`, an answer's beginning, and whether they were
+/// counted here.
+fn tokens_of(had: Bytes, path: &str, asked: &[u8]) -> (Tokens, bool) {
+    let mut meter = StreamMeter::new();
+    sieve::events(had, |event| _ = meter.observe(event));
+    meter.finish().settle(|| estimate::prompt_tokens(path, asked))
 }
 
 /// The headers of an answer: those of the `provider` that made it, and

@@ -189,7 +189,7 @@ impl Flight {
 impl State {
     /// Adds a piece and lets go of what nobody may need any more.
     fn push(&mut self, piece: Piece) {
-        let size = piece.full.len();
+        let size = piece.size();
         self.log.push(piece);
         if let Some(budget) = &mut self.open {
             if self.log.held() <= JOINABLE && budget.take(size) {

@@ -13,6 +13,14 @@ pub(super) struct Piece {
     pub(super) plain: Bytes,
 }
 
+impl Piece {
+    /// Bytes that it holds: those of its second form too, where that is a copy.
+    pub(super) fn size(&self) -> usize {
+        let same = self.plain.as_ptr() == self.full.as_ptr();
+        self.full.len() + if same { 0 } else { self.plain.len() }
+    }
+}
+
 /// Pieces in order, of which the oldest may have been let go.
 #[derive(Debug, Default)]
 pub(super) struct Log {
@@ -35,7 +43,7 @@ impl Log {
     }
 
     pub(super) fn push(&mut self, piece: Piece) {
-        self.held += piece.full.len();
+        self.held += piece.size();
         self.pieces.push_back(piece);
     }
 
@@ -58,6 +66,29 @@ impl Log {
         Some(joined.freeze())
     }
 
+    /// Some pieces from number `from` on, `most` bytes or a single piece, and the
+    /// number of the next; `None` where the first of them has been let go.
+    pub(super) fn step(&self, from: usize, plain: bool, most: usize) -> Option<(Bytes, usize)> {
+        let skip = from.checked_sub(self.first)?;
+        let mut size = 0;
+        let fits = |piece: &&Piece| {
+            size += piece.full.len();
+            size <= most
+        };
+        let count = self.pieces.iter().skip(skip).take_while(fits).count();
+        let count = count.max(1).min(self.pieces.len().saturating_sub(skip));
+        let pick = |piece: &Piece| if plain { piece.plain.clone() } else { piece.full.clone() };
+        let mut pieces = self.pieces.iter().skip(skip).take(count).map(pick);
+        let first = pieces.next().unwrap_or_default();
+        if count <= 1 {
+            return Some((first, from + count));
+        }
+        let mut joined = BytesMut::with_capacity(size);
+        joined.extend_from_slice(&first);
+        pieces.for_each(|piece| joined.extend_from_slice(&piece));
+        Some((joined.freeze(), from + count))
+    }
+
     /// Bytes from piece `from` on.
     pub(super) fn behind(&self, from: usize) -> usize {
         let skip = from.saturating_sub(self.first);
@@ -69,7 +100,7 @@ impl Log {
     pub(super) fn trim(&mut self, needed: usize, most: usize) {
         while self.pieces.len() > 1 && (self.first < needed || self.held > most) {
             let Some(piece) = self.pieces.pop_front() else { return };
-            self.held -= piece.full.len();
+            self.held -= piece.size();
             self.first += 1;
         }
     }
@@ -95,7 +126,7 @@ mod tests {
         assert_eq!(log.read(0, true).unwrap(), "bdf");
         assert_eq!(log.read(2, false).unwrap(), "ef");
         assert_eq!(log.read(3, false).unwrap(), "");
-        assert_eq!((log.end(), log.held(), log.behind(1)), (3, 6, 4));
+        assert_eq!((log.end(), log.held(), log.behind(1)), (3, 9, 4));
     }
 
     #[test]
@@ -106,7 +137,7 @@ mod tests {
         assert_eq!(log.read(1, false).unwrap(), "cdef");
         log.trim(1, 3);
         assert_eq!(log.read(1, false), None);
-        assert_eq!((log.read(2, false).unwrap(), log.held()), (Bytes::from("ef"), 2));
+        assert_eq!((log.read(2, false).unwrap(), log.held()), (Bytes::from("ef"), 3));
         log.trim(9, 0);
         assert_eq!((log.end(), log.held()), (3, 2), "the newest stays");
     }

@@ -16,4 +16,4 @@ pub mod portion;
 
 pub use flight::{End, Head, Landing, Pilot, alone};
 pub use flights::{Boarding, FlightKey, Flights};
-pub use passenger::{Lost, Passenger, Step};
+pub use passenger::{Left, Lost, Passenger, Step};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::flight::{End, FIRST, Flight, Head};
+use super::flight::{End, FIRST, Flight, Head, Landing};
 use super::portion;
 use crate::base::money::Money;
 
@@ -16,6 +16,21 @@ pub struct Step {
     pub bytes: Bytes,
     /// How it ended, with the last bytes.
     pub end: Option<End>,
+}
+
+/// Bytes that a passenger takes at once, or one piece that is larger: what it has
+/// in its hands is its own, beside the log.
+const STEP: usize = 64 * 1024;
+
+/// What a passenger leaves behind.
+#[derive(Clone, Debug)]
+pub enum Left {
+    /// A flight that had ended: the passenger bears its part of the cost.
+    Ended(Landing),
+    /// A flight that goes on without it.
+    Flying,
+    /// A flight that ends because of it.
+    Abandoned,
 }
 
 /// The passenger was so slow that what it has not read is gone.
@@ -108,14 +123,11 @@ impl Passenger {
         portion::share(cost, turn, state.among)
     }
 
-    /// Leaves. The head, and the whole answer where nothing of it was let go, can
-    /// still be had.
-    pub fn leave(&mut self) {
-        if std::mem::replace(&mut self.left, true) {
-            return;
-        }
-        let last = {
-            let mut state = self.flight.state.lock();
+    /// Leaves, and says what is left behind. The head, and the whole answer where
+    /// nothing of it was let go, can still be had.
+    pub fn leave(&mut self) -> Left {
+        let mut state = self.flight.state.lock();
+        if !std::mem::replace(&mut self.left, true) {
             state.aboard -= 1;
             let number = self.seat;
             if let Some(seat) = state.seats.get_mut(number) {
@@ -125,13 +137,17 @@ impl Passenger {
             if number != FIRST && state.end.is_none() {
                 state.free.push(number);
             }
-            if state.aboard == 0 && !state.stays {
-                state.open = None;
+            if state.aboard == 0 {
+                if !state.stays {
+                    state.open = None;
+                }
+                self.flight.moved.notify_waiters();
             }
-            state.aboard == 0
-        };
-        if last {
-            self.flight.moved.notify_one();
+        }
+        match &state.end {
+            Some(end) => Left::Ended(end.landing().clone()),
+            None if state.aboard > 0 || state.stays => Left::Flying,
+            None => Left::Abandoned,
         }
     }
 
@@ -144,27 +160,32 @@ impl Passenger {
     /// What there is, without waiting.
     pub(super) fn take(&mut self) -> Result<Option<Step>, Lost> {
         let mut state = self.flight.state.lock();
-        let end = state.log.end();
-        if self.place == end && state.end.is_none() {
+        let (mut place, end) = (self.place, state.log.end());
+        if place == end && state.end.is_none() {
             return Ok(None);
-        }
-        let bytes = state.log.read(self.place, self.plain).ok_or(Lost)?;
-        self.place = end;
-        if let Some(seat) = state.seats.get_mut(self.seat) {
-            seat.place = end;
-        }
-        let first = end > state.fastest;
-        state.fastest = state.fastest.max(end);
-        let step = Step { bytes, end: state.end.clone() };
-        drop(state);
-        if first {
-            self.flight.moved.notify_one();
         }
         // All of a piece may be what was asked for by Tollgate itself.
-        if step.bytes.is_empty() && step.end.is_none() {
+        let bytes = loop {
+            let (bytes, next) = state.log.step(place, self.plain, STEP).ok_or(Lost)?;
+            place = next;
+            if !bytes.is_empty() || place == end {
+                break bytes;
+            }
+        };
+        self.place = place;
+        if let Some(seat) = state.seats.get_mut(self.seat) {
+            seat.place = place;
+        }
+        if place > state.fastest {
+            state.fastest = place;
+            self.flight.moved.notify_waiters();
+        }
+        let over = if place == end { state.end.clone() } else { None };
+        drop(state);
+        if bytes.is_empty() && over.is_none() {
             return Ok(None);
         }
-        Ok(Some(step))
+        Ok(Some(Step { bytes, end: over }))
     }
 
     async fn wait(&mut self) {

@@ -188,7 +188,12 @@ impl Connection {
                 Some(Ok(None)) | None => break,
             }
         }
-        Ok(Some(if all.is_empty() { first } else { all.freeze() }))
+        // A copy where much of the buffer is empty: pieces may be held for others.
+        Ok(Some(match all.len() {
+            0 => first,
+            few if few < GATHERED / 2 => Bytes::copy_from_slice(&all),
+            _ => all.freeze(),
+        }))
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, BodyError> {

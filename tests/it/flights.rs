@@ -172,6 +172,44 @@ async fn any_may_leave_and_late_ones_have_it_from_the_beginning() {
     assert!(records.iter().all(|record| record["quantity"] == 1));
 }
 
+/// Also the one whose request the call is.
+#[tokio::test]
+async fn who_leaves_pays_for_what_was_there_by_then() {
+    let provider = Provider::start().await;
+    let tokens = json!({"tokens_price": {"input": 1, "cached_input": 1, "output": 100}});
+    let gate = shared(&provider).class("tokens", "0", &tokens).start().await;
+    let request = |id: &str| {
+        Request::post("/tokens/v1/chat/completions", &stream_body())
+            .bearer(&key_of("shop"))
+            .header("x-request-id", id)
+    };
+    let held = Gate::closed();
+    let mut answer = Reply::stream();
+    for (place, event) in openai::chat_events("gpt-4o-mini", true).iter().enumerate() {
+        answer = if place == 3 { answer.wait(&held).event(event) } else { answer.event(event) };
+    }
+    provider.next(answer);
+    let mut first = gate.open(&request("first")).await;
+    first.head().await;
+    let mut second = gate.open(&request("second")).await;
+    aboard(&gate, 2).await;
+    for _ in 0..3 {
+        first.event_data().await;
+    }
+    drop(first);
+    aboard(&gate, 1).await;
+    held.open();
+    second.answer().await.ok();
+    let (first, second) = (gate.record_of("first").await, gate.record_of("second").await);
+    assert_eq!((&first["outcome"], &second["outcome"]), (&json!("client_gone_late"), &json!("ok")));
+    let output = |record: &Value| record["tokens"]["output"].as_u64().unwrap();
+    assert_eq!(output(&second), openai::OUTPUT);
+    assert!((1..4).contains(&output(&first)), "{first}");
+    assert!(amount(&first, "price") < amount(&second, "price"));
+    let cost = amount(&first, "cost") + amount(&second, "cost");
+    assert_eq!(cost, COST.parse::<Money>().unwrap());
+}
+
 #[tokio::test]
 async fn when_all_have_left_the_call_ends() {
     let provider = Provider::start().await;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::flights::{Boarding, FlightKey, Flights};
-use super::super::passenger::{Lost, Step};
+use super::super::passenger::{Left, Lost, Step};
 use super::*;
 
 const KEY: FlightKey = FlightKey { request: [7; 32], stream: true };
@@ -139,6 +139,41 @@ async fn a_pilot_waits_only_while_all_are_slow() {
     pilot.push(much.clone(), much);
     drop(second);
     pilot.room().await;
+}
+
+/// Covers B3 and invariant 2.
+#[test]
+fn who_leaves_once_the_flight_has_ended_bears_a_share() {
+    let flights = Flights::new();
+    let (mut pilot, _first) = lead(&flights);
+    let (mut second, mut third) = (join(&flights), join(&flights));
+    assert!(matches!(third.leave(), Left::Flying));
+    let share = pilot.land(bytes("a"), bytes("a"), landing(7));
+    let Left::Ended(landed) = second.leave() else { panic!("it had ended") };
+    assert_eq!(share + second.share(landed.cost), Money::from_picos(7));
+}
+
+/// Covers E1 and invariant 8: a late reader takes its time, and all of it.
+#[test]
+fn a_reader_takes_a_long_answer_in_steps() {
+    let flights = Flights::new();
+    let (mut pilot, mut first) = lead(&flights);
+    let piece = Bytes::from(vec![b'x'; 40_000]);
+    for _ in 0..10 {
+        pilot.push(piece.clone(), piece.clone());
+    }
+    pilot.land(bytes("end"), bytes("end"), landing(1));
+    let (mut read, mut steps) = (0, 0);
+    loop {
+        let step = now(&mut first).unwrap();
+        assert!(step.bytes.len() <= 64 * 1024);
+        read += step.bytes.len();
+        steps += 1;
+        if step.end.is_some() {
+            break;
+        }
+    }
+    assert_eq!((read, steps), (400_003, 10));
 }
 
 /// Covers invariant 8.
