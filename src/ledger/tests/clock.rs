@@ -131,7 +131,7 @@ proptest! {
         let mut days: BTreeMap<String, Money> = BTreeMap::new();
         let mut months: BTreeMap<(Timestamp, Timestamp), (u64, Money)> = BTreeMap::new();
         for record in &records {
-            *days.entry(record.time.to_string()[..10].to_owned()).or_default() += record.price;
+            *days.entry(record.time.to_string().chars().take(10).collect()).or_default() += record.price;
             let (_, begins, ends) = naive_month(record.time, &zone);
             let month = months.entry((begins, ends)).or_default();
             *month = (month.0 + 1, month.1 + record.price);
