@@ -115,11 +115,26 @@ fn questions(ledger: &Ledger, now: Timestamp) {
     step("a page of 1,000 records", || ledger.records(&all, page).unwrap());
     let page =
         step("a page of 1,000 records of one account", || ledger.records(&mine, page).unwrap());
+    step("every record of one account, in an invoice's pages", || read(ledger, &mine));
+    step("every record of all accounts, in an invoice's pages", || read(ledger, &all));
     let record = &page.records[page.records.len() / 2];
     step("a record by its id", || ledger.find(record.id).unwrap().unwrap());
     step("a record by account and request id", || {
         ledger.find_request(&record.account, &record.request_id).unwrap().unwrap()
     });
+}
+
+/// Reads all that `filter` means as invoices do; how many there are.
+fn read(ledger: &Ledger, filter: &Filter) -> usize {
+    let (mut after, mut count) = (None, 0);
+    loop {
+        let page = ledger.records(filter, Page { after, limit: 5_000 }).unwrap();
+        count += page.records.len();
+        after = page.next;
+        if after.is_none() {
+            return count;
+        }
+    }
 }
 
 /// Runs `work` and prints how long it took and how much memory it needed.

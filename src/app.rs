@@ -223,6 +223,11 @@ impl App {
         written
     }
 
+    /// Whether the last write to the journal succeeded, or a probe since.
+    fn journal_up(&self) -> bool {
+        self.journal_up.load(Ordering::Relaxed)
+    }
+
     /// The sandbox's answer, after its configured latency.
     pub async fn sandbox(&self, provider: &Provider, path: &str, body: &[u8]) -> Reply {
         if !provider.latency.is_zero() {

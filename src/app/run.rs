@@ -36,6 +36,8 @@ use crate::upstream::roots::{self, RootsError};
 use crate::vault;
 use crate::webhooks::Webhooks;
 
+/// How often a journal that took no write is tried again.
+const JOURNAL_LOOK: Duration = Duration::from_secs(1);
 /// How often idle accounts are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often the files of the certificate are looked at.
@@ -348,6 +350,7 @@ fn serve_operators(
 ) -> Result<Runtime, StartError> {
     let control = runtime("control", 1)?;
     control.spawn(serve_admin(admin.into_socket(), admin::router(state.clone())));
+    control.spawn(watch_journal(app.clone()));
     control.spawn(sweep(app.clone(), state.registry.clone()));
     let counted = app.clone();
     control.spawn(state.webhooks.clone().run(move || used_up::notices(&counted)));
@@ -408,6 +411,20 @@ async fn sweep(app: Arc<App>, registry: Arc<Registry>) {
         app.addresses.sweep(now);
         registry.sweep();
         idempotency::sweep(&app).await;
+    }
+}
+
+/// Finds out that the journal takes writes again, where nobody asks for one.
+async fn watch_journal(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(JOURNAL_LOOK).await;
+        if !app.journal_up() {
+            let app = app.clone();
+            let probe = move || app.journal_took(app.ledger.probe());
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(probe).await {
+                tracing::debug!(%error, "the journal cannot be written still");
+            }
+        }
     }
 }
 

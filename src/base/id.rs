@@ -35,6 +35,14 @@ impl RecordIds {
     }
 }
 
+impl RecordId {
+    /// When it was made, to the millisecond.
+    pub fn time(self) -> Timestamp {
+        let millis = u64::try_from(self.0.as_u128() >> 80).unwrap_or_default();
+        Timestamp(millis.saturating_mul(1_000))
+    }
+}
+
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_hyphenated().fmt(f)
@@ -84,6 +92,7 @@ mod tests {
         assert_eq!(first.0.get_variant(), uuid::Variant::RFC4122);
         let (seconds, nanos) = first.0.get_timestamp().unwrap().to_unix();
         assert_eq!((seconds, nanos / 1_000_000), (1_767_225_600, 123));
+        assert_eq!(first.time(), Timestamp(1_767_225_600_123_000));
         let mut last = first;
         for at in [now, now, Timestamp(0), Timestamp(now.0 + 1), Timestamp(now.0 + 2_000)] {
             let next = ids.next(at);

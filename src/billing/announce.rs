@@ -1,49 +1,53 @@
 //! Tells who wants to know what became of an invoice.
+//!
+//! What is to be told is kept with the change itself, in one transaction, under
+//! the id that its event will have. So it is told whenever the process ended in
+//! between, at the next start or as soon as anybody asks for such a change again;
+//! and a mark keeps it from being told twice.
 
 use serde_json::Value;
 
-use super::calendar::Month;
+use super::Biller;
+use super::error::Refused;
 use super::export::View;
 use super::invoice::Invoice;
-use super::{Biller, Status};
-use crate::base::clock::Timestamp;
-use crate::config::{Config, INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED};
+use crate::config::{INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED};
+use crate::store::billing::{Change, Status};
 use crate::store::outbox::Once;
+use crate::webhooks::Event;
 
 impl Biller {
-    /// Tells that an invoice or credit note is final. Once more in the same month
-    /// tells it to nobody, unless it could not be told before.
-    pub(super) fn finalized(&self, config: &Config, invoice: &Invoice) {
-        let content = &invoice.content;
-        tracing::info!(id = content.id, number = content.number, "an invoice is final");
-        let issued = content.issued_at.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-        let issued = issued.and_then(|at| u64::try_from(at.as_microsecond()).ok());
-        let month = |at: Timestamp| Month::of(at, &config.timezone);
-        let Some(issued) = issued.and_then(|issued| month(Timestamp(issued))) else { return };
-        // Later the mark that it was told may be forgotten.
-        if month(self.parts.clock.wall()) == Some(issued) {
-            let name = format!("{INVOICE_FINALIZED}\n{}", content.id);
-            let once = Once { period: issued.to_string(), name };
-            self.announce(INVOICE_FINALIZED, invoice, Some(&once));
+    /// Tells what was not told yet. The changes are made, so what goes wrong here
+    /// must not refuse them.
+    pub(super) fn tell(&self) {
+        let untold = match self.parts.invoices.untold() {
+            Ok(untold) => untold,
+            Err(error) => return tracing::error!(%error, "what became of invoices cannot be read"),
+        };
+        for change in untold {
+            if let Err(error) = self.tell_of(&change) {
+                let (id, status) = (&change.invoice, change.status);
+                tracing::error!(%error, %status, id, "what became of an invoice cannot be told");
+            }
         }
     }
 
-    /// Tells that a final invoice has become paid or void. Of a draft nobody was
-    /// told, so nobody is told that it is gone.
-    pub(super) fn marked(&self, before: Status, invoice: &Invoice) {
-        match (before, invoice.status) {
-            (Status::Final, Status::Paid) => self.announce(INVOICE_PAID, invoice, None),
-            (Status::Final, Status::Void) => self.announce(INVOICE_VOIDED, invoice, None),
-            _ => {}
+    fn tell_of(&self, change: &Change) -> Result<(), Refused> {
+        let (event, time) = (change.event, change.event.time());
+        let kind = match change.status {
+            Status::Draft => None,
+            Status::Final => Some(INVOICE_FINALIZED),
+            Status::Paid => Some(INVOICE_PAID),
+            Status::Void => Some(INVOICE_VOIDED),
+        };
+        if let Some(kind) = kind {
+            // As it was then, whatever it is now; nothing else of it changes.
+            let invoice = Invoice { status: change.status, ..self.invoice(&change.invoice)? };
+            let data = serde_json::to_value(View::from(&invoice)).unwrap_or(Value::Null);
+            let period = time.to_string().chars().take("2026-11".len()).collect();
+            let once = Once { period, name: format!("{kind}\n{}", change.invoice) };
+            self.parts.webhooks.post(&Event { kind, id: event, time, data }, Some(&once))?;
         }
-    }
-
-    /// The change is made, so what goes wrong here must not refuse it.
-    fn announce(&self, kind: &'static str, invoice: &Invoice, once: Option<&Once>) {
-        let data = serde_json::to_value(View::from(invoice)).unwrap_or(Value::Null);
-        let event = self.parts.webhooks.event(kind, data);
-        if let Err(error) = self.parts.webhooks.post(&event, once) {
-            tracing::error!(%error, kind, id = invoice.content.id, "an event cannot be kept");
-        }
+        Ok(self.parts.invoices.told(event)?)
     }
 }

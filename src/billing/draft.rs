@@ -54,11 +54,12 @@ impl Billed {
 
     fn add(&mut self, line: &Line) {
         match &line.basis {
-            Basis::Usage { month, unit, sum_of, exact } => {
+            Basis::Usage { month, model, unit, sum_of, exact } => {
                 let kind = Kind {
                     service: line.service.as_str().into(),
                     endpoint: line.endpoint.as_str().into(),
-                    unit: unit.as_str().into(),
+                    model: model.as_deref().map(Into::into),
+                    unit: *unit,
                 };
                 let amount = Amount { quantity: sum_of.unwrap_or(line.quantity), exact: *exact };
                 let unit_price = sum_of.is_none().then_some(line.unit_price);

@@ -88,8 +88,11 @@ pub enum Basis {
     Usage {
         /// The month.
         month: String,
+        /// The model, where its tokens are what is counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
         /// What is counted.
-        unit: String,
+        unit: Unit,
         /// How many, where the line itself is a sum of many prices.
         sum_of: Option<i64>,
         /// What they come to.
@@ -110,6 +113,39 @@ pub enum Basis {
     Tax,
     /// A part of a credit note.
     Credit,
+}
+
+/// What is counted, in words that follow the quantity.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+)]
+pub enum Unit {
+    /// Requests.
+    #[serde(rename = "requests")]
+    #[strum(serialize = "requests")]
+    Requests,
+    /// Prompt tokens, without those that the provider had cached.
+    #[serde(rename = "input tokens")]
+    #[strum(serialize = "input tokens")]
+    Input,
+    /// Prompt tokens that the provider had cached.
+    #[serde(rename = "cached input tokens")]
+    #[strum(serialize = "cached input tokens")]
+    CachedInput,
+    /// Answer tokens, reasoning included.
+    #[serde(rename = "output tokens")]
+    #[strum(serialize = "output tokens")]
+    Output,
 }
 
 /// An invoice.

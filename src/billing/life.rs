@@ -12,8 +12,7 @@ use crate::store::billing::{Document, Status, Step};
 
 impl Biller {
     /// Makes a draft final, as it is: it gets the next number of the year, in one
-    /// step. Once more is no error, and changes nothing; it tells of the invoice if
-    /// that did not come to be the first time.
+    /// step. Once more is no error, and changes nothing.
     ///
     /// # Errors
     /// [`Refused`]; nothing is changed then.
@@ -22,7 +21,7 @@ impl Biller {
         let invoice = self.invoice(id)?;
         match invoice.status {
             Status::Final => {
-                self.finalized(config, &invoice);
+                self.tell();
                 return Ok(invoice);
             }
             Status::Draft => {}
@@ -52,7 +51,10 @@ impl Biller {
         let _turn = self.turn.lock();
         let invoice = self.invoice(id)?;
         match invoice.status {
-            Status::Paid => Ok(invoice),
+            Status::Paid => {
+                self.tell();
+                Ok(invoice)
+            }
             was @ Status::Final => self.mark(id, was, Status::Paid),
             is => Err(Refused::Status { is, must: "final" }),
         }
@@ -68,7 +70,10 @@ impl Biller {
         let invoice = self.invoice(id)?;
         match invoice.status {
             Status::Draft | Status::Final => {}
-            is => return Err(Refused::Status { is, must: "a draft or final" }),
+            is => {
+                self.tell();
+                return Err(Refused::Status { is, must: "a draft or final" });
+            }
         }
         let own = self.own(&invoice.content.account)?;
         if own.notes(id).next().is_some() {
@@ -140,13 +145,14 @@ impl Biller {
             issued_on: calendar::day(now, zone),
             ..content
         };
-        let year = calendar::year(now, zone);
+        let (year, event) = (calendar::year(now, zone), self.ids.next(now));
         let document = self.parts.invoices.change(&id, &|kept| match kept {
             Some(kept) if kept.status != Status::Draft => Step::Keep,
             _ => {
                 let content = content.clone();
                 Step::Number(
                     year,
+                    event,
                     Box::new(move |number| {
                         let number = Some(number.to_owned());
                         Content { number, ..content.clone() }.document(Status::Final)
@@ -155,17 +161,21 @@ impl Biller {
             }
         })?;
         let invoice = Invoice::try_from(&document.ok_or(Refused::NoInvoice)?)?;
-        self.finalized(config, &invoice);
+        tracing::info!(id, number = invoice.content.number, "an invoice is final");
+        self.tell();
         Ok(invoice)
     }
 
     fn mark(&self, id: &str, was: Status, status: Status) -> Result<Invoice, Refused> {
+        // Of a draft nobody was told, so nobody is told that it is gone.
+        let event = self.ids.next(self.parts.clock.wall());
+        let event = Some(event).filter(|_| was != Status::Draft);
         let document = self.parts.invoices.change(id, &|kept| match kept {
             None => Step::Keep,
-            Some(kept) => Step::Put(Document { status, ..kept }),
+            Some(kept) => Step::Put(Document { status, ..kept }, event),
         })?;
         let invoice = Invoice::try_from(&document.ok_or(Refused::NoInvoice)?)?;
-        self.marked(was, &invoice);
+        self.tell();
         Ok(invoice)
     }
 }

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use super::calendar::{Month, length, shown};
 use super::error::Refused;
 use super::fees::{Fees, PlanFee, Time};
-use super::invoice::{Basis, Line};
+use super::invoice::{Basis, Line, Unit};
 use super::usage::{Amount, Kind, Usage};
 use crate::base::currency::Currency;
 use crate::base::money::Money;
@@ -106,14 +106,15 @@ impl Lines<'_> {
         amount: Amount,
     ) -> Result<(), Refused> {
         let total = self.currency.round(amount.exact.picos(), 1).ok_or(Refused::TooLarge)?;
-        let (unit, late) = (&kind.unit, self.late(month));
+        let (unit, late) = (kind.unit, self.late(month));
+        let what = match &kind.model {
+            Some(model) => format!("{}, {model}", kind.endpoint),
+            None => kind.endpoint.to_string(),
+        };
         let description = match unit_price {
-            None => format!(
-                "{} {unit} at prices of their own: {}{late}",
-                amount.quantity, kind.endpoint
-            ),
-            Some(price) if price.is_zero() => format!("{}: {unit}, included{late}", kind.endpoint),
-            Some(_) => format!("{}: {unit}{late}", kind.endpoint),
+            None => format!("{} {unit} at prices of their own: {what}{late}", amount.quantity),
+            Some(price) if price.is_zero() => format!("{what}: {unit}, included{late}"),
+            Some(price) => format!("{what}: {unit}{}{late}", self.per_million(unit, price)),
         };
         self.lines.push(Line {
             service: kind.service.to_string(),
@@ -124,12 +125,24 @@ impl Lines<'_> {
             total,
             basis: Basis::Usage {
                 month: month.to_string(),
-                unit: unit.to_string(),
+                model: kind.model.as_deref().map(str::to_owned),
+                unit,
                 sum_of: unit_price.is_none().then_some(amount.quantity),
                 exact: amount.exact,
             },
         });
         Ok(())
+    }
+
+    /// What is said of the price of a token, which few people can read.
+    fn per_million(&self, unit: Unit, price: Money) -> String {
+        match unit {
+            Unit::Requests => String::new(),
+            Unit::Input | Unit::CachedInput | Unit::Output => {
+                let million = self.currency.show(price.times(1_000_000));
+                format!(" at {} {million} a million", self.currency)
+            }
+        }
     }
 
     /// A line for an adjustment, whose amount is as fine as the currency.

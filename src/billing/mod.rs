@@ -93,9 +93,12 @@ struct Own {
 }
 
 impl Biller {
-    /// A biller of these parts.
+    /// A biller of these parts. It tells what came to be before it and was not
+    /// told, because the process ended.
     pub fn new(parts: Parts) -> Self {
-        Self { parts, ids: RecordIds::default(), turn: Mutex::new(()) }
+        let biller = Self { parts, ids: RecordIds::default(), turn: Mutex::new(()) };
+        biller.tell();
+        biller
     }
 
     /// Makes the drafts of `month` anew, of one account or of all that owe or used
@@ -184,7 +187,7 @@ impl Biller {
         let document = content.document(Status::Draft).ok_or(Refused::TooLarge)?;
         self.parts.invoices.change(&content.id, &|kept| match kept {
             Some(kept) if kept.status != Status::Draft => Step::Keep,
-            _ => Step::Put(document.clone()),
+            _ => Step::Put(document.clone(), None),
         })?;
         Invoice::try_from(&document).map(Some)
     }

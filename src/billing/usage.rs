@@ -7,8 +7,9 @@ use ahash::AHashMap;
 use jiff::tz::TimeZone;
 
 use super::calendar::{Month, Span};
+use super::invoice::Unit;
 use crate::base::money::Money;
-use crate::ledger::record::UsageRecord;
+use crate::ledger::record::{TokenRates, Tokens, UsageRecord};
 use crate::ledger::{Filter, Ledger, Page, StorageError};
 
 /// Records that are read at once.
@@ -24,8 +25,10 @@ pub(super) struct Kind {
     pub(super) service: Arc<str>,
     /// Its class.
     pub(super) endpoint: Arc<str>,
-    /// What is counted, in a word that follows the quantity.
-    pub(super) unit: Arc<str>,
+    /// The model, where its tokens are what is counted.
+    pub(super) model: Option<Arc<str>>,
+    /// What is counted.
+    pub(super) unit: Unit,
 }
 
 /// What was used at a price, or is owed for it.
@@ -127,17 +130,29 @@ pub(super) struct Usage(BTreeMap<Kind, Prices>);
 
 impl Usage {
     /// Adds a record: what is charged of it, under its kind and unit price. What
-    /// a record consists of is decided here and nowhere else.
+    /// a record consists of is decided here and nowhere else: its tokens by kind
+    /// at their rates, where its price is the sum of them, else one request.
     pub(super) fn add(&mut self, record: &UsageRecord) {
         // What was paid from a balance is not owed.
         if record.quantity == 0 || record.prepaid {
             return;
         }
-        let kind = Kind {
+        let kind = |model, unit| Kind {
             service: record.service.clone(),
             endpoint: record.endpoint.clone(),
-            unit: Arc::from("requests"),
+            model,
+            unit,
         };
+        let parts = record.rates.and_then(|rates| parts(&record.tokens, &rates, record.price));
+        for (unit, rate, amount) in parts.into_iter().flatten() {
+            if amount.quantity > 0 {
+                self.put(kind(Some(record.model_used.clone()), unit), Some(rate), amount);
+            }
+        }
+        if parts.is_some() {
+            return;
+        }
+        let kind = kind(None, Unit::Requests);
         let amount = Amount { quantity: i64::from(record.quantity), exact: record.price };
         self.put(kind, Some(record.unit_price), amount);
     }
@@ -166,6 +181,24 @@ impl Usage {
     pub(super) fn kinds(&self) -> impl Iterator<Item = (&Kind, &Prices)> {
         self.0.iter()
     }
+}
+
+/// What `tokens` come to at `rates`, by what is counted and the price of one;
+/// none where that is not `price`, which is what the customer owes.
+fn parts(tokens: &Tokens, rates: &TokenRates, price: Money) -> Option<[(Unit, Money, Amount); 3]> {
+    // As the price was made: more cached tokens than input tokens are all of them.
+    let cached = tokens.cached_input.min(tokens.input);
+    let part = |unit, count: u64, rate: Money| {
+        let amount = Amount { quantity: i64::try_from(count).ok()?, exact: rate.times(count) };
+        Some((unit, rate, amount))
+    };
+    let parts = [
+        part(Unit::Input, tokens.input - cached, rates.input)?,
+        part(Unit::CachedInput, cached, rates.cached_input)?,
+        part(Unit::Output, tokens.output, rates.output)?,
+    ];
+    let sum: Money = parts.iter().map(|(.., amount)| amount.exact).sum();
+    (sum == price).then_some(parts)
 }
 
 /// The usage of accounts, each month for itself.
@@ -218,7 +251,8 @@ mod tests {
     }
 
     fn kind() -> Kind {
-        Kind { service: "ai_api".into(), endpoint: "chat".into(), unit: "requests".into() }
+        let (service, endpoint) = ("ai_api".into(), "chat".into());
+        Kind { service, endpoint, model: None, unit: Unit::Requests }
     }
 
     fn usage(prices: std::ops::Range<usize>) -> Usage {
@@ -236,6 +270,41 @@ mod tests {
         let many = usage(0..1_000);
         let sum = Amount { quantity: 1_000, exact: money(499_500) };
         assert_eq!(many.kinds().next().unwrap().1.positions(), [(None, sum)]);
+    }
+
+    /// A request that is all one price is not taken apart, and nothing is lost
+    /// where the rates do not make up what is owed.
+    #[test]
+    fn tokens_are_lines_only_where_they_make_up_the_price() {
+        let rate = Money::from_picos;
+        let rates = TokenRates { input: rate(5), cached_input: rate(0), output: rate(20) };
+        let tokens = Tokens { input: 10, cached_input: 4, output: 3, reasoning: 2 };
+        let mut record =
+            crate::admin::fixture::record(crate::base::clock::Timestamp(0), "a", "chat");
+        (record.tokens, record.rates) = (tokens, Some(rates));
+        let of = |price: i128| {
+            let mut usage = Usage::default();
+            usage.add(&UsageRecord {
+                unit_price: rate(price),
+                price: rate(price),
+                ..record.clone()
+            });
+            let unit = |(kind, prices): (&Kind, &Prices)| {
+                let [(price, amount)] = prices.positions()[..] else { panic!("one price") };
+                (kind.model.clone(), kind.unit, amount.quantity, price.unwrap(), amount.exact)
+            };
+            usage.kinds().map(unit).collect::<Vec<_>>()
+        };
+        let model = || Some("m".into());
+        assert_eq!(
+            of(90),
+            [
+                (model(), Unit::Input, 6, rate(5), rate(30)),
+                (model(), Unit::CachedInput, 4, rate(0), rate(0)),
+                (model(), Unit::Output, 3, rate(20), rate(60)),
+            ]
+        );
+        assert_eq!(of(91), [(None, Unit::Requests, 1, rate(91), rate(91))]);
     }
 
     #[test]

@@ -244,6 +244,15 @@ impl Ledger {
         &self.report
     }
 
+    /// Finds out whether writes succeed again, and leaves nothing behind. It
+    /// blocks the calling thread.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`].
+    pub fn probe(&self) -> Result<(), StorageError> {
+        self.journal.probe()
+    }
+
     /// Whether the last write succeeded: for readiness and metrics.
     pub fn available(&self) -> bool {
         self.journal.available()

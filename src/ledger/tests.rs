@@ -11,6 +11,7 @@ use super::*;
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::money::Money;
 
+mod clock;
 mod damage;
 mod index;
 

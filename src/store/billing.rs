@@ -12,6 +12,7 @@ use minicbor::{Decode, Encode};
 use super::StoreError;
 use super::accounts::moment;
 use crate::base::clock::Timestamp;
+use crate::base::id::RecordId;
 use crate::base::money::Money;
 
 pub use embedded::Book;
@@ -270,11 +271,26 @@ pub type OfNumber = Box<dyn Fn(&str) -> Option<Document>>;
 pub enum Step {
     /// Nothing.
     Keep,
-    /// Put this in its place.
-    Put(Document),
+    /// Put this in its place, and keep an event of this id that tells of it.
+    Put(Document, Option<RecordId>),
     /// The same, with the next number of a year: what makes it of the number. A
     /// `None` changes nothing and is an error.
-    Number(i16, OfNumber),
+    Number(i16, RecordId, OfNumber),
+}
+
+/// A change of an invoice that is to be told.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Change {
+    /// The id of the event.
+    #[n(0)]
+    pub event: RecordId,
+    /// The id of the invoice.
+    #[n(1)]
+    pub invoice: String,
+    /// What it became.
+    #[n(2)]
+    pub status: Status,
 }
 
 /// Invoices and their numbers. Everything blocks; what has returned survives the
@@ -291,6 +307,19 @@ pub trait Invoices: Send + Sync {
         id: &str,
         step: &dyn Fn(Option<Document>) -> Step,
     ) -> Result<Option<Document>, StoreError>;
+
+    /// The changes that are to be told, in the order of their events' ids. They
+    /// were kept with the change, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn untold(&self) -> Result<Vec<Change>, StoreError>;
+
+    /// Forgets a change that is told. It may come back after a crash.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn told(&self, event: RecordId) -> Result<(), StoreError>;
 
     /// The invoice with this id.
     ///

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::binary::{Process, run, text};
 use crate::harness::client::{Connection, Request};
@@ -18,7 +19,9 @@ use crate::harness::setup::{DEFAULT_PLAN, Tollgate, key_of};
 
 /// Kills, unless `TOLLGATE_CRASH_ROUNDS` says how many.
 const ROUNDS: usize = 40;
-const CLIENTS: usize = 10;
+const CLIENTS: usize = 14;
+/// Requests that are the same and are sent at the same moment.
+const TOGETHER: usize = 3;
 /// Every so many rounds the ledger is held against what is known; what is wrong
 /// with it once stays wrong.
 const CHECK: usize = 10;
@@ -28,7 +31,7 @@ const CHECK: usize = 10;
 struct Seen {
     next: AtomicUsize,
     /// Requests whose whole answer a client has.
-    answered: Mutex<HashSet<String>>,
+    answered: Mutex<HashMap<String, String>>,
     /// Requests whose client left at once.
     left: Mutex<HashSet<String>>,
 }
@@ -43,7 +46,12 @@ async fn no_record_is_lost_by_a_kill_at_any_instant_under_load() {
     let provider = Provider::start().await;
     provider.answer(answer);
     let seen = Arc::new(Seen::default());
-    let mut gate = Tollgate::before(&provider).set("routing.retries", 1).spawn().await;
+    let mut gate = Tollgate::before(&provider)
+        .set("routing.retries", 1)
+        .set("batching.coalesce", true)
+        .set("opaque.provider", "mock")
+        .spawn()
+        .await;
     let rounds = rounds();
     let mut lost = 0;
     for round in 1..=rounds {
@@ -61,6 +69,7 @@ async fn no_record_is_lost_by_a_kill_at_any_instant_under_load() {
             lost = check(&gate, &provider, &seen, round).await;
         }
     }
+    mixed(&gate.records().await, rounds);
     assert!(lost > rounds / 2, "only {lost} calls were in flight at a kill");
     let answered = seen.answered.lock().len();
     assert!(answered > rounds, "only {answered} requests were answered: no load");
@@ -73,12 +82,32 @@ async fn no_record_is_lost_by_a_kill_at_any_instant_under_load() {
     assert!(found["records"].as_u64().is_some_and(|records| records >= answered as u64));
 }
 
+/// Checks that there was something of everything.
+fn mixed(records: &[Value], rounds: usize) {
+    let count = |name: &str, value: &str| records.iter().filter(|it| it[name] == value).count();
+    for (name, value, least) in [
+        ("cache", "hit", rounds),
+        ("cache", "coalesced", 1),
+        ("path", "/v1/moderations", rounds / 4),
+        ("outcome", "provider_error", 1),
+        ("outcome", "client_gone_late", 1),
+        ("outcome", "lost", rounds / 2),
+    ] {
+        let found = count(name, value);
+        println!("{found} records with {name}: {value}");
+        assert!(found >= least, "only {found} records with {name}: {value}");
+    }
+    println!("{} records", records.len());
+}
+
 /// Plain, streamed, refused, broken and never answered calls, as the request
 /// itself wants it.
 fn answer(call: &Call) -> Reply {
     let body = call.json();
     match body["metadata"]["want"].as_str() {
         Some("hang") => Reply::hang(),
+        Some("opaque") => Reply::json(200, &json!({"id": "modr-1", "results": []})),
+        Some("walk") => Reply::events(openai::chat_events("gpt-4o-mini", true)).hang_after(600),
         Some("stall") => Reply::events(openai::chat_events("gpt-4o-mini", true)).hang_after(300),
         Some("refuse") => Reply::error(400, "theirs"),
         Some("break") => Reply::close(),
@@ -92,36 +121,63 @@ async fn client(door: Door, number: usize, seen: Arc<Seen>) {
         0 => ["hang"; 6],
         1 => ["stall"; 6],
         2 | 3 => ["hit", "hit", "leave", "hit", "hit", "plain"],
+        4 | 5 => ["join"; 6],
+        6 => ["opaque", "walk", "opaque", "plain", "walk", "opaque"],
         _ => ["plain", "stream", "plain", "refuse", "stream", "break"],
     };
     for want in wants.iter().cycle() {
         let id = format!("r{}", seen.next.fetch_add(1, Ordering::Relaxed));
-        let Ok(stream) = tokio::net::TcpStream::connect(door.proxy).await else { return };
-        let mut connection = Connection::over(stream);
-        if connection.try_send(&request(&id, want).bytes()).await.is_err() {
+        if *want == "join" {
+            let one = |n| ask(door.clone(), format!("{id}-{n}"), "join", seen.clone());
+            let all: Vec<_> = (0..TOGETHER).map(|n| tokio::spawn(one(n))).collect();
+            let mut gone = false;
+            for one in all {
+                gone |= one.await.unwrap().is_err();
+            }
+            if gone {
+                return;
+            }
+        } else if ask(door.clone(), id, want, seen.clone()).await.is_err() {
             return;
-        }
-        if *want == "leave" {
-            seen.left.lock().insert(id);
-            continue;
-        }
-        match connection.try_answer().await {
-            Ok(_) => drop(seen.answered.lock().insert(id)),
-            Err(_) => return,
         }
     }
 }
 
+/// Sends one request; an error if the gateway is gone.
+async fn ask(door: Door, id: String, want: &'static str, seen: Arc<Seen>) -> std::io::Result<()> {
+    let mut stream = tokio::net::TcpStream::connect(door.proxy).await?;
+    let request = request(&id, want).bytes();
+    if matches!(want, "leave" | "walk") {
+        stream.write_all(&request).await?;
+        seen.left.lock().insert(id);
+        // After the answer has begun, or before.
+        let mut read = Vec::new();
+        while want == "walk" && memchr::memmem::find(&read, b"data: ").is_none() {
+            if within("an event", stream.read_buf(&mut read)).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        return Ok(());
+    }
+    let mut connection = Connection::over(stream);
+    connection.try_send(&request).await?;
+    let answer = connection.try_answer().await?;
+    let what = format!("{want}: {} {}", answer.status(), answer.text());
+    seen.answered.lock().insert(id, what);
+    Ok(())
+}
+
 fn request(id: &str, want: &str) -> Request {
+    // Metadata is no part of a cache key or of what makes requests the same.
+    let said = if matches!(want, "hit" | "join" | "stall") { want } else { id };
     let body = json!({
-        "model": "gpt-4o-mini", "stream": matches!(want, "stream" | "stall"),
-        "metadata": {"id": id, "want": want},
-        "messages": [{"role": "user", "content": "Say hello."}],
+        "model": "gpt-4o-mini", "stream": matches!(want, "stream" | "stall" | "join" | "walk"),
+        "metadata": {"id": id, "want": want}, "input": said,
+        "messages": [{"role": "user", "content": format!("Say {said}.")}],
     });
-    let request = Request::post("/v1/chat/completions", &body)
-        .bearer(&key_of(DEFAULT_PLAN))
-        .header("x-request-id", id);
-    // Metadata is no part of a cache key, so that all of these are one answer.
+    let path = if want == "opaque" { "/v1/moderations" } else { "/v1/chat/completions" };
+    let request =
+        Request::post(path, &body).bearer(&key_of(DEFAULT_PLAN)).header("x-request-id", id);
     if want == "hit" { request.header("x-tollgate-cache-ttl", "60") } else { request }
 }
 
@@ -136,9 +192,9 @@ async fn check(gate: &Process, provider: &Provider, seen: &Seen, round: usize) -
         }
     }
     let answered = seen.answered.lock().clone();
-    for id in &answered {
+    for (id, what) in &answered {
         let record = records.get(id);
-        let record = record.unwrap_or_else(|| panic!("round {round}: {id} has no record"));
+        let record = record.unwrap_or_else(|| panic!("round {round}: {id} ({what}) has no record"));
         assert_ne!(record["outcome"], "lost", "round {round}: {id} was answered whole");
     }
     let called: HashSet<String> = provider
@@ -153,14 +209,18 @@ async fn check(gate: &Process, provider: &Provider, seen: &Seen, round: usize) -
         if record["outcome"] == "lost" {
             assert_eq!(record["price"], "0", "round {round}: {record}");
         } else {
-            // Of a hit the provider knows nothing, and of one that was cut off in
-            // the middle of its answer nobody does.
+            // Of a hit and of who joined the provider knows nothing, and of one that
+            // was cut off in the middle of its answer nobody does.
             let known = called.contains(id)
-                || answered.contains(id)
+                || answered.contains_key(id)
                 || seen.left.lock().contains(id)
-                || record["cache"] == "hit";
+                || matches!(record["cache"].as_str(), Some("hit" | "coalesced"));
             assert!(known, "round {round}: a record that nobody knows of: {record}");
         }
     }
+    let usage = Request::get("/v1/usage").bearer(&key_of(DEFAULT_PLAN));
+    let usage = gate.send(&usage).await.ok().json();
+    let charged = records.values().filter(|record| record["quantity"] == 1).count();
+    assert_eq!(usage["quota"]["used"], charged, "round {round}: the count is not the journal's");
     records.values().filter(|record| record["outcome"] == "lost").count()
 }

@@ -101,6 +101,67 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers_by_itself() {
     assert_eq!((&found.1["whole"], found.0), (&Value::Bool(true), Some(0)), "{}", found.1);
 }
 
+/// Files that nobody may change, root included, as those of a disk that turned
+/// read-only; they may again once this is dropped. A mount cannot be made read-only
+/// while files on it are open for writing.
+struct Frozen<'a> {
+    at: &'a Path,
+}
+
+impl<'a> Frozen<'a> {
+    /// None where this user or file system may not.
+    fn all_in(at: &'a Path) -> Option<Self> {
+        let frozen = Self { at };
+        frozen.set("+i").then_some(frozen)
+    }
+
+    fn set(&self, how: &str) -> bool {
+        let output = Command::new("chattr").args(["-R", how]).arg(self.at).output();
+        output.is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.set("-i");
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_disk_refuses_loses_nothing_and_recovers_without_a_request() {
+    let provider = Provider::start().await;
+    let gate = Tollgate::before(&provider).spawn().await;
+    let data = gate.file().with_file_name("data");
+    let up = "tollgate_store_up{store=\"journal\"}";
+    let mut answered = vec![id_of(&gate.send(&gate.chat()).await.ok())];
+    for _ in 0..2 {
+        let Some(frozen) = Frozen::all_in(&data) else {
+            println!("skipped: this user may not make files immutable here");
+            return;
+        };
+        let calls = provider.calls().len();
+        for _ in 0..5 {
+            gate.send(&gate.chat()).await.refused(503, "storage_unavailable");
+            gate.send(&gate.stream()).await.refused(503, "storage_unavailable");
+        }
+        assert_eq!(provider.calls().len(), calls, "what cannot be recorded is not asked for");
+        assert_eq!(gate.metric(up).await, 0);
+        assert_eq!(gate.admin("/readyz").await.status(), 503);
+        assert!(known(&gate, &answered).await, "what was answered is there");
+        drop(frozen);
+        gate.wait_for_metric(up, 1).await;
+        assert!(known(&gate, &answered).await, "a probe is no record");
+        for _ in 0..5 {
+            answered.push(id_of(&gate.send(&gate.chat()).await.ok()));
+        }
+    }
+    let mut gate = gate.kill_and_restart().await;
+    assert!(known(&gate, &answered).await);
+    gate.kill();
+    let found = verify(&gate).await;
+    assert_eq!((&found.1["whole"], found.0), (&Value::Bool(true), Some(0)), "{}", found.1);
+}
+
 /// The id of an answered request.
 fn id_of(answer: &crate::harness::client::Answer) -> String {
     answer.header("x-request-id").unwrap().to_owned()

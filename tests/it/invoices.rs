@@ -1,6 +1,7 @@
 //! Invoices as operators and their customers meet them. Covers A4, H2 and H3.
 
 mod page;
+mod tokens;
 mod told;
 
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ mod html;
 
 use serde::Serialize;
 
-use super::invoice::{Correction, Invoice, Line};
+use super::invoice::{Basis, Correction, Invoice, Line, Unit};
 use crate::base::csv::field;
 use crate::base::money::Money;
 use crate::config::{Seller, Tax};
@@ -34,6 +34,12 @@ struct LineView<'a> {
     quantity: i64,
     unit_price: Money,
     total: Money,
+    /// Where the model's tokens are what is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    /// Which tokens those are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'static str>,
 }
 
 /// The same with everything else that stands on it.
@@ -78,9 +84,18 @@ impl<'a> From<&'a Invoice> for View<'a> {
 
 impl<'a> From<&'a Line> for LineView<'a> {
     fn from(line: &'a Line) -> Self {
-        let Line { service, endpoint, description, quantity, unit_price, total, basis: _ } = line;
+        let Line { service, endpoint, description, quantity, unit_price, total, basis } = line;
         let (quantity, unit_price, total) = (*quantity, *unit_price, *total);
-        Self { service, endpoint, description, quantity, unit_price, total }
+        let (model, unit) = tokens(basis).unzip();
+        Self { service, endpoint, description, quantity, unit_price, total, model, unit }
+    }
+}
+
+/// The model and the kind of its tokens, where a line is about tokens.
+fn tokens(basis: &Basis) -> Option<(&str, &'static str)> {
+    match basis {
+        Basis::Usage { model: Some(model), unit, .. } => Some((model, Unit::into(*unit))),
+        _ => None,
     }
 }
 
@@ -111,7 +126,7 @@ pub fn json(invoice: &Invoice) -> impl Serialize {
 }
 
 /// The columns of [`csv`].
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 14] = [
     "id",
     "number",
     "account",
@@ -124,6 +139,8 @@ const COLUMNS: [&str; 12] = [
     "quantity",
     "unit_price",
     "total",
+    "model",
+    "unit",
 ];
 
 /// An invoice as CSV (RFC 4180): a header, a row for each line, and one for the
@@ -134,7 +151,7 @@ pub fn csv(invoice: &Invoice) -> String {
     let status: &str = invoice.status.into();
     let head = [&*content.id, number, &content.account, &content.period, status, &content.currency];
     let mut text = COLUMNS.join(",") + "\r\n";
-    let mut row = |cells: [&str; 6]| {
+    let mut row = |cells: [&str; 8]| {
         let cells: Vec<_> = head.iter().chain(&cells).map(|cell| field(cell)).collect();
         text.push_str(&cells.join(","));
         text.push_str("\r\n");
@@ -142,9 +159,11 @@ pub fn csv(invoice: &Invoice) -> String {
     for line in &content.lines {
         let (quantity, price) = (line.quantity.to_string(), line.unit_price.to_string());
         let (service, endpoint) = (&*line.service, &*line.endpoint);
-        row([service, endpoint, &line.description, &quantity, &price, &line.total.to_string()]);
+        let (model, unit) = tokens(&line.basis).unwrap_or_default();
+        let total = line.total.to_string();
+        row([service, endpoint, &line.description, &quantity, &price, &total, model, unit]);
     }
-    row(["total", "", "", "", "", &content.total.to_string()]);
+    row(["total", "", "", "", "", &content.total.to_string(), "", ""]);
     text
 }
 

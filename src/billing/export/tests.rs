@@ -74,8 +74,8 @@ fn csv_has_a_row_for_each_line_and_one_for_the_total() {
     assert_eq!(lines[0], COLUMNS.join(","));
     let head = "inv_1,2026-000007,shop,2026-11,final,USD";
     let first = "ai_api,\"chat, \"\"fast\"\"\",\"'=HYPERLINK(\"\"x\"\")\",1234567,0.0025,3086.42";
-    assert_eq!(lines[1], format!("{head},{first}"));
-    assert_eq!(lines[4], format!("{head},total,,,,,3666.89"));
+    assert_eq!(lines[1], format!("{head},{first},,"));
+    assert_eq!(lines[4], format!("{head},total,,,,,3666.89,,"));
     assert_eq!(lines[5], "");
 }
 

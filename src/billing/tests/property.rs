@@ -8,15 +8,16 @@ use num_rational::BigRational;
 use proptest::prelude::*;
 
 use super::super::draft::{Billed, Sources, total};
-use super::super::invoice::Line;
+use super::super::invoice::{Basis, Line};
 use super::super::usage::Usage;
 use crate::admin::fixture;
 use crate::base::clock::Timestamp;
 use crate::base::currency::Currency;
 use crate::base::money::Money;
 use crate::billing::calendar::Month;
-use crate::config::{Invoicing, Tax};
-use crate::ledger::record::UsageRecord;
+use crate::config::{Invoicing, Tax, TokenPrices};
+use crate::ledger::record::{TokenRates, Tokens, UsageRecord};
+use crate::meter::price;
 use crate::store::billing::{Adjustment, AdjustmentKind, Assignment, Standing};
 
 const ZONES: [&str; 3] = ["America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
@@ -56,6 +57,8 @@ struct Story {
     plans: Vec<(u32, u8, i64, u8)>,
     /// When, which class, its price, whether it is charged and from a balance.
     requests: Vec<(u32, u8, i64, (bool, bool))>,
+    /// When, which class, which model, its tokens: prompt, of these cached, answer.
+    tokens: Vec<(u32, u8, usize, [u32; 3])>,
     /// Whole units of the currency.
     adjustments: Vec<i32>,
     tax: Option<(u32, bool)>,
@@ -75,25 +78,39 @@ fn story() -> impl Strategy<Value = Story> {
     ];
     let charged = (prop::bool::weighted(0.9), prop::bool::weighted(0.2));
     let request = (any::<u32>(), 0..3_u8, price, charged);
+    let tokens = (any::<u32>(), 0..3_u8, 0..MODELS.len(), [0..200_000_u32, 0..150_000, 0..9_000]);
     (
         0..ZONES.len(),
         0..MONTHS.len(),
         0..3_usize,
         prop::collection::vec(plan, 0..8),
         prop::collection::vec(request, 0..60),
+        prop::collection::vec(tokens, 0..60),
         prop::collection::vec(-1_000..1_000_i32, 0..3),
         prop::option::of((0..30_000_000_u32, any::<bool>())),
     )
-        .prop_map(|(zone, month, currency, plans, requests, adjustments, tax)| Story {
+        .prop_map(|(zone, month, currency, plans, requests, tokens, adjustments, tax)| Story {
             zone,
             month,
             currency,
             plans,
             requests,
+            tokens,
             adjustments,
             tax,
         })
 }
+
+/// A model's name and the pico-dollars of an input, cached input and output token:
+/// the first changed its price in the month, one cached token is free, one price
+/// is as fine as prices can be.
+const MODELS: [(&str, [i128; 3]); 4] = [
+    ("mini", [1_200_000, 600_000, 4_800_000]),
+    ("mini", [1_350_000, 600_000, 5_400_000]),
+    ("large", [20_000_000, 0, 80_000_000]),
+    ("odd", [1, 333_333, 7]),
+];
+const UNITS: [&str; 3] = ["input tokens", "cached input tokens", "output tokens"];
 
 struct World {
     zone: TimeZone,
@@ -136,6 +153,20 @@ impl World {
             record.prepaid = *prepaid;
             record
         });
+        let by_token = story.tokens.iter().map(|(share, class, model, counts)| {
+            let time = moment(*share, month, &zone);
+            let mut record = fixture::record(time, "a", &format!("class{class}"));
+            let (name, rates) = MODELS[*model];
+            let [input, cached_input, output] = counts.map(u64::from);
+            record.model_used = name.into();
+            record.tokens = Tokens { input, cached_input, output, reasoning: 0 };
+            let [input, cached_input, output] = rates.map(Money::from_picos);
+            record.rates = Some(TokenRates { input, cached_input, output });
+            record.price =
+                price::cost(&record.tokens, &TokenPrices { input, cached_input, output });
+            record.unit_price = record.price;
+            record
+        });
         let adjustment = |units: &i32| Adjustment {
             id: format!("adj_{units}"),
             account: "a".to_owned(),
@@ -157,7 +188,7 @@ impl World {
             invoicing: Invoicing { currency, tax, seller: None },
             unit: rational(unit),
             history,
-            records: records.collect(),
+            records: records.chain(by_token).collect(),
             adjustments: story.adjustments.iter().map(adjustment).chain(deposits).collect(),
             zone,
             month,
@@ -200,7 +231,19 @@ impl World {
         }
         for record in &self.records {
             let inside = (from..to).contains(&i128::from(record.time.0));
-            if inside && record.quantity > 0 && !record.prepaid {
+            if inside && let Some(rates) = record.rates {
+                let Tokens { input, cached_input, output, .. } = record.tokens;
+                let cached = cached_input.min(input);
+                let counts = [input - cached, cached, output];
+                let rates = [rates.input, rates.cached_input, rates.output];
+                for ((unit, count), rate) in UNITS.iter().zip(counts).zip(rates) {
+                    if count > 0 {
+                        let what = format!("{} {} {unit}", record.endpoint, record.model_used);
+                        let exact = rational(count.into()) * rational(rate.picos());
+                        add(("ai_api".to_owned(), what, rate.picos()), exact);
+                    }
+                }
+            } else if inside && record.quantity > 0 && !record.prepaid {
                 let price = record.unit_price.picos();
                 add(("ai_api".to_owned(), record.endpoint.to_string(), price), rational(price));
             }
@@ -212,6 +255,17 @@ impl World {
             add(key, rational(adjustment.amount.picos()));
         }
         exact
+    }
+}
+
+/// What a line of usage is about: its class, with its model and the kind of its
+/// tokens if they are what it counts.
+fn subject(line: &Line) -> String {
+    match &line.basis {
+        Basis::Usage { model: Some(model), unit, .. } => {
+            format!("{} {model} {unit}", line.endpoint)
+        }
+        _ => line.endpoint.clone(),
     }
 }
 
@@ -239,12 +293,21 @@ proptest! {
         let half = &world.unit / rational(2);
         for line in sold.iter().filter(|line| line.service == "ai_api") {
             let price = line.unit_price.picos();
-            let key = (line.service.clone(), line.endpoint.clone(), price);
+            let key = (line.service.clone(), subject(line), price);
             let exact = rational(price) * rational(line.quantity.into());
             prop_assert_eq!(&naive[&key], &exact, "quantity × unit price");
             let off = rational(line.total.picos()) - exact;
             prop_assert!(off <= half && off >= -half.clone());
         }
+
+        // The lines make up what the ledger says is owed, to half a unit a line.
+        let span = world.month.span(&world.zone).unwrap();
+        let inside = |record: &&UsageRecord| span.from <= record.time && record.time < span.to;
+        let owed: i128 = world.records.iter().filter(inside).map(|it| it.price.picos()).sum();
+        let used: Vec<&Line> = sold.iter().copied().filter(|it| it.service == "ai_api").collect();
+        let off = rational(sum(&used)) - rational(owed);
+        let most = half * rational(i128::try_from(used.len()).unwrap());
+        prop_assert!(off <= most && off >= -most.clone());
 
         match &world.invoicing.tax {
             Some(tax) if !sold.is_empty() => {

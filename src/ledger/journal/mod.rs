@@ -171,6 +171,20 @@ impl Journal {
         appended.map_err(StorageError::Unavailable)
     }
 
+    /// Finds out whether every file takes writes, where the last one failed.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`].
+    pub(super) fn probe(&self) -> Result<(), StorageError> {
+        let Inner { writer, shards } = &*self.inner;
+        shards
+            .iter()
+            .try_for_each(|shard| shard.probe(writer))
+            .map_err(StorageError::Unavailable)?;
+        writer.failing.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// A group that holds everything written so far.
     pub(super) fn group(&self) -> u64 {
         self.inner.writer.groups.join()

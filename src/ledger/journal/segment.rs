@@ -209,6 +209,9 @@ pub(in crate::ledger) struct Written {
     pub(in crate::ledger) place: u32,
 }
 
+/// Bytes that a probe writes: more than most frames have.
+const PROBE: usize = 16 * 1024;
+
 impl Active {
     /// Creates segment `number` in `directory`.
     ///
@@ -249,6 +252,19 @@ impl Active {
         self.segment.length += frame.len() as u64;
         self.dirty = true;
         Ok(offset)
+    }
+
+    /// Finds out whether a frame could be appended, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// What the kernel says; if the segment cannot be cut back, it is condemned.
+    pub(super) fn probe(&mut self) -> io::Result<()> {
+        let offset = self.segment.length;
+        // Zeros after the last frame are what a crash may leave, too.
+        let written = self.sink.write_at(&[0; PROBE], offset);
+        let cut = self.sink.truncate(offset);
+        self.condemned |= cut.is_err();
+        written.and(cut)
     }
 }
 

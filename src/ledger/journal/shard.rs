@@ -111,6 +111,14 @@ impl Shard {
         Ok(writer.groups.join())
     }
 
+    /// Finds out whether a frame could be written.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn probe(&self, writer: &Writer) -> io::Result<()> {
+        self.writable(writer, &mut self.state.lock().active)?.probe()
+    }
+
     /// The segment to write to: the active one, or a new one if that is full.
     fn writable<'a>(
         &self,

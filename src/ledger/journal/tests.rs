@@ -256,7 +256,12 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
         let (_, replayed) = open(crash(dir.path()).path(), one_shard());
         assert_eq!(replayed, before);
 
+        assert!(ledger.probe().is_err() && !ledger.available());
         disk.faults().room.store(u64::MAX, SeqCst);
+        disk.faults().cannot_truncate.store(false, SeqCst);
+        ledger.probe().unwrap();
+        assert!(ledger.available(), "a probe tells");
+        assert_eq!(ledger.records(&Filter::default(), ALL).unwrap().records, before);
         settle(&ledger, &later).unwrap();
         settle(&ledger, &refused).unwrap();
         assert!(ledger.available());

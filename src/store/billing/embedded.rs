@@ -6,7 +6,10 @@ use sled::transaction::{
     ConflictableTransactionError, TransactionError, Transactional, TransactionalTree,
 };
 
-use super::{Adjustment, Adjustments, Assignment, Choice, Document, History, Invoices, Step};
+use super::{
+    Adjustment, Adjustments, Assignment, Change, Choice, Document, History, Invoices, Step,
+};
+use crate::base::id::RecordId;
 use crate::base::money::Money;
 use crate::store::{Store, StoreError};
 
@@ -30,6 +33,8 @@ pub struct Book {
     invoices_by_account: sled::Tree,
     /// The last number given out, by year.
     numbers: sled::Tree,
+    /// Changes that are to be told, by the event's id.
+    untold: sled::Tree,
 }
 
 type Aborted = ConflictableTransactionError<StoreError>;
@@ -48,6 +53,7 @@ impl Book {
             invoices: store.tree("invoices")?,
             invoices_by_account: store.tree("invoices_by_account")?,
             numbers: store.tree("invoice_numbers")?,
+            untold: store.tree("invoices_untold")?,
             store: store.clone(),
         })
     }
@@ -157,26 +163,40 @@ impl Invoices for Book {
         id: &str,
         step: &dyn Fn(Option<Document>) -> Step,
     ) -> Result<Option<Document>, StoreError> {
-        let changed = (&self.invoices, &self.invoices_by_account, &self.numbers)
-            .transaction(|(invoices, by_account, numbers)| {
+        let changed = (&self.invoices, &self.invoices_by_account, &self.numbers, &self.untold)
+            .transaction(|(invoices, by_account, numbers, untold)| {
                 let kept = invoices.get(id)?.map(|bytes| read::<Document>(&bytes));
                 let kept = kept.transpose().map_err(Aborted::Abort)?;
-                let document = match step(kept.clone()) {
+                let (document, event) = match step(kept.clone()) {
                     Step::Keep => return Ok(kept),
-                    Step::Put(document) => document,
-                    Step::Number(year, make) => {
-                        make(&next_number(numbers, year)?).ok_or_else(|| {
-                            Aborted::Abort(StoreError("an invoice cannot be written".to_owned()))
-                        })?
+                    Step::Put(document, event) => (document, event),
+                    Step::Number(year, event, make) => {
+                        let made = make(&next_number(numbers, year)?);
+                        let unwritten = || StoreError("an invoice cannot be written".to_owned());
+                        (made.ok_or_else(|| Aborted::Abort(unwritten()))?, Some(event))
                     }
                 };
                 invoices.insert(id, bytes(&document).map_err(Aborted::Abort)?)?;
                 by_account.insert(key(&document.account, id.as_bytes()), &[])?;
+                if let Some(event) = event {
+                    let change = Change { event, invoice: id.to_owned(), status: document.status };
+                    let change = bytes(&change).map_err(Aborted::Abort)?;
+                    untold.insert(event.0.as_bytes(), change)?;
+                }
                 Ok(Some(document))
             })
             .map_err(failed)?;
         self.store.flush()?;
         Ok(changed)
+    }
+
+    fn untold(&self) -> Result<Vec<Change>, StoreError> {
+        self.untold.iter().values().map(|bytes| read(&bytes?)).collect()
+    }
+
+    fn told(&self, event: RecordId) -> Result<(), StoreError> {
+        self.untold.remove(event.0.as_bytes())?;
+        Ok(())
     }
 
     fn invoice(&self, id: &str) -> Result<Option<Document>, StoreError> {

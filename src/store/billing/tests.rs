@@ -32,11 +32,16 @@ fn document(id: &str, account: &str) -> Document {
     }
 }
 
+fn event() -> RecordId {
+    crate::base::id::RecordIds::default().next(Timestamp(7))
+}
+
 /// Gives the draft a number, once.
 fn finalize(book: &Book, id: &str) -> Document {
     let step = |kept: Option<Document>| match kept {
         Some(kept) if kept.status == Status::Draft => Step::Number(
             2026,
+            event(),
             Box::new(move |number| {
                 let content = number.as_bytes().to_vec();
                 Some(Document { status: Status::Final, content, ..kept.clone() })
@@ -131,7 +136,7 @@ fn lists_are_paged_and_chosen() {
     let dir = tempfile::tempdir().unwrap();
     let book = book(dir.path());
     for (id, account) in [("i1", "a"), ("i2", "b"), ("i3", "a"), ("i4", "a")] {
-        book.change(id, &|_| Step::Put(document(id, account))).unwrap();
+        book.change(id, &|_| Step::Put(document(id, account), None)).unwrap();
     }
     finalize(&book, "i3");
     let ids = |choice: &Choice, after: Option<&str>, limit| -> Vec<String> {
@@ -155,7 +160,7 @@ fn numbers_have_no_gaps_however_many_ask_at_once() {
     let book = Arc::new(book(dir.path()));
     for n in 0..20 {
         let id = format!("i{n}");
-        book.change(&id, &|_| Step::Put(document(&id, "a"))).unwrap();
+        book.change(&id, &|_| Step::Put(document(&id, "a"), None)).unwrap();
     }
     // Four threads finalize the same twenty.
     let threads: Vec<_> = (0..4)
@@ -176,6 +181,30 @@ fn numbers_have_no_gaps_however_many_ask_at_once() {
     drop(book);
     let again = self::book(dir.path());
     assert_eq!(finalize(&again, "i7").content, seen[0][7]);
-    again.change("i20", &|_| Step::Put(document("i20", "a"))).unwrap();
+    again.change("i20", &|_| Step::Put(document("i20", "a"), None)).unwrap();
     assert_eq!(finalize(&again, "i20").content, b"2026-000021");
+}
+
+/// A change and what is to be told of it are kept together, and survive together.
+#[test]
+fn what_is_to_be_told_is_kept_with_its_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = book(dir.path());
+    book.change("i1", &|_| Step::Put(document("i1", "a"), None)).unwrap();
+    assert_eq!(book.untold().unwrap(), [], "of a draft nobody is told");
+    let last = finalize(&book, "i1");
+    finalize(&book, "i1");
+    let paid = Document { status: Status::Paid, ..last };
+    let event = event();
+    book.change("i1", &|_| Step::Put(paid.clone(), Some(event))).unwrap();
+    drop(book);
+    let book = self::book(dir.path());
+    let untold = book.untold().unwrap();
+    let mut statuses: Vec<_> =
+        untold.iter().map(|change| (&*change.invoice, change.status)).collect();
+    statuses.sort_by_key(|(_, status)| *status == Status::Paid);
+    assert_eq!(statuses, [("i1", Status::Final), ("i1", Status::Paid)]);
+    book.told(event).unwrap();
+    let left: Vec<_> = book.untold().unwrap().into_iter().map(|change| change.status).collect();
+    assert_eq!(left, [Status::Final]);
 }

@@ -1,8 +1,12 @@
 //! What webhooks are told of invoices.
 
 use serde_json::{Value, json};
+use tollgate::base::clock::Timestamp;
+use tollgate::base::id::{RecordId, RecordIds};
+use tollgate::store::Store;
+use tollgate::store::billing::{Book, Document, Invoices, Status, Step};
 
-use super::{ask, draft, finalize, made, post, sold};
+use super::{ask, draft, finalize, made, month_of, post, sold};
 use crate::harness::door::Door;
 use crate::harness::provider::{Call, Provider};
 use crate::harness::reply::Reply;
@@ -89,4 +93,48 @@ async fn what_becomes_of_a_final_invoice_is_told_and_of_a_draft_nothing() {
             event("invoice.paid", &paid),
         ]
     );
+}
+
+/// Makes an invoice what it is at the end of a process that told nobody of it.
+fn changed_at_the_end(data: &std::path::Path, id: &str, status: Status, event: RecordId) {
+    let book = Book::new(&Store::open(data).unwrap()).unwrap();
+    let step = |kept: Option<Document>| {
+        Step::Put(Document { status, ..kept.clone().unwrap() }, Some(event))
+    };
+    book.change(id, &step).unwrap();
+}
+
+/// Covers H3: nothing that became of an invoice is lost for a crash's sake, and
+/// nothing is told twice.
+#[tokio::test]
+async fn what_a_crash_kept_back_is_told_once_by_the_next_start() {
+    let (provider, receiver) = (Provider::start().await, receiver().await);
+    let hooks = vec![hook(&receiver, &["invoice.paid", "invoice.voided"])];
+    let mut gate = sold(&provider).set("billing.webhooks", hooks).spawn().await;
+    let account = gate.admin("/admin/accounts/pro").await.ok().json();
+    let last = finalize(&gate, &draft(&gate, "pro", &month_of(&account)).await).await;
+    let id = last["id"].as_str().unwrap().to_owned();
+    let data = gate.file().with_file_name("data");
+    let moment = 1_795_478_400_000_000;
+    for (status, kind) in [(Status::Paid, "invoice.paid"), (Status::Void, "invoice.voided")] {
+        let event = RecordIds::default().next(Timestamp(moment));
+        gate.kill();
+        changed_at_the_end(&data, &id, status, event);
+        gate = gate.kill_and_restart().await;
+        gate.wait_for_metric(TOLD, 1).await;
+        gate.wait_for_metric(PENDING, 0).await;
+        let calls = receiver.calls();
+        let told = calls.last().unwrap();
+        let shown = gate.admin(&format!("/admin/invoices/{id}")).await.ok().json();
+        assert_eq!(events(std::slice::from_ref(told)), [(kind.to_owned(), shown)]);
+        let public = format!("evt_{}", event.0.simple());
+        assert_eq!(told.header("webhook-id"), Some(&*public));
+
+        // The process ended after it was told, and before that was noted.
+        gate.terminate().await;
+        changed_at_the_end(&data, &id, status, event);
+        gate = gate.kill_and_restart().await;
+        gate.wait_for_metric(PENDING, 0).await;
+        assert_eq!(receiver.calls().len(), calls.len(), "nothing is told twice");
+    }
 }
