@@ -33,6 +33,7 @@ use crate::ledger::Ledger;
 use crate::notice::Notices;
 use crate::sandbox::{self, ReplyBody};
 use crate::share::Flights;
+use crate::share::embeddings::Groups;
 use crate::store::Store;
 use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
@@ -82,6 +83,8 @@ pub struct App {
     pub cache: Arc<Cache>,
     /// The calls that equal requests may join.
     pub flights: Flights,
+    /// Embeddings that wait behind a call of their kind.
+    pub groups: Groups,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Keeps the loss guard from filling the log.
@@ -143,6 +146,7 @@ impl App {
             notices: parts.notices,
             cache: parts.cache,
             flights: Flights::new(),
+            groups: Groups::default(),
             metrics: parts.metrics,
             guard_log: Seldom::default(),
             names: Names::default(),
