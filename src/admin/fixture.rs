@@ -107,6 +107,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
         log_text_hash: true,
         coalesce: true,
+        batch_embeddings: true,
         not_in_force: Vec::new(),
         warnings: Vec::new(),
     }

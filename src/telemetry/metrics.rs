@@ -65,6 +65,7 @@ pub struct Metrics {
     refused: CopyOnWrite<[&'static str; 2], IntCounter>,
     requests_in_flight: IntGauge,
     provider_calls_in_flight: IntGauge,
+    held_in_flight: IntGauge,
     cache: CacheFamilies,
     admission: AdmissionFamilies,
     webhooks: WebhookFamilies,
@@ -144,6 +145,7 @@ impl Metrics {
             refused: CopyOnWrite::new(),
             requests_in_flight: scope(Scope::Requests),
             provider_calls_in_flight: scope(Scope::Provider),
+            held_in_flight: scope(Scope::Held),
             cache: CacheFamilies::register(&register)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
@@ -200,6 +202,7 @@ impl Metrics {
         Running::new(match scope {
             Scope::Requests => &self.requests_in_flight,
             Scope::Provider => &self.provider_calls_in_flight,
+            Scope::Held => &self.held_in_flight,
         })
     }
 

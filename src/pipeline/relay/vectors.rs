@@ -28,6 +28,7 @@ use crate::share::embeddings::{
     Answer, Deal, Fellow, Frame, Held, Part, Place, Running, Turn, Vector, deal, split,
 };
 use crate::share::{self, End, Head, Landing, Passenger};
+use crate::telemetry::metrics::labels::Scope;
 
 /// What a request has of its answer so far.
 struct SoFar {
@@ -124,7 +125,10 @@ impl Flying<'_> {
             Place::Held(held) => held,
         };
         let mut waited = Duration::ZERO;
-        let turn = waiting(app, &mut waited, self.turn(&mut held)).await;
+        let turn = {
+            let _counted = app.metrics.enter(Scope::Held);
+            waiting(app, &mut waited, self.turn(&mut held)).await
+        };
         self.waited += waited;
         match turn? {
             Turn::Dealt(dealt) => Some(dealt),

@@ -8,6 +8,8 @@ pub enum Scope {
     Requests,
     /// Calls to providers.
     Provider,
+    /// Requests for embeddings that wait behind a running call of their kind.
+    Held,
 }
 
 /// What `store_up` and other store metrics speak of.
