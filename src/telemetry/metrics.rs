@@ -132,7 +132,8 @@ impl Metrics {
         }
         let inflight = register.gauges(
             "inflight",
-            "Requests (scope requests) and provider calls (scope provider) that run now.",
+            "Requests (scope requests) and provider calls (scope provider) that run now, and \
+             embeddings that wait behind a call (scope held).",
             &["scope"],
         )?;
         let build = register.gauges("build_info", "Always 1; the build.", &["version"])?;

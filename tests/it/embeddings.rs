@@ -140,7 +140,7 @@ impl Scene {
 
     /// Lets the first call end, and gives the answers of all.
     async fn end(&mut self) -> Vec<Answer> {
-        self.running.open();
+        std::mem::replace(&mut self.running, Gate::closed()).open();
         let mut answers = Vec::new();
         for connection in &mut self.waiting {
             answers.push(connection.answer().await);

@@ -5,6 +5,8 @@
 //! the last unit, however each of them ends; whoever has begun a call for others
 //! makes it, though its own client leaves.
 
+mod so_far;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,39 +27,12 @@ use crate::pipeline::relay::pilot::{Flown, Flying};
 use crate::pipeline::waiting;
 use crate::refusal::{Code, Refusal};
 use crate::share::embeddings::{
-    Answer, Deal, Fellow, Frame, Held, Part, Place, Running, Turn, Vector, deal, split,
+    Answer, Deal, Fellow, Frame, Held, Place, Running, Turn, deal, split,
 };
 use crate::share::{self, End, Head, Landing, Passenger};
 use crate::telemetry::metrics::labels::Scope;
 
-/// What a request has of its answer so far.
-struct SoFar {
-    vectors: Vec<Option<Vector>>,
-    /// What each vector used, as far as that is known.
-    used: Vec<Tokens>,
-    /// What calls have used and cost.
-    spent: Tokens,
-    cost: Money,
-    /// Whether a part of it was counted here.
-    estimated: bool,
-    /// Whether a call was made.
-    called: bool,
-    /// Whether one was shared with others.
-    shared: bool,
-    /// For each input, whether its vector may be kept.
-    fresh: Vec<bool>,
-    /// The answer that came last.
-    last: Option<Last>,
-}
-
-/// An answer with vectors.
-struct Last {
-    head: Arc<Head>,
-    frame: Arc<Frame>,
-    landing: Landing,
-    /// Its body, where it is the answer to the caller's request as it came.
-    whole: Option<Bytes>,
-}
+use so_far::{Last, SoFar};
 
 /// A call as it is made.
 struct Made<'i> {
@@ -380,64 +355,6 @@ impl Flying<'_> {
             ..landing
         };
         deal::after(landing, &so_far.spent, so_far.cost)
-    }
-}
-
-impl SoFar {
-    fn new(inputs: &Inputs) -> Self {
-        let count = inputs.split.parts.len();
-        let known = |place| inputs.known(place);
-        Self {
-            vectors: (0..count)
-                .map(|place| known(place).map(|known| known.vector.clone()))
-                .collect(),
-            used: (0..count)
-                .map(|place| known(place).map_or_else(Tokens::default, |known| known.entry.tokens))
-                .collect(),
-            spent: Tokens::default(),
-            cost: Money::ZERO,
-            estimated: (0..count).filter_map(known).any(|known| known.entry.estimated),
-            called: false,
-            shared: false,
-            fresh: vec![false; count],
-            last: None,
-        }
-    }
-
-    /// The places of the inputs without a vector.
-    fn missing(&self) -> impl Iterator<Item = usize> {
-        self.vectors
-            .iter()
-            .enumerate()
-            .filter(|(_, vector)| vector.is_none())
-            .map(|(place, _)| place)
-    }
-
-    /// The inputs that are to be asked for.
-    fn asked(&self, inputs: &Inputs) -> Vec<Bytes> {
-        self.missing().filter_map(|place| inputs.split.parts.get(place).cloned()).collect()
-    }
-
-    /// Takes what a call has brought of what was missing.
-    fn take(&mut self, part: Part) {
-        let Part { head, frame, whole, vectors, used, landing, shared, first_target } = part;
-        let missing: Vec<usize> = self.missing().collect();
-        for ((place, vector), used) in missing.into_iter().zip(vectors).zip(used) {
-            if let (Some(slot), Some(tokens), Some(fresh)) =
-                (self.vectors.get_mut(place), self.used.get_mut(place), self.fresh.get_mut(place))
-                && vector.is_some()
-            {
-                (*slot, *tokens, *fresh) = (vector, used, first_target);
-            }
-        }
-        self.spent = deal::add(&self.spent, &landing.tokens);
-        self.cost = self.cost + landing.cost;
-        self.estimated |= landing.estimated;
-        self.called = true;
-        self.shared |= shared;
-        if let Some(frame) = frame {
-            self.last = Some(Last { head, frame, landing, whole });
-        }
     }
 }
 
