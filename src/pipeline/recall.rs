@@ -54,7 +54,7 @@ pub(super) struct Recalled {
     /// How to keep the answer that is to be made.
     pub(super) keeping: Option<Keeping>,
     /// What it asks for, where that is looked up, called for and kept input by input.
-    pub(super) inputs: Option<Inputs>,
+    pub(super) inputs: Option<Box<Inputs>>,
     /// What an equal request has too, where calls may be shared.
     flight: Option<FlightKey>,
     /// How to look once more.

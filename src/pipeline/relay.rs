@@ -63,7 +63,7 @@ impl<'a, C: Client> Relay<'a, C> {
         &mut self,
         (pilot, passenger): (Pilot, Passenger),
         keeping: Option<Keeping>,
-        inputs: Option<Inputs>,
+        inputs: Option<Box<Inputs>>,
         query: Option<&str>,
     ) -> Result<Ending, Refusal> {
         let deadline = Instant::now() + self.snapshot.config.routing.timeout;

@@ -97,7 +97,7 @@ pub(super) fn recall(
         }
         inputs.kept = Some((keys, lifetime));
     }
-    recalled.inputs = Some(inputs);
+    recalled.inputs = Some(Box::new(inputs));
     Some(recalled)
 }
 

@@ -106,7 +106,7 @@ impl Flying<'_> {
         };
         self.waited += waited;
         match turn? {
-            Turn::Dealt(dealt) => Some(dealt),
+            Turn::Dealt(dealt) => Some(*dealt),
             Turn::Lead(running, fellows) => Some(self.make(inputs, so_far, running, fellows).await),
             Turn::Lost => {
                 let refusal = Refusal::new(Code::InternalError, "An internal error occurred.");

@@ -75,7 +75,7 @@ pub enum Turn {
     /// To make the call, for these too.
     Lead(Running, Vec<Fellow>),
     /// What it gets of a call that another made.
-    Dealt(Deal),
+    Dealt(Box<Deal>),
     /// The one who made the call is gone.
     Lost,
 }
@@ -242,7 +242,7 @@ impl Fellow {
     /// Gives it its part of the call.
     pub fn deal(self, deal: Deal) {
         // One that is not there any more needs nothing.
-        let _gone = self.tell.send(Turn::Dealt(deal));
+        let _gone = self.tell.send(Turn::Dealt(Box::new(deal)));
     }
 }
 

@@ -87,7 +87,7 @@ impl SoFar {
             }
         }
         self.spent = deal::add(&self.spent, &landing.tokens);
-        self.cost = self.cost + landing.cost;
+        self.cost += landing.cost;
         self.estimated |= landing.estimated;
         self.called = true;
         self.shared |= shared;

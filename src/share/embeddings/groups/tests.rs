@@ -50,7 +50,8 @@ async fn what_gathers_goes_when_the_running_call_has_ended() {
     assert_eq!(fellows.iter().map(|fellow| fellow.parts.len()).collect::<Vec<_>>(), [3]);
     let mut four = held(groups.join(KEY, parts(4)));
     fellows.remove(0).deal(Deal::Alone);
-    assert!(matches!(three.turn().await, Turn::Dealt(Deal::Alone)));
+    let Turn::Dealt(dealt) = three.turn().await else { panic!("no deal") };
+    assert!(matches!(*dealt, Deal::Alone));
     drop(running);
     let (running, fellows) = leads(&mut four);
     assert!(fellows.is_empty());
