@@ -35,6 +35,7 @@ use crate::ledger::Ledger;
 use crate::notice::Notices;
 use crate::sandbox::{self, ReplyBody};
 use crate::share::Flights;
+use crate::share::embeddings::Groups;
 use crate::store::Store;
 use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
@@ -89,6 +90,8 @@ pub struct App {
     pub idempotency: Arc<Idempotency>,
     /// The calls that equal requests may join.
     pub flights: Flights,
+    /// Embeddings that wait behind a call of their kind.
+    pub groups: Groups,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Keeps the loss guard from filling the log.
@@ -156,6 +159,7 @@ impl App {
             vault: parts.vault,
             idempotency: parts.idempotency,
             flights: Flights::new(),
+            groups: Groups::default(),
             metrics: parts.metrics,
             guard_log: Seldom::default(),
             names: Names::default(),

@@ -171,11 +171,14 @@ pub enum CacheResult {
     Hit,
     /// It was shared with a request that was running.
     Coalesced,
+    /// It was made in one call with those of other requests.
+    Batched,
 }
 
 impl CacheResult {
     /// Every result, in the order of their declaration.
-    pub const ALL: [Self; 4] = [Self::Bypass, Self::Miss, Self::Hit, Self::Coalesced];
+    pub const ALL: [Self; 5] =
+        [Self::Bypass, Self::Miss, Self::Hit, Self::Coalesced, Self::Batched];
 
     /// The name in headers, records and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -184,6 +187,7 @@ impl CacheResult {
             Self::Miss => "miss",
             Self::Hit => "hit",
             Self::Coalesced => "coalesced",
+            Self::Batched => "batched",
         }
     }
 }

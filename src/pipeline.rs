@@ -79,7 +79,8 @@ pub async fn serve<C: Client>(
                 return Box::pin(idempotent::answer(app, client, exchange, bill, *stored)).await;
             }
             let boarding = recall::board(app, exchange, &mut bill, &mut recalled, plain);
-            let (snapshot, request, keeping) = (&snapshot, &request, recalled.keeping);
+            let Recalled { keeping, inputs, .. } = recalled;
+            let (snapshot, request) = (&snapshot, &request);
             match boarding {
                 Boarding::Found(found) => recall::answer(app, client, exchange, bill, found).await,
                 Boarding::Join(passenger) => {
@@ -89,7 +90,7 @@ pub async fn serve<C: Client>(
                 }
                 Boarding::Lead(pilot, passenger) => {
                     let mut relay = Relay { app, snapshot, client, exchange, request, bill };
-                    relay.lead((pilot, passenger), keeping, uri.query()).await
+                    relay.lead((pilot, passenger), keeping, inputs, uri.query()).await
                 }
             }
         }

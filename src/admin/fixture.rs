@@ -109,6 +109,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         log_text_hash: true,
         coalesce: true,
         master_keys: MasterKeys::default(),
+        batch_embeddings: true,
         not_in_force: Vec::new(),
         warnings: Vec::new(),
     }

@@ -5,6 +5,7 @@ pub mod csv;
 pub mod currency;
 pub mod factor;
 pub mod id;
+pub mod json;
 pub mod keyfile;
 pub mod money;
 pub mod network;

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 21] = [
+const NOT_IN_FORCE: [&str; 20] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -16,7 +16,6 @@ const NOT_IN_FORCE: [&str; 21] = [
     "plans[].retention",
     "batching.window",
     "batching.samples",
-    "batching.embeddings",
     "routing.auto",
     "routing.on_unsupported",
     "economics",

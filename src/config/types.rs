@@ -60,6 +60,9 @@ pub struct Config {
     /// Whether equal requests that run at once become one call, where their
     /// class lets them (`batching.coalesce`).
     pub coalesce: bool,
+    /// Whether embeddings are grouped behind a running call of their kind, and
+    /// cached by the input (`batching.embeddings`).
+    pub batch_embeddings: bool,
     /// Accounts and keys given in the file.
     pub keys: Vec<StaticKey>,
     /// Where months begin and end (`billing.timezone`).

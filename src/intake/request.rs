@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::base::json::span;
 use crate::intake::endpoint::Endpoint;
 use crate::intake::json;
 use crate::intake::output::{self, Given, Limits};
@@ -379,12 +380,6 @@ fn read<T: serde::de::DeserializeOwned>(
 fn wrong(param: &'static str, wanted: &'static str) -> Refusal {
     Refusal::new(Code::InvalidValue, format!("Invalid value for '{param}': it must be {wanted}."))
         .param(param)
-}
-
-/// Where `raw`, which borrows from `text`, stands in it.
-fn span(text: &str, raw: &RawValue) -> Range<usize> {
-    let start = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-    start..start + raw.get().len()
 }
 
 fn syntax_error(text: &str, error: &serde_json::Error) -> Refusal {

@@ -1,6 +1,8 @@
 //! The cache's part in a request: whether it may be answered from there, the
 //! look-up, the answer, and the keeping of a new one.
 
+mod inputs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ use crate::respond;
 use crate::route::catalog::Route;
 use crate::share::{self, Boarding, FlightKey, Passenger};
 
+pub(super) use inputs::Inputs;
+
 /// What decides about a look-up.
 pub(super) struct Question<'q> {
     pub(super) caller: &'q Identity,
@@ -50,6 +54,8 @@ pub(super) struct Recalled {
     pub(super) found: Option<Found>,
     /// How to keep the answer that is to be made.
     pub(super) keeping: Option<Keeping>,
+    /// What it asks for, where that is looked up, called for and kept input by input.
+    pub(super) inputs: Option<Box<Inputs>>,
     /// What an equal request has too, where calls may be shared.
     pub(super) flight: Option<FlightKey>,
     /// A place aboard the call of the request that this one repeats.
@@ -112,6 +118,9 @@ fn recall(
     steering: &Steering,
     question: &Question<'_>,
 ) -> Recalled {
+    if let Some(recalled) = inputs::recall(app, snapshot, exchange, steering, question) {
+        return recalled;
+    }
     let Question { class, endpoint, request, .. } = *question;
     let lifetime = steering.lifetime.or(class.cache.map(|cache| cache.ttl));
     let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero());
@@ -152,19 +161,33 @@ fn recall(
 /// What all requests have in common that may have one answer; `None` where an
 /// answer is the asker's alone.
 fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
-    let Question { caller, class, endpoint, route, request, max_output, headers, query } =
-        *question;
-    let distinct = steering.distinct.unwrap_or(class.samples == Samples::Distinct);
-    // What a request does beside making an answer, a cached answer does not do.
-    let stores = request.store == Some(true) && endpoint != Endpoint::Responses;
-    if steering.no_store || distinct || stores || request.stateful {
+    let Question { class, endpoint, request, .. } = *question;
+    if is_own(steering, question) {
         return None;
     }
     // A response stands at the provider, under an id that is its account's own.
     let shared = endpoint != Endpoint::Responses
         && class.cache.is_some_and(|cache| cache.scope == CacheScope::Shared);
+    // A response repeats the fields that change nothing else, and has only one
+    // form.
+    let fields = if endpoint == Endpoint::Responses { Fields::All } else { Fields::WithEffect };
+    app.cache.key(&context(question, shared)?, request.body(), fields)
+}
+
+/// Whether an answer is the asker's alone.
+fn is_own(steering: &Steering, question: &Question<'_>) -> bool {
+    let Question { class, endpoint, request, .. } = *question;
+    let distinct = steering.distinct.unwrap_or(class.samples == Samples::Distinct);
+    // What a request does beside making an answer, a cached answer does not do.
+    let stores = request.store == Some(true) && endpoint != Endpoint::Responses;
+    steering.no_store || distinct || stores || request.stateful
+}
+
+/// What besides its body decides about the answer; `None` without a target.
+fn context<'q>(question: &Question<'q>, shared: bool) -> Option<Context<'q>> {
+    let Question { caller, class, endpoint, route, max_output, headers, query, .. } = *question;
     let target = route.target(0)?;
-    let context = Context {
+    Some(Context {
         endpoint: endpoint.path(),
         class: &class.name,
         account: (!shared).then_some(&*caller.account),
@@ -174,11 +197,7 @@ fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
         max_output,
         headers,
         query,
-    };
-    // A response repeats the fields that change nothing else, and has only one
-    // form.
-    let fields = if endpoint == Endpoint::Responses { Fields::All } else { Fields::WithEffect };
-    app.cache.key(&context, request.body(), fields)
+    })
 }
 
 impl Look {

@@ -11,6 +11,7 @@ mod learn;
 mod pilot;
 mod reader;
 mod sieve;
+mod vectors;
 
 use std::pin::pin;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::estimate;
 use crate::meter::stream::StreamMeter;
 use crate::pipeline::bill::Bill;
-use crate::pipeline::recall::Keeping;
+use crate::pipeline::recall::{Inputs, Keeping};
 use crate::pipeline::relay::pilot::{Flown, Flying};
 use crate::pipeline::relay::reader::{Reader, Rode};
 use crate::refusal::{Code, Refusal};
@@ -62,6 +63,7 @@ impl<'a, C: Client> Relay<'a, C> {
         &mut self,
         (pilot, passenger): (Pilot, Passenger),
         keeping: Option<Keeping>,
+        inputs: Option<Box<Inputs>>,
         query: Option<&str>,
     ) -> Result<Ending, Refusal> {
         let deadline = Instant::now() + self.snapshot.config.routing.timeout;
@@ -75,11 +77,18 @@ impl<'a, C: Client> Relay<'a, C> {
             query,
             calls: self.bill.calls(),
             keeping,
+            first_target: true,
             pilot,
             waited: Duration::ZERO,
         };
         let (flown, passenger, had) = {
-            let mut fly = pin!(flying.fly(deadline));
+            let mut fly = pin!(async {
+                match &inputs {
+                    // Boxed, as what only some requests need: its future is large.
+                    Some(inputs) => Box::pin(flying.embed(inputs)).await,
+                    None => flying.fly(deadline).await,
+                }
+            });
             let mut reader = self.reader(true);
             let mut ride = pin!(reader.ride(passenger));
             let mut flown = None;

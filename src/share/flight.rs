@@ -38,6 +38,8 @@ pub struct Head {
     pub prices: Option<TokenPrices>,
     /// Whether it is passed on while it comes; otherwise only once it is whole.
     pub streamed: bool,
+    /// Whether the call was made for other requests than this and its equals too.
+    pub batched: bool,
     /// Time that the pilot has spent waiting for others so far.
     pub waited: Duration,
 }

@@ -8,6 +8,8 @@
 //! passengers is abandoned; what the call cost is divided among those aboard at
 //! its end, to the last unit.
 
+pub mod apportion;
+pub mod embeddings;
 pub mod flight;
 pub mod flights;
 mod log;

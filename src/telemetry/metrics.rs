@@ -68,6 +68,7 @@ pub struct Metrics {
     requests_in_flight: IntGauge,
     provider_calls_in_flight: IntGauge,
     aboard: IntGauge,
+    held_in_flight: IntGauge,
     cache: CacheFamilies,
     admission: AdmissionFamilies,
     webhooks: WebhookFamilies,
@@ -135,8 +136,9 @@ impl Metrics {
         }
         let inflight = register.gauges(
             "inflight",
-            "Requests (scope requests) and provider calls (scope provider) that run now, and the \
-             requests that read the answers of calls (scope aboard).",
+            "Requests (scope requests) and provider calls (scope provider) that run now, requests that \
+             read the answers of calls (scope aboard), and embeddings that wait behind a call (scope \
+             held).",
             &["scope"],
         )?;
         let build = register.gauges("build_info", "Always 1; the build.", &["version"])?;
@@ -150,6 +152,7 @@ impl Metrics {
             requests_in_flight: scope(Scope::Requests),
             provider_calls_in_flight: scope(Scope::Provider),
             aboard: scope(Scope::Aboard),
+            held_in_flight: scope(Scope::Held),
             cache: CacheFamilies::register(&register)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
@@ -208,6 +211,7 @@ impl Metrics {
             Scope::Requests => &self.requests_in_flight,
             Scope::Provider => &self.provider_calls_in_flight,
             Scope::Aboard => &self.aboard,
+            Scope::Held => &self.held_in_flight,
         })
     }
 

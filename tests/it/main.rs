@@ -36,6 +36,8 @@ mod drop_in;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod embeddings;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod failures;

@@ -36,6 +36,18 @@ async fn answers_from_the_cache_are_like_those_of_a_provider() {
     }
 }
 
+/// Covers E2: answers that are put together are like those of a provider.
+#[tokio::test]
+async fn embeddings_are_put_together_of_what_is_kept_and_what_is_new() {
+    let provider = Provider::start().await;
+    let class = json!({"cache": {"ttl": "1h"}});
+    let gate = Tollgate::before(&provider).class("docs", "0", &class).start().await;
+    let url = format!("http://{}/docs/v1", gate.proxy);
+    sdk::run("embeddings.py", &gate, &[GATEWAY, MOCK, ("OPENAI_BASE_URL", &url)]).await;
+    let last = provider.calls().pop().unwrap();
+    assert_eq!(last.json()["input"], json!(["another", "a third"]));
+}
+
 #[tokio::test]
 async fn every_call_works_with_the_built_in_provider() {
     let gate = Tollgate::sandbox().start().await;

@@ -177,7 +177,8 @@ pub(crate) struct RawBatching {
     pub(crate) coalesce: Field<bool>,
     /// Whether requests for samples of one prompt become one call.
     pub(crate) samples: Field<bool>,
-    /// Whether embeddings are grouped into one call.
+    /// Whether embeddings that come while a call of their kind runs become one call
+    /// behind it, and are cached by the input.
     pub(crate) embeddings: Field<bool>,
 }
 

@@ -64,7 +64,16 @@ impl<'a> Bill<'a> {
     }
 }
 
-impl Calls<'_> {
+impl<'a> Calls<'a> {
+    /// Further calls of the request, expected to use `assumed`.
+    pub(in crate::pipeline) fn expecting(&self, assumed: Tokens) -> Calls<'a> {
+        let (app, prices, priority) = (self.app, self.prices, self.priority);
+        let mut frame = self.frame.clone();
+        frame.estimated_input = assumed.input;
+        let made = self.made.clone();
+        Calls { app, frame, assumed, prices, priority, made, slot: None, calling: None }
+    }
+
     /// Names the provider of the calls that follow, and what it charges.
     pub(in crate::pipeline) fn aim(&mut self, provider: &Arc<str>, prices: Option<TokenPrices>) {
         self.frame.provider = provider.clone();

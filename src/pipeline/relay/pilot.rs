@@ -43,6 +43,8 @@ pub(super) struct Flying<'a> {
     pub(super) calls: Calls<'a>,
     /// How to keep the answer in the cache, if it may be kept.
     pub(super) keeping: Option<Keeping>,
+    /// Whether the first target of the route gives the answer.
+    pub(super) first_target: bool,
     pub(super) pilot: Pilot,
     /// Time spent waiting for others.
     pub(super) waited: Duration,
@@ -231,10 +233,11 @@ impl Flying<'_> {
     fn depart(&self, status: StatusCode, headers: HeaderMap, streamed: bool) {
         let (provider, prices) = (self.calls.frame().provider.clone(), self.calls.prices());
         let waited = self.waited;
-        self.pilot.depart(Head { status, headers, provider, prices, streamed, waited });
+        let batched = false;
+        self.pilot.depart(Head { status, headers, provider, prices, streamed, batched, waited });
     }
 
-    fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
+    pub(super) fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
         // Free before the answer leaves: a client that has it can ask again.
         self.calls.let_go();
         let end = End::Landed(landing.clone());
@@ -261,14 +264,14 @@ impl Flying<'_> {
         self.end_without(refusal, landing)
     }
 
-    fn end_without(&mut self, refusal: Refusal, landing: Landing) -> Flown {
+    pub(super) fn end_without(&mut self, refusal: Refusal, landing: Landing) -> Flown {
         self.calls.let_go();
         let end = End::Refused(refusal.clone(), landing.clone());
         Flown { end, share: self.pilot.refuse(refusal, landing) }
     }
 
     /// Ends a call whose callers have all left before its answer came.
-    fn give_up(&mut self) -> Flown {
+    pub(super) fn give_up(&mut self) -> Flown {
         let called = self.calls.any();
         let tokens = if called { self.prompt() } else { Tokens::default() };
         let landing =
@@ -276,7 +279,7 @@ impl Flying<'_> {
         self.land(Bytes::new(), Bytes::new(), landing)
     }
 
-    fn landing(&self, outcome: Outcome, tokens: Tokens, estimated: bool) -> Landing {
+    pub(super) fn landing(&self, outcome: Outcome, tokens: Tokens, estimated: bool) -> Landing {
         Landing {
             outcome,
             provider: self.calls.frame().provider.clone(),
@@ -309,6 +312,7 @@ impl Flying<'_> {
         let turn = usize::try_from(number).ok().map(|number| number % self.route.width().max(1));
         if turn != Some(0) {
             self.keeping = None;
+            self.first_target = false;
         }
     }
 }

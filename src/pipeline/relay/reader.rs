@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::app::App;
-use crate::exchange::{AnswerHead, Client, Ending, Exchange};
+use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::ledger::record::Outcome;
 use crate::pipeline::bill::Bill;
 use crate::pipeline::relay::{headers, way};
@@ -51,6 +51,10 @@ impl<C: Client> Reader<'_, '_, C> {
         };
         if self.leads {
             self.exchange.waited += head.waited;
+        }
+        if self.leads && head.batched {
+            self.exchange.cache = CacheResult::Batched;
+            self.bill.comes_from(CacheResult::Batched);
         }
         self.bill.answered_by(&head.provider, head.prices);
         match head.streamed {

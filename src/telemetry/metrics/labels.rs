@@ -10,6 +10,8 @@ pub enum Scope {
     Provider,
     /// Requests that read the answer of a call, their own or another's.
     Aboard,
+    /// Requests for embeddings that wait behind a running call of their kind.
+    Held,
 }
 
 /// What `store_up` and other store metrics speak of.

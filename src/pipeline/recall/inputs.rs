@@ -1,0 +1,163 @@
+//! Embeddings in the cache: each input has an entry of its own, which is the whole
+//! answer to a request for it alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::app::{App, Snapshot};
+use crate::cache::entry::{Answer, Entry};
+use crate::cache::key::{Fields, Key};
+use crate::cache::steer::Steering;
+use crate::config::CacheScope;
+use crate::exchange::{CacheResult, Exchange};
+use crate::intake::endpoint::Endpoint;
+use crate::ledger::record::{Attempt, Tokens};
+use crate::pipeline::recall::{Found, Keeping, Question, Recalled, context, is_own};
+use crate::share::FlightKey;
+use crate::share::embeddings::groups::GroupKey;
+use crate::share::embeddings::{self, Split, Vector, deal};
+
+/// A request for embeddings, input by input.
+pub(in crate::pipeline) struct Inputs {
+    /// The request taken apart.
+    pub(in crate::pipeline) split: Split,
+    /// With which others it may share a call.
+    pub(in crate::pipeline) group: GroupKey,
+    /// What the cache has of each input.
+    found: Vec<Option<Known>>,
+    /// Under what the vectors are kept, one for each input.
+    kept: Option<(Vec<Key>, Duration)>,
+}
+
+/// One input's vector out of the cache.
+#[derive(Clone)]
+pub(in crate::pipeline) struct Known {
+    pub(in crate::pipeline) vector: Vector,
+    pub(in crate::pipeline) frame: embeddings::Frame,
+    pub(in crate::pipeline) entry: Arc<Entry>,
+}
+
+/// Looks the inputs of a request up; `None` if it is no request for embeddings that
+/// can be taken apart, or must have an answer of its own.
+pub(super) fn recall(
+    app: &App,
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    steering: &Steering,
+    question: &Question<'_>,
+) -> Option<Recalled> {
+    let Question { class, endpoint, request, .. } = *question;
+    let batches = endpoint == Endpoint::Embeddings && snapshot.config.batch_embeddings;
+    if !batches || request.stream || is_own(steering, question) {
+        return None;
+    }
+    let split = Split::of(request.body())?;
+    let shared = class.cache.is_some_and(|cache| cache.scope == CacheScope::Shared);
+    let scoped = context(question, shared)?;
+    let key = |body: &[u8]| app.cache.key(&scoped, body, Fields::WithEffect);
+    // Calls stay within the account, whoever may read what is kept.
+    let rest =
+        app.cache.key(&context(question, false)?, &split.single(b"null"), Fields::WithEffect)?;
+    let whole = key(request.body())?;
+    let shares = class.coalesce && snapshot.config.coalesce && !steering.no_cache;
+    let lifetime = steering.lifetime.or(class.cache.map(|cache| cache.ttl));
+    let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero());
+    let count = split.parts.len();
+    let mut inputs = Inputs {
+        group: GroupKey::new(*rest.as_bytes(), split.kind),
+        found: vec![None; count],
+        kept: None,
+        split,
+    };
+    let mut recalled = Recalled {
+        flight: shares.then(|| FlightKey { request: *whole.as_bytes(), stream: false }),
+        stays: lifetime.is_some() && class.cache.is_some_and(|cache| cache.finish),
+        ..Recalled::default()
+    };
+    if let Some(lifetime) = lifetime {
+        let parts = inputs.split.parts.iter();
+        let keys: Vec<Key> = parts.map_while(|part| key(&inputs.split.single(part))).collect();
+        if keys.len() < count {
+            return None;
+        }
+        recalled.key = Some(whole.to_hex());
+        if !steering.no_cache {
+            let now = app.clock.monotonic();
+            let find = |key| Known::of(app.cache.get(key, now, steering.max_age)?);
+            inputs.found = keys.iter().map(find).collect();
+            recalled.found = inputs.answer();
+            app.metrics.cache(&class.name).looked_up(recalled.found.is_some());
+            match &recalled.found {
+                Some(found) => found.show(app, exchange),
+                None => exchange.cache = CacheResult::Miss,
+            }
+        }
+        inputs.kept = Some((keys, lifetime));
+    }
+    recalled.inputs = Some(Box::new(inputs));
+    Some(recalled)
+}
+
+impl Known {
+    fn of(entry: Arc<Entry>) -> Option<Self> {
+        let Answer::Whole(body) = &entry.answer else { return None };
+        let embeddings::Answer { frame, mut vectors } = embeddings::Answer::read(body, 1)?;
+        let vector = vectors.pop()??;
+        Some(Self { vector, frame, entry })
+    }
+}
+
+impl Inputs {
+    /// What the cache has of the input at `place`.
+    pub(in crate::pipeline) fn known(&self, place: usize) -> Option<&Known> {
+        self.found.get(place)?.as_ref()
+    }
+
+    /// Whether the vectors are kept.
+    pub(in crate::pipeline) const fn are_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Keeps `body`, the whole answer to the input at `place` alone, which used
+    /// `tokens`.
+    pub(in crate::pipeline) fn keep(
+        &self,
+        app: &App,
+        (frame, provider): (&Attempt, &HeaderMap),
+        place: usize,
+        body: Bytes,
+        (tokens, estimated): (Tokens, bool),
+    ) {
+        if let Some((keys, lifetime)) = &self.kept
+            && let Some(key) = keys.get(place)
+        {
+            let keeping = Keeping { key: *key, lifetime: *lifetime };
+            keeping.keep(app, frame, provider, Answer::Whole(body), (tokens, estimated));
+        }
+    }
+
+    /// The answer, if the cache has all of it; as old as its oldest part.
+    fn answer(&self) -> Option<Found> {
+        let all: Vec<&Known> = self.found.iter().map(Option::as_ref).collect::<Option<_>>()?;
+        let first = *all.first()?;
+        let tokens: Vec<Tokens> = all.iter().map(|known| known.entry.tokens).collect();
+        let tokens = deal::total(&tokens);
+        if all.len() == 1 {
+            let Answer::Whole(body) = &first.entry.answer else { return None };
+            return Some(Found { entry: first.entry.clone(), body: body.clone(), stream: false });
+        }
+        let oldest = all.iter().map(|known| known.entry.made).min()?;
+        let body = first.frame.with(all.iter().map(|known| &known.vector), &tokens);
+        let entry = Entry {
+            answer: Answer::Whole(body.clone()),
+            tokens,
+            estimated: all.iter().any(|known| known.entry.estimated),
+            made: oldest,
+            ..Entry::clone(&first.entry)
+        };
+        Some(Found { entry: Arc::new(entry), body, stream: false })
+    }
+}
