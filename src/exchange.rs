@@ -169,13 +169,15 @@ pub enum CacheResult {
     Miss,
     /// It came from there.
     Hit,
+    /// It came from there, past its time.
+    Stale,
     /// It was shared with a request that was running.
     Coalesced,
 }
 
 impl CacheResult {
     /// Every result, in the order of their declaration.
-    pub const ALL: [Self; 4] = [Self::Bypass, Self::Miss, Self::Hit, Self::Coalesced];
+    pub const ALL: [Self; 5] = [Self::Bypass, Self::Miss, Self::Hit, Self::Stale, Self::Coalesced];
 
     /// The name in headers, records and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -183,6 +185,7 @@ impl CacheResult {
             Self::Bypass => "bypass",
             Self::Miss => "miss",
             Self::Hit => "hit",
+            Self::Stale => "stale",
             Self::Coalesced => "coalesced",
         }
     }

@@ -95,6 +95,9 @@ pub enum Outcome {
     /// Tollgate itself failed.
     #[n(6)]
     InternalError,
+    /// No request: an answer of the cache was renewed.
+    #[n(7)]
+    Revalidation,
 }
 
 /// One usage record. Field names are the contract's; amounts are in dollars.

@@ -189,6 +189,12 @@ impl<'a> Bill<'a> {
         self.record.cache = self.app.names.cache(cache);
     }
 
+    /// Notes that calls to `provider`, which cost `cost`, brought no answer.
+    pub(super) fn tried(&mut self, provider: &Arc<str>, cost: Money) {
+        self.record.provider = provider.clone();
+        self.bear(cost);
+    }
+
     /// Bears `cost` of an answer that was made for several, whoever made it.
     pub(super) fn bear(&mut self, cost: Money) {
         self.borne = Some(cost);
@@ -257,7 +263,7 @@ impl<'a> Bill<'a> {
     }
 
     /// Settles an answer from the cache, whose making used `tokens`: it costs
-    /// nothing now.
+    /// nothing now but what was borne before.
     ///
     /// # Errors
     /// As [`Self::settle`].
@@ -267,9 +273,11 @@ impl<'a> Bill<'a> {
         tokens: Tokens,
         estimated: bool,
     ) -> Result<(), Refusal> {
-        self.bear(Money::ZERO);
         self.recalled = true;
-        self.record.unpriced = false;
+        if self.borne.is_none() {
+            self.bear(Money::ZERO);
+            self.record.unpriced = false;
+        }
         self.settle(Outcome::Ok, status, || (tokens, estimated)).await?;
         self.app.metrics.saved_by_cache(self.cost(&tokens));
         Ok(())
@@ -327,7 +335,7 @@ impl<'a> Bill<'a> {
             code: record.status,
             cache: self.cache.as_str(),
         };
-        self.app.metrics.series(labels).observe(&RequestSample {
+        let sample = RequestSample {
             duration,
             first_byte: record.first_byte_ms.map(Duration::from_millis),
             overhead: duration.saturating_sub(self.waited),
@@ -335,7 +343,12 @@ impl<'a> Bill<'a> {
             cost: record.cost,
             revenue: record.price,
             unpriced: record.unpriced && record.attempts > 0,
-        });
+        };
+        let series = self.app.metrics.series(labels);
+        match record.outcome {
+            Outcome::Revalidation => series.observe_call(&sample),
+            _ => series.observe(&sample),
+        }
     }
 
     fn elapsed(&self) -> Duration {

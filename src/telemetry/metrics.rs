@@ -32,7 +32,7 @@ mod webhooks;
 
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
-pub use cache::{CacheSeries, Level};
+pub use cache::{CacheSeries, Level, Lookup};
 use guard::GuardFamilies;
 use labels::{GuardAction, Scope, Store};
 use register::Register;

@@ -75,6 +75,8 @@ mod retries;
 #[cfg(test)]
 mod sdk;
 #[cfg(test)]
+mod stale;
+#[cfg(test)]
 mod streaming;
 #[cfg(test)]
 mod systemd;

@@ -10,7 +10,7 @@ use crate::telemetry::copy_on_write::CopyOnWrite;
 
 /// The families of the cache.
 pub(super) struct CacheFamilies {
-    /// Look-ups by class and result (`hit`, `miss`). A request that must not be
+    /// Look-ups by class and result (`hit`, `stale`, `miss`). A request that must not be
     /// answered from the cache is none.
     lookups: IntCounterVec,
     /// The share of look-ups since the start that were hits, by class.
@@ -25,23 +25,35 @@ pub(super) struct CacheFamilies {
     classes: CopyOnWrite<Arc<str>, CacheSeries>,
 }
 
+/// What a look-up gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// A fresh answer.
+    Hit,
+    /// One past its time.
+    Stale,
+    /// None. One that stands in later for a failing provider's is none here.
+    Miss,
+}
+
 /// The series of one class.
 pub struct CacheSeries {
     hits: IntCounter,
+    stale: IntCounter,
     misses: IntCounter,
     ratio: Gauge,
 }
 
 impl CacheSeries {
     /// Counts one look-up.
-    pub fn looked_up(&self, hit: bool) {
-        if hit {
-            self.hits.inc()
-        } else {
-            self.misses.inc()
+    pub fn looked_up(&self, result: Lookup) {
+        match result {
+            Lookup::Hit => self.hits.inc(),
+            Lookup::Stale => self.stale.inc(),
+            Lookup::Miss => self.misses.inc(),
         }
-        let (hits, misses) = (self.hits.get(), self.misses.get());
-        self.ratio.set(share(hits, hits + misses));
+        let (hits, others) = (self.hits.get(), self.stale.get() + self.misses.get());
+        self.ratio.set(share(hits, hits + others));
     }
 }
 
@@ -86,6 +98,7 @@ impl CacheFamilies {
         self.classes.get_or_insert_with(class, || {
             let series = CacheSeries {
                 hits: self.lookups.with_label_values(&[class, "hit"]),
+                stale: self.lookups.with_label_values(&[class, "stale"]),
                 misses: self.lookups.with_label_values(&[class, "miss"]),
                 ratio: self.ratio.with_label_values(&[class]),
             };
@@ -145,7 +158,7 @@ impl Level {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Metrics;
+    use super::super::{Lookup, Metrics};
     use crate::base::money::Money;
 
     #[test]
@@ -155,8 +168,8 @@ mod tests {
         metrics.cache_target("gone", Some(0.6));
         metrics.cache_target("gone", None);
         let series = metrics.cache("docs");
-        for hit in [true, false, true, true] {
-            series.looked_up(hit);
+        for result in [Lookup::Hit, Lookup::Miss, Lookup::Stale, Lookup::Hit] {
+            series.looked_up(result);
         }
         metrics.saved_by_cache("0.25".parse().unwrap());
         metrics.saved_by_cache(Money::ZERO);
@@ -166,9 +179,10 @@ mod tests {
         assert_eq!(level.get(), 500);
         let text = metrics.render().unwrap();
         for line in [
-            "tollgate_cache_lookups_total{class=\"docs\",result=\"hit\"} 3",
+            "tollgate_cache_lookups_total{class=\"docs\",result=\"hit\"} 2",
+            "tollgate_cache_lookups_total{class=\"docs\",result=\"stale\"} 1",
             "tollgate_cache_lookups_total{class=\"docs\",result=\"miss\"} 1",
-            "tollgate_cache_hit_ratio{class=\"docs\"} 0.75",
+            "tollgate_cache_hit_ratio{class=\"docs\"} 0.5",
             "tollgate_cache_hit_ratio_target{class=\"docs\"} 0.6",
             "tollgate_cache_bytes{tier=\"memory\"} 500",
             "tollgate_saved_dollars_total{by=\"cache\"} 0.25",
