@@ -258,6 +258,7 @@ fn record(clock: &dyn Clock) -> UsageRecord {
         complexity: None,
         metadata: None,
         rates: None,
+        saved: None,
     }
 }
 

@@ -156,6 +156,7 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         complexity: None,
         metadata: None,
         rates: None,
+        saved: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod rebuild;
 mod recent;
 pub mod record;
 mod report;
+pub mod savings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

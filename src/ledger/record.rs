@@ -11,6 +11,7 @@ use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::base::money::Money;
 use crate::ledger::codec::{self, optional_text, text, timestamp};
+use crate::ledger::savings::Savings;
 
 /// Tokens of one request, as the provider counts them.
 #[derive(
@@ -233,6 +234,10 @@ pub struct UsageRecord {
     #[n(40)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<TokenRates>,
+    /// What calls would have cost that were not made, where that is known.
+    #[n(45)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Savings>,
 }
 
 /// Written before each provider attempt; what recovery needs to close it as
@@ -349,6 +354,7 @@ impl UsageRecord {
             outcome: Outcome::InternalError,
             quantity: 0,
             price: Money::ZERO,
+            saved: None,
             ..self
         }
     }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::journal::media::{Disk, Media, Sink};
 use super::record::{Attempt, Outcome, TokenRates, Tokens, UsageRecord};
+use super::savings::Savings;
 use super::{Digest, Ledger, Options, Replay, Sum};
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::id::RecordIds;
@@ -65,6 +66,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         complexity: None,
         metadata: None,
         rates: None,
+        saved: None,
     }
 }
 
@@ -104,7 +106,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
         any::<Option<u32>>(),
         proptest::option::of(".{0,20}".prop_map(Arc::<str>::from)),
     );
-    (texts, numbers, money, options, any::<[bool; 3]>(), 0..7_usize).prop_map(
+    (texts, numbers, money, options, any::<[bool; 3]>(), 0..8_usize).prop_map(
         |(texts, numbers, money, (similarity, first_byte_ms, complexity, text), flags, outcome)| {
             let outcomes = [
                 Outcome::Ok,
@@ -114,6 +116,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                 Outcome::Cut,
                 Outcome::Lost,
                 Outcome::InternalError,
+                Outcome::Revalidation,
             ];
             let text_of = |at: usize| texts[at].clone();
             let [input, cached_input, output, reasoning, bytes_in, bytes_out, duration_ms, time] =
@@ -161,6 +164,11 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                     input: money[0],
                     cached_input: money[1],
                     output: money[2],
+                }),
+                saved: flags[1].then_some(Savings {
+                    cache: money[3],
+                    coalesce: money[1],
+                    batch: money[0],
                 }),
             }
         },

@@ -26,6 +26,7 @@ use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+use crate::ledger::savings::Savings;
 use crate::meter::policy::{self, TokenSource};
 use crate::meter::quote::Quote;
 use crate::notice::Kind;
@@ -136,6 +137,7 @@ impl<'a> Bill<'a> {
             complexity: None,
             metadata: request.metadata_text().map(Arc::from),
             rates: None,
+            saved: None,
         };
         Self {
             app,
@@ -193,6 +195,11 @@ impl<'a> Bill<'a> {
     pub(super) fn tried(&mut self, provider: &Arc<str>, cost: Money) {
         self.record.provider = provider.clone();
         self.bear(cost);
+    }
+
+    /// Notes what was spared.
+    pub(super) fn save(&mut self, saved: Savings) {
+        self.record.saved = Some(saved).filter(|saved| *saved != Savings::default());
     }
 
     /// Bears `cost` of an answer that was made for several, whoever made it.
@@ -277,10 +284,9 @@ impl<'a> Bill<'a> {
         if self.borne.is_none() {
             self.bear(Money::ZERO);
             self.record.unpriced = false;
+            self.save(Savings { cache: self.cost(&tokens), ..Savings::default() });
         }
-        self.settle(Outcome::Ok, status, || (tokens, estimated)).await?;
-        self.app.metrics.saved_by_cache(self.cost(&tokens));
-        Ok(())
+        self.settle(Outcome::Ok, status, || (tokens, estimated)).await
     }
 
     fn write(
@@ -344,6 +350,9 @@ impl<'a> Bill<'a> {
             revenue: record.price,
             unpriced: record.unpriced && record.attempts > 0,
         };
+        if let Some(saved) = &record.saved {
+            self.app.metrics.saved(saved);
+        }
         let series = self.app.metrics.series(labels);
         match record.outcome {
             Outcome::Revalidation => series.observe_call(&sample),

@@ -16,6 +16,8 @@ mod budget;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod cache_report;
+#[cfg(test)]
 mod charging;
 #[cfg(test)]
 mod cli;

@@ -66,12 +66,12 @@ async fn a_stale_answer_stands_in_for_a_failing_provider_in_its_time() {
     let provider = Provider::start().await;
     let gate = stale(&provider).start().await;
     let first = expect(&gate, &ask("spare", &chat_body()), "miss").await;
-    seconds(&gate, 60);
+    seconds(&gate, 70);
     provider.answer(|_| Reply::error(503, "away"));
     for body in [chat_body(), stream_body()] {
         let calls = provider.calls().len();
         let answer = expect(&gate, &ask("spare", &body), "stale").await;
-        assert_eq!(answer.number("age"), 60);
+        assert_eq!(answer.number("age"), 70);
         assert_eq!(answer.header("x-tollgate-price-usd"), Some("0.004"));
         assert_eq!(provider.calls().len(), calls + 2, "all attempts come first");
     }
@@ -85,12 +85,12 @@ async fn a_stale_answer_stands_in_for_a_failing_provider_in_its_time() {
     provider.answer(|_| Reply::error(400, "bad"));
     assert_eq!(gate.send(&ask("spare", &chat_body())).await.status(), 400);
     provider.answer(|_| Reply::error(500, "away"));
-    for own in ["no-cache", "max-age=600", "stale-if-error=59", "no-store", "min-fresh=1"] {
+    for own in ["no-cache", "max-age=600", "stale-if-error=9", "no-store", "min-fresh=1"] {
         let refused = gate.send(&steer("spare", own)).await;
         assert_eq!(refused.status(), 500, "{own}");
     }
     gate.send(&steer("spare", "only-if-cached")).await.refused(504, "not_in_cache");
-    gate.clock().advance(Duration::from_secs(600) - Duration::from_micros(1));
+    gate.clock().advance(Duration::from_secs(590) - Duration::from_micros(1));
     expect(&gate, &ask("spare", &chat_body()), "stale").await;
     gate.clock().advance(Duration::from_micros(1));
     assert_eq!(gate.send(&ask("spare", &chat_body())).await.status(), 500);
@@ -262,7 +262,7 @@ async fn a_renewal_takes_no_place_that_somebody_could_want() {
 #[tokio::test]
 async fn a_renewal_counts_in_no_window_after_a_restart() {
     let provider = Provider::start().await;
-    let setup = stale(&provider).plan("few", |plan| plan.per_minute(3));
+    let setup = stale(&provider).plan("few", |plan| plan.per_minute(4));
     let gate = setup.start().await;
     let ask = Request::post("/soon/v1/chat/completions", &chat_body()).bearer(&key_of("few"));
     expect(&gate, &ask, "miss").await;
@@ -349,7 +349,7 @@ async fn of_contradicting_directives_the_strictest_counts() {
             assert_eq!(allowed(one).await, alone, "{one} at {aged} s");
             for (other, too) in of_each.iter().filter(|(it, _)| aged == 30 || *it != "x=1") {
                 let both = format!("{one}, {other}");
-                let expected = (alone && *too) || (one == "x=1" && *too);
+                let expected = *too && (alone || one == "x=1");
                 assert_eq!(allowed(&both).await, expected, "{both} at {aged} s");
             }
         }

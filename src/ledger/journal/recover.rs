@@ -263,6 +263,7 @@ impl Orphan {
             complexity: None,
             metadata: None,
             rates: None,
+            saved: None,
         })
     }
 }

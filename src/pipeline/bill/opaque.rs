@@ -75,6 +75,7 @@ impl<'a> Bill<'a> {
             complexity: None,
             metadata: None,
             rates: None,
+            saved: None,
         };
         Self {
             app,

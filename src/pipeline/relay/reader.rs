@@ -9,6 +9,7 @@ use http::HeaderMap;
 use crate::app::App;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange};
 use crate::ledger::record::Outcome;
+use crate::ledger::savings::Savings;
 use crate::pipeline::bill::Bill;
 use crate::pipeline::recall::{self, Found, Look};
 use crate::pipeline::relay::{headers, way};
@@ -210,10 +211,9 @@ impl<C: Client> Reader<'_, '_, C> {
         let share = passenger.share(landing.cost);
         self.bill.waited(self.exchange.waited);
         self.bill.bear(share);
+        self.bill.save(Savings { coalesce: landing.cost - share, ..Savings::default() });
         let tokens = || (landing.tokens, landing.estimated);
-        self.bill.settle(landing.outcome, status, tokens).await?;
-        self.app.metrics.saved_by_coalescing(landing.cost - share);
-        Ok(())
+        self.bill.settle(landing.outcome, status, tokens).await
     }
 
     /// Waits for news of the call; `None` if the client leaves meanwhile.

@@ -6,6 +6,7 @@ use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, 
 
 use super::register::Register;
 use crate::base::money::Money;
+use crate::ledger::savings::Savings;
 use crate::telemetry::copy_on_write::CopyOnWrite;
 
 /// The families of the cache.
@@ -22,6 +23,7 @@ pub(super) struct CacheFamilies {
     /// What calls to providers would have cost that the cache made unnecessary.
     saved_by_cache: Counter,
     saved_by_coalescing: Counter,
+    saved_by_batching: Counter,
     classes: CopyOnWrite<Arc<str>, CacheSeries>,
 }
 
@@ -89,6 +91,7 @@ impl CacheFamilies {
             bytes: register.gauges("cache_bytes", "Bytes that cached answers take.", &["tier"])?,
             saved_by_cache: saved.with_label_values(&["cache"]),
             saved_by_coalescing: saved.with_label_values(&["coalesce"]),
+            saved_by_batching: saved.with_label_values(&["batch"]),
             classes: CopyOnWrite::new(),
         })
     }
@@ -120,17 +123,16 @@ impl CacheFamilies {
         Level(self.bytes.with_label_values(&[tier]))
     }
 
-    /// See [`super::Metrics::saved_by_cache`].
-    pub(super) fn save(&self, amount: Money) {
-        if amount > Money::ZERO {
-            self.saved_by_cache.inc_by(amount.as_f64());
-        }
-    }
-
-    /// See [`super::Metrics::saved_by_coalescing`].
-    pub(super) fn save_by_coalescing(&self, amount: Money) {
-        if amount > Money::ZERO {
-            self.saved_by_coalescing.inc_by(amount.as_f64());
+    /// See [`super::Metrics::saved`].
+    pub(super) fn save(&self, saved: &Savings) {
+        for (counter, amount) in [
+            (&self.saved_by_cache, saved.cache),
+            (&self.saved_by_coalescing, saved.coalesce),
+            (&self.saved_by_batching, saved.batch),
+        ] {
+            if amount > Money::ZERO {
+                counter.inc_by(amount.as_f64());
+            }
         }
     }
 }
@@ -160,6 +162,7 @@ impl Level {
 mod tests {
     use super::super::{Lookup, Metrics};
     use crate::base::money::Money;
+    use crate::ledger::savings::Savings;
 
     #[test]
     fn look_ups_their_ratio_and_what_they_saved_are_shown() {
@@ -171,8 +174,10 @@ mod tests {
         for result in [Lookup::Hit, Lookup::Miss, Lookup::Stale, Lookup::Hit] {
             series.looked_up(result);
         }
-        metrics.saved_by_cache("0.25".parse().unwrap());
-        metrics.saved_by_cache(Money::ZERO);
+        let amount = |text: &str| text.parse::<Money>().unwrap();
+        metrics.saved(&Savings { cache: amount("0.25"), ..Savings::default() });
+        let (coalesce, batch) = (amount("0.5"), amount("0.125"));
+        metrics.saved(&Savings { cache: Money::ZERO, coalesce, batch });
         let level = metrics.cache_level("memory");
         level.add(700);
         level.clone().sub(200);
@@ -186,6 +191,8 @@ mod tests {
             "tollgate_cache_hit_ratio_target{class=\"docs\"} 0.6",
             "tollgate_cache_bytes{tier=\"memory\"} 500",
             "tollgate_saved_dollars_total{by=\"cache\"} 0.25",
+            "tollgate_saved_dollars_total{by=\"coalesce\"} 0.5",
+            "tollgate_saved_dollars_total{by=\"batch\"} 0.125",
         ] {
             assert!(text.lines().any(|shown| shown == line), "no {line} in {text}");
         }
