@@ -11,7 +11,7 @@ use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::base::money::Money;
 use crate::ledger::codec::{self, optional_text, text, timestamp};
-use crate::ledger::savings::Savings;
+pub use crate::ledger::savings::Savings;
 
 /// Tokens of one request, as the provider counts them.
 #[derive(

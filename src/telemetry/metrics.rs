@@ -17,7 +17,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::ledger::savings::Savings;
+use crate::ledger::record::Savings;
 use crate::notice::Kind;
 use crate::telemetry::copy_on_write::CopyOnWrite;
 use crate::telemetry::process;

@@ -8,8 +8,7 @@ use http::HeaderMap;
 
 use crate::app::App;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange};
-use crate::ledger::record::Outcome;
-use crate::ledger::savings::Savings;
+use crate::ledger::record::{Outcome, Savings};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::recall::{self, Found, Look};
 use crate::pipeline::relay::{headers, way};

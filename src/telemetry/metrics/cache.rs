@@ -6,7 +6,7 @@ use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, 
 
 use super::register::Register;
 use crate::base::money::Money;
-use crate::ledger::savings::Savings;
+use crate::ledger::record::Savings;
 use crate::telemetry::copy_on_write::CopyOnWrite;
 
 /// The families of the cache.
@@ -162,7 +162,7 @@ impl Level {
 mod tests {
     use super::super::{Lookup, Metrics};
     use crate::base::money::Money;
-    use crate::ledger::savings::Savings;
+    use crate::ledger::record::Savings;
 
     #[test]
     fn look_ups_their_ratio_and_what_they_saved_are_shown() {
