@@ -81,6 +81,7 @@ fn entry(answer: Answer) -> Entry {
         estimated: false,
         made: Duration::ZERO,
         expires: Duration::from_secs(3_600),
+        stale_for: Duration::ZERO,
     }
 }
 
@@ -110,7 +111,7 @@ fn main() {
         for (asked, stream) in [("whole", false), ("stream", true)] {
             let wanted = Wanted { shape: Shape::Chat, stream, usage: false };
             let look_up = || {
-                let entry = cache.get(&key, Duration::from_secs(1), None)?;
+                let entry = cache.get(&key, Duration::from_secs(1))?;
                 cache::serve(&entry, wanted)
             };
             assert!(look_up().is_some());

@@ -274,6 +274,7 @@ fn record(clock: &dyn Clock) -> UsageRecord {
         metadata: None,
         rates: None,
         prepaid: false,
+        saved: None,
     }
 }
 

@@ -169,6 +169,8 @@ pub enum CacheResult {
     Miss,
     /// It came from there.
     Hit,
+    /// It came from there, past its time.
+    Stale,
     /// It was shared with a request that was running.
     Coalesced,
     /// It was made in one call with those of other requests.
@@ -177,8 +179,8 @@ pub enum CacheResult {
 
 impl CacheResult {
     /// Every result, in the order of their declaration.
-    pub const ALL: [Self; 5] =
-        [Self::Bypass, Self::Miss, Self::Hit, Self::Coalesced, Self::Batched];
+    pub const ALL: [Self; 6] =
+        [Self::Bypass, Self::Miss, Self::Hit, Self::Stale, Self::Coalesced, Self::Batched];
 
     /// The name in headers, records and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -186,6 +188,7 @@ impl CacheResult {
             Self::Bypass => "bypass",
             Self::Miss => "miss",
             Self::Hit => "hit",
+            Self::Stale => "stale",
             Self::Coalesced => "coalesced",
             Self::Batched => "batched",
         }

@@ -49,7 +49,7 @@ use relay::Relay;
 /// The refusal to answer with; nothing has been sent then, unless the client
 /// says that it has been answered.
 pub async fn serve<C: Client>(
-    app: &App,
+    app: &Arc<App>,
     client: &mut C,
     exchange: &mut Exchange,
 ) -> Result<Ending, Refusal> {
@@ -79,17 +79,24 @@ pub async fn serve<C: Client>(
                 return Box::pin(idempotent::answer(app, client, exchange, bill, *stored)).await;
             }
             let boarding = recall::board(app, exchange, &mut bill, &mut recalled, plain);
-            let Recalled { keeping, inputs, .. } = recalled;
+            let Recalled { keeping, inputs, again: look, .. } = recalled;
             let (snapshot, request) = (&snapshot, &request);
             match boarding {
-                Boarding::Found(found) => recall::answer(app, client, exchange, bill, found).await,
+                Boarding::Found(found) => {
+                    if let Some(keeping) = keeping.filter(|_| found.is_to_be_renewed()) {
+                        let (caller, head) = (&caller, client.head());
+                        let of = relay::Renewed { app, snapshot, caller, exchange, request, head };
+                        relay::renew(&of, &bill, keeping);
+                    }
+                    recall::answer(app, client, exchange, &mut bill, found).await
+                }
                 Boarding::Join(passenger) => {
-                    let mut relay = Relay { app, snapshot, client, exchange, request, bill };
+                    let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
                     // Boxed, as what only some requests need: its future is large.
                     Box::pin(relay.follow(passenger)).await
                 }
                 Boarding::Lead(pilot, passenger) => {
-                    let mut relay = Relay { app, snapshot, client, exchange, request, bill };
+                    let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
                     relay.lead((pilot, passenger), keeping, inputs, uri.query()).await
                 }
             }

@@ -16,8 +16,9 @@ use crate::base::money::Money;
 use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
-    BaseUrl, Basis, Billing, CacheScope, Class, Config, Dialect, Durability, Limits, LogFormat,
-    Model, Plan, Pool, Pricing, Provider, Rates, Samples, Tax, TokenPrices, VolumeTier, Webhook,
+    BaseUrl, Basis, Billing, CacheScope, CacheWhen, Class, Config, Dialect, Durability, Limits,
+    LogFormat, Model, Plan, Pool, Pricing, Provider, Rates, Samples, Tax, TokenPrices, VolumeTier,
+    Webhook,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -192,6 +193,13 @@ fn class(class: &Class) -> Value {
                 CacheScope::Account => "account",
                 CacheScope::Shared => "shared",
             },
+            "when": match cache.when {
+                CacheWhen::Always => "always",
+                CacheWhen::Deterministic => "deterministic",
+            },
+            "stale_if_error": span(cache.stale.if_error),
+            "stale_while_revalidate": span(cache.stale.while_revalidate),
+            "finish": cache.finish,
         })),
         "models": class.models,
     })

@@ -160,6 +160,7 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         metadata: None,
         rates: None,
         prepaid: false,
+        saved: None,
     }
 }
 

@@ -41,6 +41,7 @@ mod openapi;
 mod period;
 mod providers;
 mod query;
+mod report;
 pub mod token;
 mod usage;
 mod webhooks;
@@ -88,6 +89,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/usage", get(usage::list))
         .route("/providers", get(providers::list))
         .route("/cache", delete(cache::purge))
+        .route("/reports/cache", get(report::cache))
         .route("/accounts", post(accounts::create).get(accounts::list))
         .route(
             "/accounts/{id}",

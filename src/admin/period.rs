@@ -3,7 +3,36 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::error::ApiError;
 use crate::base::clock::Timestamp;
+
+/// The first moment that counts and the first that does not; without either, the
+/// month in UTC that `now` lies in.
+///
+/// # Errors
+/// 400 if one is no moment, or they are not in this order.
+pub(super) fn read(
+    from: Option<&str>,
+    to: Option<&str>,
+    now: Timestamp,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
+    let (from, to) = (named("from", from)?, named("to", to)?);
+    match (from, to) {
+        (None, None) => Ok((month_of(now), None)),
+        (Some(from), Some(to)) if from >= to => {
+            let message = "must be later than from; it is the first moment that does not count";
+            Err(ApiError::bad("to", message))
+        }
+        period => Ok(period),
+    }
+}
+
+fn named(param: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    let message = "a date such as 2026-11-24, or RFC 3339 such as 2026-11-24T12:00:00Z";
+    // A plus sign that was not escaped in the query arrives as a space.
+    moment(&text.replace(' ', "+")).map(Some).ok_or(ApiError::bad(param, message))
+}
 
 /// Reads a moment; `None` if it is neither form, or before 1970.
 pub(super) fn moment(text: &str) -> Option<Timestamp> {

@@ -37,7 +37,7 @@ pub(super) async fn list(State(state): State<AdminState>, uri: Uri) -> Result<Re
     .await?
 }
 
-fn unavailable(error: &crate::ledger::StorageError) -> ApiError {
+pub(super) fn unavailable(error: &crate::ledger::StorageError) -> ApiError {
     tracing::error!(%error, "the ledger could not be read");
     ApiError::Storage
 }
@@ -104,17 +104,7 @@ impl Parameters {
         if self.account.as_deref() == Some("") {
             return Err(ApiError::bad("account", "empty; leave it out to see every account"));
         }
-        let mut from = read_moment("from", self.from.as_deref())?;
-        let to = read_moment("to", self.to.as_deref())?;
-        if let (Some(from), Some(to)) = (from, to)
-            && from >= to
-        {
-            let message = "must be later than from; it is the first moment that does not count";
-            return Err(ApiError::bad("to", message));
-        }
-        if from.is_none() && to.is_none() {
-            from = period::month_of(now);
-        }
+        let (from, to) = period::read(self.from.as_deref(), self.to.as_deref(), now)?;
         let filter = Filter { account: self.account.map(Arc::from), from, to };
         let by = match self.by.as_deref() {
             Some("request") => None,
@@ -142,13 +132,6 @@ impl Parameters {
         };
         Ok(Wanted { filter, kind })
     }
-}
-
-fn read_moment(param: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
-    let Some(text) = text else { return Ok(None) };
-    let message = "a date such as 2026-11-24, or RFC 3339 such as 2026-11-24T12:00:00Z";
-    // A plus sign that was not escaped in the query arrives as a space.
-    period::moment(&text.replace(' ', "+")).map(Some).ok_or(ApiError::bad(param, message))
 }
 
 fn read_cursor(text: &str) -> Result<RecordId, ApiError> {

@@ -213,6 +213,11 @@ impl CallSlots {
         Ok(Asked::Wait(Waiting { slots: Arc::clone(self), place, kind, ahead, told, over: false }))
     }
 
+    /// A common slot if one is free and nobody waits, for what nobody is to wait for.
+    pub fn spare(self: &Arc<Self>) -> Option<CallSlot> {
+        self.take_unless_waited_for(Kind::Common).then(|| self.taken(Kind::Common))
+    }
+
     /// When somebody who found no slot can expect one, from 1 s to 60 s: the mean
     /// time that a slot is held, divided by the slots that `who` may have, times
     /// those ahead and itself (see [`Pace`]).

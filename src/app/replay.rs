@@ -13,6 +13,7 @@ use crate::admission::quota::Calendar;
 use crate::admission::rate::Rates;
 use crate::base::clock::{Clock, Timestamp};
 use crate::config::Config;
+use crate::ledger::record::Outcome;
 use crate::ledger::{Digest, Ledger, OpenError, Replay, Sum};
 use crate::store::billing::{Adjustments, Book};
 use crate::store::{Store, StoreError};
@@ -37,6 +38,10 @@ pub(super) fn open(
     let mut of_the_month = |sum: &Sum<'_>| spent(rates, month.number, sum);
     let mut paid = |account: &str, amount| rates.account(&account.into()).restore_paid(amount);
     let mut of_the_day = |record: &Digest<'_>| {
+        // Nobody asked for a renewal of the cache.
+        if record.outcome == Outcome::Revalidation {
+            return;
+        }
         windows(rates, &**clock, record);
         tokens(rates, &**clock, record);
     };

@@ -76,14 +76,16 @@ pub struct Entry {
     pub estimated: bool,
     /// When it was made, on the monotonic clock.
     pub made: Duration,
-    /// When it is too old.
+    /// When its time is over.
     pub expires: Duration,
+    /// How long after that it may still be of use.
+    pub stale_for: Duration,
 }
 
 impl Entry {
-    /// Whether it may answer at `now`.
-    pub fn is_fresh(&self, now: Duration) -> bool {
-        now < self.expires
+    /// Whether it may be of use at `now`, past its time or not.
+    pub fn is_kept(&self, now: Duration) -> bool {
+        now < self.expires.saturating_add(self.stale_for)
     }
 
     /// How old it is, in whole seconds.
@@ -91,9 +93,9 @@ impl Entry {
         now.saturating_sub(self.made).as_secs()
     }
 
-    /// How long it may answer from its making on.
+    /// How long it may be of use from its making on.
     pub fn lifetime(&self) -> Duration {
-        self.expires.saturating_sub(self.made)
+        self.expires.saturating_sub(self.made).saturating_add(self.stale_for)
     }
 
     /// About how many bytes it takes.
@@ -251,6 +253,7 @@ pub(super) mod tests {
             estimated: false,
             made,
             expires: made + lifetime,
+            stale_for: Duration::ZERO,
         }
     }
 

@@ -37,10 +37,10 @@ impl Memory {
         Self { map, level }
     }
 
-    /// The entry of `key` if it is fresh at `now`, a monotonic moment.
+    /// The entry of `key` if it may be of use at `now`, a monotonic moment.
     pub(super) fn get(&self, key: &Key, now: Duration) -> Option<Arc<Entry>> {
         let entry = self.map.get(key)?;
-        if entry.is_fresh(now) {
+        if entry.is_kept(now) {
             return Some(entry);
         }
         self.map.invalidate(key);
@@ -51,6 +51,11 @@ impl Memory {
     pub(super) fn insert(&self, key: Key, entry: Arc<Entry>) {
         self.level.add(entry.weight());
         self.map.insert(key, entry);
+    }
+
+    /// Shows every entry to `each`.
+    pub(super) fn each(&self, mut each: impl FnMut(&Entry)) {
+        self.map.iter().for_each(|(_, entry)| each(&entry));
     }
 
     /// Removes every entry that `chosen` picks; gives their number.
@@ -126,6 +131,15 @@ mod tests {
         assert!(memory.get(&named("a"), 70 * SECOND - Duration::from_micros(1)).is_some());
         assert!(memory.get(&named("a"), 70 * SECOND).is_none());
         assert!(memory.get(&named("a"), 10 * SECOND).is_none(), "it was not removed");
+    }
+
+    #[test]
+    fn an_entry_is_kept_for_as_long_as_it_may_be_of_use() {
+        let memory = Memory::new(BUDGET, level());
+        let stale = Entry { stale_for: 30 * SECOND, ..entry("a", SECOND, 60 * SECOND) };
+        memory.insert(named("a"), Arc::new(stale));
+        assert!(memory.get(&named("a"), 91 * SECOND - Duration::from_micros(1)).is_some());
+        assert!(memory.get(&named("a"), 91 * SECOND).is_none());
     }
 
     /// Covers invariant 8.

@@ -7,11 +7,14 @@
 //! entry can be had before the last byte of the answer that made it is sent.
 
 pub mod entry;
+pub mod freshness;
 pub mod key;
 mod memory;
+pub mod renewals;
 pub mod replay;
 pub mod steer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ use crate::telemetry::metrics::Level;
 use entry::{Answer, Entry, Recorder, Recordings};
 use key::{Context, Fields, Key};
 use memory::Memory;
+use renewals::{Renewal, Renewals};
 use replay::Shape;
 
 /// The cache of a process.
@@ -28,8 +32,12 @@ use replay::Shape;
 pub struct Cache {
     memory: Memory,
     recordings: Recordings,
+    renewals: Renewals,
     secret: [u8; 32],
 }
+
+/// Bytes by tier.
+pub type Sizes = BTreeMap<&'static str, u64>;
 
 /// Which entries a purge removes: those that match every part that is given.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +59,7 @@ impl Cache {
         Self {
             memory: Memory::new(memory::BUDGET, level),
             recordings: Recordings::default(),
+            renewals: Renewals::default(),
             secret,
         }
     }
@@ -60,13 +69,26 @@ impl Cache {
         key::key(&self.secret, context, body, fields)
     }
 
-    /// The entry of `key` if it is fresh at `now`, a monotonic moment, and no
-    /// older than `max_age` seconds.
-    pub fn get(&self, key: &Key, now: Duration, max_age: Option<u64>) -> Option<Arc<Entry>> {
-        let young = |entry: &Arc<Entry>| {
-            max_age.is_none_or(|most| now.saturating_sub(entry.made) <= Duration::from_secs(most))
-        };
-        self.memory.get(key, now).filter(young)
+    /// The entry of `key` if it may be of use at `now`, a monotonic moment; whether
+    /// it may answer a request, [`freshness::judge`] says.
+    pub fn get(&self, key: &Key, now: Duration) -> Option<Arc<Entry>> {
+        self.memory.get(key, now)
+    }
+
+    /// Begins to renew the entry of `key`; `None` if somebody does.
+    pub fn renew(&self, key: Key) -> Option<Renewal> {
+        self.renewals.begin(key)
+    }
+
+    /// Bytes that the entries of each class take. It walks over all entries: call it
+    /// off the request path.
+    pub fn sizes(&self) -> BTreeMap<Arc<str>, Sizes> {
+        let mut sizes: BTreeMap<Arc<str>, Sizes> = BTreeMap::new();
+        self.memory.each(|entry| {
+            let tiers = sizes.entry(entry.class.clone()).or_default();
+            *tiers.entry("memory").or_default() += u64::from(entry.weight());
+        });
+        sizes
     }
 
     /// Begins to record a stream that may be kept.

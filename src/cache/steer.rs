@@ -1,7 +1,10 @@
 //! How a request steers the cache, by its headers.
 //!
-//! Source: RFC 9111, section 5.2.1, "Request Directives". Directives that are
-//! not read here (`max-stale`, `min-fresh`, `no-transform`, …) have no effect.
+//! Source: RFC 9111, section 5.2.1, "Request Directives", and RFC 5861, section 4,
+//! "The stale-if-error Cache-Control Extension". Directives that are not read here
+//! (`no-transform`, …) have no effect, as section 5.2.3 asks. Where directives
+//! contradict one another, or come twice, the strictest counts; one whose figure is
+//! none counts as the strictest that it could be.
 
 use std::time::Duration;
 
@@ -24,6 +27,13 @@ pub struct Steering {
     pub only_if_cached: bool,
     /// `max-age`, in seconds: an older answer does not count.
     pub max_age: Option<u64>,
+    /// `min-fresh`, in seconds: an answer must stay fresh for so long.
+    pub min_fresh: Option<u64>,
+    /// `max-stale`, in seconds: an answer may be past its time by so much.
+    pub max_stale: Option<u64>,
+    /// `stale-if-error`, in seconds: in place of a failing provider's, an answer may
+    /// be past its time by no more.
+    pub stale_if_error: Option<u64>,
     /// `x-tollgate-cache-ttl`: how long the answer may be kept.
     pub lifetime: Option<Duration>,
     /// `x-tollgate-samples`: whether the caller wants a sample of its own.
@@ -34,9 +44,7 @@ impl Steering {
     /// Reads the headers of a request.
     ///
     /// # Errors
-    /// 400 `invalid_value` if a header of Tollgate's own is not understood. A
-    /// `max-age` that is no number counts as 0, so that nothing older than
-    /// wanted is ever given.
+    /// 400 `invalid_value` if a header of Tollgate's own is not understood.
     pub fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
         let mut steering = Self::default();
         for value in headers.get_all(CACHE_CONTROL) {
@@ -44,7 +52,7 @@ impl Steering {
                 steering.direct(directive.trim_ascii());
             }
         }
-        if let Some(value) = headers.get("x-tollgate-cache-ttl") {
+        for value in headers.get_all("x-tollgate-cache-ttl") {
             let lifetime = value.to_str().ok().and_then(lifetime).ok_or_else(|| {
                 Refusal::new(
                     Code::InvalidValue,
@@ -53,7 +61,7 @@ impl Steering {
                 )
                 .param("x-tollgate-cache-ttl")
             })?;
-            steering.lifetime = Some(lifetime.min(LONGEST));
+            steering.lifetime = least(steering.lifetime, lifetime.min(LONGEST));
         }
         if let Some(value) = headers.get("x-tollgate-samples") {
             steering.distinct = Some(match value.as_bytes() {
@@ -80,13 +88,33 @@ impl Steering {
         } else if name.eq_ignore_ascii_case(b"only-if-cached") {
             self.only_if_cached = true;
         } else if name.eq_ignore_ascii_case(b"max-age") {
-            let seconds = parts.next().and_then(|value| std::str::from_utf8(value).ok());
-            let seconds = seconds.map(|value| value.trim().trim_matches('"'));
-            let seconds = seconds.and_then(|value| value.parse().ok()).unwrap_or(0);
-            // The strictest of several counts.
-            self.max_age = Some(self.max_age.map_or(seconds, |before| before.min(seconds)));
+            self.max_age = least(self.max_age, seconds(parts.next(), 0));
+        } else if name.eq_ignore_ascii_case(b"min-fresh") {
+            let least = seconds(parts.next(), u64::MAX);
+            self.min_fresh = self.min_fresh.max(Some(least));
+        } else if name.eq_ignore_ascii_case(b"max-stale") {
+            // Without a figure: however stale.
+            let most = parts.next().map_or(u64::MAX, |value| seconds(Some(value), 0));
+            self.max_stale = least(self.max_stale, most);
+        } else if name.eq_ignore_ascii_case(b"stale-if-error") {
+            self.stale_if_error = least(self.stale_if_error, seconds(parts.next(), 0));
         }
     }
+}
+
+/// The smaller of what was said before, if anything was, and `now`.
+fn least<T: Ord>(before: Option<T>, now: T) -> Option<T> {
+    match before {
+        Some(before) => Some(before.min(now)),
+        None => Some(now),
+    }
+}
+
+/// The figure of a directive, which may stand in quotes; `otherwise` if it is none.
+fn seconds(value: Option<&[u8]>, otherwise: u64) -> u64 {
+    let value = value.and_then(|value| std::str::from_utf8(value).ok());
+    let value = value.map(|value| value.trim().trim_matches('"'));
+    value.and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
 /// `3600`, `1h`, `1h30m`, `500ms`; `None` for anything else.
@@ -139,8 +167,32 @@ mod tests {
         let aged = read(&[("cache-control", "max-age=60,only-if-cached")]).unwrap();
         assert_eq!((aged.max_age, aged.only_if_cached), (Some(60), true));
         assert_eq!(read(&[]).unwrap(), Steering::default());
-        let other = read(&[("cache-control", "max-stale, min-fresh=5, xno-cache")]).unwrap();
+        let other = read(&[("cache-control", "no-transform, =5, xno-cache, ,max-agee=1")]).unwrap();
         assert_eq!(other, Steering::default());
+    }
+
+    #[test]
+    fn how_stale_or_fresh_is_read_and_the_strictest_counts() {
+        let read = |value: &str| {
+            let read = read(&[("cache-control", value)]).unwrap();
+            (read.min_fresh, read.max_stale, read.stale_if_error)
+        };
+        for (value, meant) in [
+            ("max-stale", (None, Some(u64::MAX), None)),
+            ("max-stale=5, max-stale", (None, Some(5), None)),
+            ("max-stale=, stale-if-error", (None, Some(0), Some(0))),
+            ("MIN-FRESH=5, min-fresh=\"9\"", (Some(9), None, None)),
+            ("min-fresh, stale-if-error=60, stale-if-error=7", (Some(u64::MAX), None, Some(7))),
+            ("min-fresh=-1, max-stale=x", (Some(u64::MAX), Some(0), None)),
+        ] {
+            assert_eq!(read(value), meant, "{value}");
+        }
+    }
+
+    #[test]
+    fn of_two_lifetimes_the_shorter_counts() {
+        let twice = [("x-tollgate-cache-ttl", "1h"), ("x-tollgate-cache-ttl", "10s")];
+        assert_eq!(read(&twice).unwrap().lifetime, Some(Duration::from_secs(10)));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) enum Columns {
     Invoices,
     /// The lines of an invoice.
     InvoiceLines,
+    /// What the cache spares.
+    Cache,
 }
 
 /// Every field of a usage record, as `table` shows the flagged ones.
@@ -120,6 +122,23 @@ const INVOICE: &[&str] = &["id", "number", "account", "period", "status", "curre
 const INVOICE_LINE: &[&str] =
     &["service", "endpoint", "description", "quantity", "unit_price", "total"];
 
+/// The fields of what the cache spares.
+const CACHE: &[&str] = &[
+    "class",
+    "lookups",
+    "hits",
+    "stale",
+    "coalesced",
+    "batched",
+    "hit_ratio",
+    "hit_ratio_target",
+    "saved.cache",
+    "saved.coalesce",
+    "saved.batch",
+    "bytes.memory",
+    "bytes.disk",
+];
+
 /// Prints a list page by page.
 pub(super) struct Printer<'a> {
     format: Format,
@@ -150,7 +169,7 @@ impl<'a> Printer<'a> {
                     self.out.text(item.get())?;
                 }
                 Format::Csv => {
-                    let cells = self.all().iter().map(|name| csv::field(&field(item, name)));
+                    let cells = self.all().iter().map(|name| csv::field(&self.cell(item, name)));
                     let line = cells.collect::<Vec<_>>().join(",");
                     self.out.line(&line)?;
                 }
@@ -166,7 +185,7 @@ impl<'a> Printer<'a> {
             Format::Json if self.printed == 0 => self.out.line("]"),
             Format::Json => self.out.line("\n]"),
             Format::Table if self.printed == 0 => self.out.line(match self.columns {
-                Columns::Records | Columns::Sums => "no usage in this period",
+                Columns::Records | Columns::Sums | Columns::Cache => "no usage in this period",
                 Columns::Accounts => "no accounts",
                 Columns::Keys => "no keys",
                 Columns::Invoices => "no invoices",
@@ -200,7 +219,7 @@ impl<'a> Printer<'a> {
         table.load_preset(presets::NOTHING);
         table.set_header(names.iter().map(|name| name.replace("tokens.", "")));
         for item in items {
-            let cells: Vec<String> = names.iter().map(|name| field(item, name)).collect();
+            let cells: Vec<String> = names.iter().map(|name| self.cell(item, name)).collect();
             self.totals.add(names, &cells);
             table.add_row(cells.iter().map(|cell| visible(cell)));
         }
@@ -220,6 +239,13 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
+    fn cell(&self, item: &RawValue, name: &str) -> String {
+        let cell = field(item, name);
+        // The row of all together has no class.
+        let total = self.columns == Columns::Cache && name == "class" && cell.is_empty();
+        if total { "total".to_owned() } else { cell }
+    }
+
     const fn all(&self) -> &'static [&'static str] {
         match self.columns {
             Columns::Records => RECORD,
@@ -228,6 +254,7 @@ impl<'a> Printer<'a> {
             Columns::Keys => KEY,
             Columns::Invoices => INVOICE,
             Columns::InvoiceLines => INVOICE_LINE,
+            Columns::Cache => CACHE,
         }
     }
 }
@@ -264,6 +291,10 @@ impl Totals {
 fn is_figure(name: &str) -> bool {
     name.starts_with("tokens.")
         || matches!(name, "requests" | "revenue" | "cost" | "margin" | "price" | "duration_ms")
+        || name.starts_with("saved.")
+        || name.starts_with("bytes.")
+        || matches!(name, "lookups" | "hits" | "stale" | "coalesced" | "batched")
+        || name.starts_with("hit_ratio")
         || matches!(name, "quantity" | "unit_price" | "total")
 }
 
@@ -345,6 +376,19 @@ mod tests {
         assert_eq!(last, ["total", "3", "11", "0", "7", "0", "0.04", "0.000000000003", "-0.465"]);
         assert!(!printed(Format::Table, Columns::Sums, &[&[A]]).contains("total"));
         assert_eq!(printed(Format::Table, Columns::Sums, &[&[]]), "no usage in this period\n");
+    }
+
+    #[test]
+    fn what_the_cache_spares_ends_with_the_total() {
+        let row = r#"{"class":"docs","lookups":3,"hits":1,"hit_ratio":0.3333333333333333,"hit_ratio_target":null,"saved":{"cache":"0.1"},"bytes":{"memory":7}}"#;
+        let total = row.replace("\"docs\"", "null");
+        let text = printed(Format::Csv, Columns::Cache, &[&[row, &total]]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], CACHE.join(","));
+        assert_eq!(lines[1], "docs,3,1,,,,0.3333333333333333,,0.1,,,7,");
+        assert_eq!(lines[2], "total,3,1,,,,0.3333333333333333,,0.1,,,7,");
+        let table = printed(Format::Table, Columns::Cache, &[&[row, &total]]);
+        assert!(table.lines().last().unwrap().starts_with("total"), "{table}");
     }
 
     #[test]

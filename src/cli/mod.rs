@@ -20,6 +20,7 @@ mod ledger;
 mod object;
 mod out;
 mod prices;
+mod report;
 mod serve;
 mod usage;
 mod version;
@@ -54,6 +55,8 @@ enum Command {
     Keys(keys::Keys),
     /// Show usage records or their sums, from a running instance
     Usage(usage::Usage),
+    /// Show what a running instance makes and spares
+    Report(report::Report),
     /// Verify the ledger or rebuild its index, while no instance runs
     Ledger(ledger::Offline),
     /// Make a price file of what providers charge
@@ -121,6 +124,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
         Some(Command::Accounts(accounts)) => accounts.run(out),
         Some(Command::Keys(keys)) => keys.run(out),
         Some(Command::Usage(usage)) => usage.run(out),
+        Some(Command::Report(report)) => report.run(out),
         Some(Command::Ledger(ledger)) => ledger.run(out),
         Some(Command::Prices(prices)) => prices.run(out),
         Some(Command::Invoices(invoices)) => invoices.run(out),
@@ -166,6 +170,8 @@ mod tests {
             "tollgate keys list --account a --format csv",
             "tollgate keys rotate key_1 --grace 1h",
             "tollgate keys revoke key_1",
+            "tollgate report cache",
+            "tollgate report cache -c a.yaml --from 2026-11-01 --to 2026-12-01 --format csv",
             "tollgate prices import prices.json",
             "tollgate prices import prices.json --provider openai --output conf/prices.yaml",
             "tollgate invoices generate --month 2026-11",
@@ -195,6 +201,8 @@ mod tests {
             "tollgate accounts set-plan a",
             "tollgate keys create",
             "tollgate keys revoke",
+            "tollgate report",
+            "tollgate report cache --format xml",
             "tollgate prices import",
             "tollgate invoices generate",
             "tollgate invoices export inv_1 --format pdf",

@@ -3,14 +3,12 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 20] = [
+const NOT_IN_FORCE: [&str; 18] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
     "providers[].n_max",
     "providers[].probe",
-    "classes[].cache.stale_if_error",
-    "classes[].cache.stale_while_revalidate",
     "classes[].template",
     "classes[].rewrite",
     "plans[].retention",

@@ -18,8 +18,8 @@ use crate::base::network::Networks;
 use crate::base::secret::Secret;
 
 pub use catalog::{
-    BaseUrl, Billing, CacheScope, Class, ClassCache, Dialect, Model, Plan, Pool, Provider, Samples,
-    Target, Tier, TokenPrices,
+    BaseUrl, Billing, CacheScope, CacheWhen, Class, ClassCache, Dialect, Model, Plan, Pool,
+    Provider, Samples, Stale, Target, Tier, TokenPrices,
 };
 pub use invoicing::{Invoicing, Seller, Tax};
 pub use privacy::MasterKeys;

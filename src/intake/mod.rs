@@ -6,3 +6,4 @@ pub mod endpoint;
 pub mod json;
 mod output;
 pub mod request;
+pub mod sampling;

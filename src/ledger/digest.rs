@@ -7,6 +7,7 @@ use crate::base::id::RecordId;
 use crate::base::money::Money;
 use crate::ledger::codec::timestamp;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+use crate::ledger::savings::{CacheSum, Savings};
 
 /// What most readers want of a [`UsageRecord`]; fields as there.
 #[derive(Clone, Copy, Debug, PartialEq, minicbor::Decode)]
@@ -40,6 +41,9 @@ pub struct Digest<'b> {
     /// See [`UsageRecord::outcome`].
     #[n(14)]
     pub outcome: Outcome,
+    /// See [`UsageRecord::cache`].
+    #[b(15)]
+    pub cache: &'b str,
     /// See [`UsageRecord::quantity`].
     #[n(19)]
     pub quantity: u32,
@@ -62,6 +66,12 @@ pub struct Digest<'b> {
     #[n(41)]
     #[cbor(default)]
     pub prepaid: bool,
+    /// See [`UsageRecord::cache_key`].
+    #[b(32)]
+    pub cache_key: Option<&'b str>,
+    /// See [`UsageRecord::saved`].
+    #[n(45)]
+    pub saved: Option<Savings>,
 }
 
 impl<'b> Digest<'b> {
@@ -81,6 +91,7 @@ impl<'b> Digest<'b> {
             endpoint: &record.endpoint,
             model_used: &record.model_used,
             outcome: record.outcome,
+            cache: &record.cache,
             quantity: record.quantity,
             price: record.price,
             cost: record.cost,
@@ -88,11 +99,13 @@ impl<'b> Digest<'b> {
             duration_ms: record.duration_ms,
             first_byte_ms: record.first_byte_ms,
             prepaid: record.prepaid,
+            cache_key: record.cache_key.as_deref(),
+            saved: record.saved,
         }
     }
 
     /// The sum of this record alone.
-    pub(super) const fn sum(&self) -> Sum<'b> {
+    pub(super) fn sum(&self) -> Sum<'b> {
         Sum {
             account: self.account,
             key_id: self.key_id,
@@ -103,6 +116,7 @@ impl<'b> Digest<'b> {
             tokens: self.tokens,
             price: self.price,
             cost: self.cost,
+            cache: CacheSum::of(self),
         }
     }
 
@@ -114,7 +128,13 @@ impl<'b> Digest<'b> {
     /// The record of an answer that was written down but not made durable, so
     /// that it was not given out: nothing is charged.
     pub(super) const fn voided(self) -> Self {
-        Self { outcome: Outcome::InternalError, quantity: 0, price: Money::ZERO, ..self }
+        Self {
+            outcome: Outcome::InternalError,
+            quantity: 0,
+            price: Money::ZERO,
+            saved: None,
+            ..self
+        }
     }
 }
 
@@ -139,6 +159,8 @@ pub struct Sum<'s> {
     pub price: Money,
     /// What providers charge for them.
     pub cost: Money,
+    /// What the cache had to do with them.
+    pub cache: CacheSum,
 }
 
 /// Takes sums.

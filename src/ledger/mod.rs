@@ -16,10 +16,12 @@ mod rebuild;
 mod recent;
 pub mod record;
 mod report;
+pub mod savings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod verify;
 
 use std::fs::File;

@@ -17,6 +17,7 @@ use crate::ledger::journal::scan::Scan;
 use crate::ledger::journal::segment::Segment;
 use crate::ledger::read::{self, Voids};
 use crate::ledger::record::{Tokens, UsageRecord};
+use crate::ledger::savings::CacheSum;
 
 /// How many requests of one account under one name, or two that share a hash,
 /// are looked at in a segment.
@@ -80,6 +81,9 @@ pub struct Row {
     pub cost: Money,
     /// Revenue less cost.
     pub margin: Money,
+    /// What the cache had to do with them.
+    #[serde(skip)]
+    pub cache: CacheSum,
 }
 
 impl Filter {
@@ -337,6 +341,7 @@ impl Row {
         self.revenue += sum.price;
         self.cost += sum.cost;
         self.margin = self.revenue - self.cost;
+        self.cache += sum.cache;
     }
 }
 

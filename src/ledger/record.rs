@@ -11,50 +11,8 @@ use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::base::money::Money;
 use crate::ledger::codec::{self, optional_text, text, timestamp};
-
-/// Tokens of one request, as the provider counts them.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode, serde::Serialize,
-)]
-#[cbor(map)]
-pub struct Tokens {
-    /// Prompt tokens, cached ones included.
-    #[n(0)]
-    pub input: u64,
-    /// Prompt tokens that the provider had cached.
-    #[n(1)]
-    pub cached_input: u64,
-    /// Answer tokens, reasoning included.
-    #[n(2)]
-    pub output: u64,
-    /// Answer tokens spent on reasoning.
-    #[n(3)]
-    pub reasoning: u64,
-}
-
-impl Tokens {
-    /// Prompt and answer together: what counts against a limit.
-    pub const fn total(&self) -> u64 {
-        self.input.saturating_add(self.output)
-    }
-}
-
-/// Prices of one token to a customer.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode, serde::Serialize,
-)]
-#[cbor(map)]
-pub struct TokenRates {
-    /// Of a prompt token.
-    #[n(0)]
-    pub input: Money,
-    /// Of a prompt token that the provider had cached.
-    #[n(1)]
-    pub cached_input: Money,
-    /// Of an answer token, reasoning included.
-    #[n(2)]
-    pub output: Money,
-}
+pub use crate::ledger::savings::Savings;
+pub use crate::ledger::tokens::{TokenRates, Tokens};
 
 /// How an admitted request ended.
 #[derive(
@@ -95,6 +53,9 @@ pub enum Outcome {
     /// Tollgate itself failed.
     #[n(6)]
     InternalError,
+    /// No request: an answer of the cache was renewed.
+    #[n(7)]
+    Revalidation,
 }
 
 /// One usage record. Field names are the contract's; amounts are in dollars.
@@ -236,6 +197,10 @@ pub struct UsageRecord {
     #[cbor(default)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub prepaid: bool,
+    /// What calls would have cost that were not made, where that is known.
+    #[n(45)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Savings>,
 }
 
 /// Written before each provider attempt; what recovery needs to close it as
@@ -330,15 +295,6 @@ pub struct Void {
 /// The status of a request whose record is void.
 const VOID_STATUS: u16 = 503;
 
-impl std::ops::AddAssign for Tokens {
-    fn add_assign(&mut self, more: Self) {
-        self.input = self.input.saturating_add(more.input);
-        self.cached_input = self.cached_input.saturating_add(more.cached_input);
-        self.output = self.output.saturating_add(more.output);
-        self.reasoning = self.reasoning.saturating_add(more.reasoning);
-    }
-}
-
 /// The longest text of a shortened record, in bytes.
 const SHORT: usize = 1024;
 
@@ -352,6 +308,7 @@ impl UsageRecord {
             outcome: Outcome::InternalError,
             quantity: 0,
             price: Money::ZERO,
+            saved: None,
             ..self
         }
     }

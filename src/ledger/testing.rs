@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::journal::media::{Disk, Media, Sink};
 use super::record::{Attempt, Outcome, TokenRates, Tokens, UsageRecord};
+use super::savings::Savings;
 use super::{Digest, Ledger, Options, Replay, Sum};
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::id::RecordIds;
@@ -67,6 +68,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         metadata: None,
         rates: None,
         prepaid: false,
+        saved: None,
     }
 }
 
@@ -106,7 +108,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
         any::<Option<u32>>(),
         proptest::option::of(".{0,20}".prop_map(Arc::<str>::from)),
     );
-    (texts, numbers, money, options, any::<[bool; 3]>(), 0..7_usize).prop_map(
+    (texts, numbers, money, options, any::<[bool; 3]>(), 0..8_usize).prop_map(
         |(texts, numbers, money, (similarity, first_byte_ms, complexity, text), flags, outcome)| {
             let outcomes = [
                 Outcome::Ok,
@@ -116,6 +118,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                 Outcome::Cut,
                 Outcome::Lost,
                 Outcome::InternalError,
+                Outcome::Revalidation,
             ];
             let text_of = |at: usize| texts[at].clone();
             let [input, cached_input, output, reasoning, bytes_in, bytes_out, duration_ms, time] =
@@ -165,6 +168,11 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                     output: money[2],
                 }),
                 prepaid: flags[1],
+                saved: flags[1].then_some(Savings {
+                    cache: money[3],
+                    coalesce: money[1],
+                    batch: money[0],
+                }),
             }
         },
     )

@@ -44,7 +44,7 @@ pub struct Row {
 }
 
 /// The policy, row by row, as the manual prints it.
-pub const TABLE: [Row; 17] = [
+pub const TABLE: [Row; 19] = [
     row("the whole answer is handed over", Outcome::Ok, "one request", "as the provider reports"),
     row(
         "the provider answers with an error, or not at all",
@@ -77,6 +77,18 @@ pub const TABLE: [Row; 17] = [
         Outcome::Ok,
         "one request, at `price_cached`",
         "the tokens of the answer, no cost",
+    ),
+    row(
+        "an answer past its time is given",
+        Outcome::Ok,
+        "one request, at `price_cached`",
+        "the tokens of the answer, the cost of calls that failed",
+    ),
+    row(
+        "an answer of the cache is renewed",
+        Outcome::Revalidation,
+        NOTHING,
+        "as the provider reports, or a share of it",
     ),
     row(
         "an equal request's running call is joined",
@@ -154,6 +166,8 @@ pub const fn terms(outcome: Outcome) -> Terms {
         Outcome::Lost => (false, TokenSource::Assumed),
         // The fault is Tollgate's, and so is the cost.
         Outcome::InternalError => (false, TokenSource::Settled),
+        // Nobody asked for it.
+        Outcome::Revalidation => (false, TokenSource::Settled),
     };
     Terms { charged, tokens }
 }
@@ -203,6 +217,11 @@ mod tests {
     }
 
     #[test]
+    fn a_renewal_is_not_charged_but_costs() {
+        assert_eq!(said(Outcome::Revalidation), (false, TokenSource::Settled));
+    }
+
+    #[test]
     fn every_row_says_what_is_decided_and_every_outcome_has_one() {
         for row in TABLE {
             let decided = row.outcome.map(|it| if row.repeats { REPEAT } else { terms(it) });
@@ -221,6 +240,7 @@ mod tests {
             Outcome::Cut,
             Outcome::Lost,
             Outcome::InternalError,
+            Outcome::Revalidation,
         ] {
             assert!(TABLE.iter().any(|row| row.outcome == Some(outcome)), "{outcome:?}");
         }

@@ -26,7 +26,7 @@ use crate::exchange::{CacheResult, Exchange, RateStanding};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::Settled;
-use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+use crate::ledger::record::{Outcome, Savings, Tokens, UsageRecord};
 use crate::meter::policy::TokenSource;
 use crate::meter::quote::Quote;
 use crate::notice::Kind;
@@ -140,6 +140,7 @@ impl<'a> Bill<'a> {
             metadata: request.metadata_text().map(Arc::from),
             rates: None,
             prepaid: false,
+            saved: None,
         };
         Self {
             app,
@@ -192,6 +193,17 @@ impl<'a> Bill<'a> {
     pub(super) fn comes_from(&mut self, cache: CacheResult) {
         self.cache = cache;
         self.record.cache = self.app.names.cache(cache);
+    }
+
+    /// Notes that calls to `provider`, which cost `cost`, brought no answer.
+    pub(super) fn tried(&mut self, provider: &Arc<str>, cost: Money) {
+        self.record.provider = provider.clone();
+        self.bear(cost);
+    }
+
+    /// Notes what was spared.
+    pub(super) fn save(&mut self, saved: Savings) {
+        self.record.saved = Some(saved).filter(|saved| *saved != Savings::default());
     }
 
     /// Bears `cost` of an answer that was made for several, whoever made it.
@@ -262,7 +274,7 @@ impl<'a> Bill<'a> {
     }
 
     /// Settles an answer from the cache, whose making used `tokens`: it costs
-    /// nothing now.
+    /// nothing now but what was borne before.
     ///
     /// # Errors
     /// As [`Self::settle`].
@@ -272,12 +284,13 @@ impl<'a> Bill<'a> {
         tokens: Tokens,
         estimated: bool,
     ) -> Result<(), Refusal> {
-        self.bear(Money::ZERO);
         self.recalled = true;
-        self.record.unpriced = false;
-        self.settle(Outcome::Ok, status, || (tokens, estimated)).await?;
-        self.app.metrics.saved_by_cache(self.cost(&tokens));
-        Ok(())
+        if self.borne.is_none() {
+            self.bear(Money::ZERO);
+            self.record.unpriced = false;
+            self.save(Savings { cache: self.cost(&tokens), ..Savings::default() });
+        }
+        self.settle(Outcome::Ok, status, || (tokens, estimated)).await
     }
 
     fn write(
@@ -332,7 +345,7 @@ impl<'a> Bill<'a> {
             code: record.status,
             cache: self.cache.as_str(),
         };
-        self.app.metrics.series(labels).observe(&RequestSample {
+        let sample = RequestSample {
             duration,
             first_byte: record.first_byte_ms.map(Duration::from_millis),
             overhead: duration.saturating_sub(self.waited),
@@ -340,7 +353,15 @@ impl<'a> Bill<'a> {
             cost: record.cost,
             revenue: record.price,
             unpriced: record.unpriced && record.attempts > 0,
-        });
+        };
+        if let Some(saved) = &record.saved {
+            self.app.metrics.saved(saved);
+        }
+        let series = self.app.metrics.series(labels);
+        match record.outcome {
+            Outcome::Revalidation => series.observe_call(&sample),
+            _ => series.observe(&sample),
+        }
     }
 
     fn elapsed(&self) -> Duration {

@@ -13,15 +13,17 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::app::{App, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::cache::entry::{Answer, Entry};
+use crate::cache::freshness::{self, Use};
 use crate::cache::key::{Context, Fields, Key};
 use crate::cache::replay::Shape;
 use crate::cache::steer::Steering;
 use crate::cache::{self, Wanted};
-use crate::config::{CacheScope, Class, Samples};
+use crate::config::{CacheScope, CacheWhen, Class, Samples, Stale};
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::idempotency;
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
+use crate::intake::sampling;
 use crate::ledger::record::{Attempt, Tokens};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::relay;
@@ -29,6 +31,7 @@ use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::route::catalog::Route;
 use crate::share::{self, Boarding, FlightKey, Passenger};
+use crate::telemetry::metrics::Lookup;
 
 pub(super) use inputs::Inputs;
 
@@ -62,31 +65,34 @@ pub(super) struct Recalled {
     pub(super) joined: Option<Passenger>,
     /// The answer to the request that this one repeats.
     pub(super) stored: Option<Box<idempotency::Answer>>,
-    /// How to look once more.
-    again: Option<Look>,
+    /// How to look once more, where it was looked up.
+    pub(super) again: Option<Look>,
     /// Whether the call goes on when all its callers have left.
     stays: bool,
 }
 
 /// How an answer is looked up.
 #[derive(Clone, Copy)]
-struct Look {
+pub(super) struct Look {
     key: Key,
     wanted: Wanted,
-    max_age: Option<u64>,
+    steering: Steering,
+    stale: Stale,
 }
 
 /// An answer from the cache, in the form that was asked for.
 pub(super) struct Found {
     entry: Arc<Entry>,
+    used: Use,
     body: Bytes,
     stream: bool,
 }
 
 /// Under what an answer is kept, and how long.
 pub(super) struct Keeping {
-    key: Key,
+    pub(super) key: Key,
     lifetime: Duration,
+    stale_for: Duration,
 }
 
 /// Looks the answer up, if the class and the request let it.
@@ -103,6 +109,7 @@ pub(super) fn look_up(
     let steering = Steering::read(question.headers)?;
     let recalled = recall(app, snapshot, exchange, &steering, question);
     if recalled.found.is_none() && steering.only_if_cached {
+        count(app, exchange, &recalled);
         return Err(Refusal::new(
             Code::NotInCache,
             "The answer is not in the cache, and the request asked for only-if-cached.",
@@ -122,8 +129,7 @@ fn recall(
         return recalled;
     }
     let Question { class, endpoint, request, .. } = *question;
-    let lifetime = steering.lifetime.or(class.cache.map(|cache| cache.ttl));
-    let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero());
+    let lifetime = lifetime(steering, question);
     // Who wants an answer of now is not given one that was begun before.
     let shares = class.coalesce && snapshot.config.coalesce && !steering.no_cache;
     if !(shares || lifetime.is_some()) {
@@ -137,7 +143,9 @@ fn recall(
     };
     let Some(lifetime) = lifetime else { return recalled };
     recalled.key = Some(key.to_hex());
-    recalled.keeping = Some(Keeping { key, lifetime });
+    let stale = class.cache.map(|cache| cache.stale).unwrap_or_default();
+    let stale_for = stale.if_error.max(stale.while_revalidate);
+    recalled.keeping = Some(Keeping { key, lifetime, stale_for });
     if steering.no_cache {
         return recalled;
     }
@@ -147,15 +155,38 @@ fn recall(
         Endpoint::Embeddings | Endpoint::Responses => Shape::Fixed,
     };
     let wanted = Wanted { shape, stream: request.stream, usage: request.asks_usage() };
-    let look = Look { key, wanted, max_age: steering.max_age };
+    let look = Look { key, wanted, steering: *steering, stale };
     recalled.found = look.find(app);
-    app.metrics.cache(&class.name).looked_up(recalled.found.is_some());
     match &recalled.found {
         Some(found) => found.show(app, exchange),
         None => exchange.cache = CacheResult::Miss,
     }
     recalled.again = Some(look);
     recalled
+}
+
+/// How long an answer may be kept; `None` if it must not be, nor be given.
+fn lifetime(steering: &Steering, question: &Question<'_>) -> Option<Duration> {
+    let Question { class, endpoint, request, .. } = *question;
+    let lifetime = steering.lifetime.or(class.cache.map(|cache| cache.ttl))?;
+    // The class's word goes before the request's.
+    let may = match class.cache.map(|cache| cache.when) {
+        None | Some(CacheWhen::Always) => true,
+        Some(CacheWhen::Deterministic) => sampling::is_off(endpoint, request.body()),
+    };
+    (may && !lifetime.is_zero()).then_some(lifetime)
+}
+
+/// Counts a look-up once it is known what it gave.
+fn count(app: &App, exchange: &Exchange, recalled: &Recalled) {
+    let Some(class) = exchange.class.as_ref().filter(|_| recalled.again.is_some()) else { return };
+    app.metrics.cache(&class.name).looked_up(match exchange.cache {
+        CacheResult::Hit => Lookup::Hit,
+        CacheResult::Stale => Lookup::Stale,
+        CacheResult::Bypass | CacheResult::Miss | CacheResult::Coalesced | CacheResult::Batched => {
+            Lookup::Miss
+        }
+    });
 }
 
 /// What all requests have in common that may have one answer; `None` where an
@@ -201,25 +232,50 @@ fn context<'q>(question: &Question<'q>, shared: bool) -> Option<Context<'q>> {
 }
 
 impl Look {
+    /// The answer, fresh or as stale as it may be given now.
     fn find(&self, app: &App) -> Option<Found> {
-        self.serve(self.entry(app)?)
+        let (entry, used) = self.entry(app)?;
+        if used == Use::OnError { None } else { self.serve(entry, used) }
     }
 
-    fn entry(&self, app: &App) -> Option<Arc<Entry>> {
-        app.cache.get(&self.key, app.clock.monotonic(), self.max_age)
+    /// The answer that may stand in for one that a provider owes.
+    pub(super) fn stand_in(&self, app: &App) -> Option<Found> {
+        let (entry, used) = self.entry(app)?;
+        self.serve(entry, used)
+    }
+
+    fn entry(&self, app: &App) -> Option<(Arc<Entry>, Use)> {
+        let now = app.clock.monotonic();
+        let entry = app.cache.get(&self.key, now)?;
+        let used = freshness::judge(&entry, now, self.stale, &self.steering)?;
+        Some((entry, used))
     }
 
     /// `entry` in the form that is wanted; `None` if it has no such form.
-    fn serve(&self, entry: Arc<Entry>) -> Option<Found> {
+    fn serve(&self, entry: Arc<Entry>, used: Use) -> Option<Found> {
         let (body, stream) = cache::serve(&entry, self.wanted)?;
-        Some(Found { entry, body, stream })
+        // Who wants no provider to be called has none called for it.
+        let used = match used {
+            Use::Renewing if self.steering.only_if_cached => Use::Stale,
+            used => used,
+        };
+        Some(Found { entry, used, body, stream })
     }
 }
 
 impl Found {
-    fn show(&self, app: &App, exchange: &mut Exchange) {
-        exchange.cache = CacheResult::Hit;
+    /// Shows where the answer comes from.
+    pub(super) fn show(&self, app: &App, exchange: &mut Exchange) {
+        exchange.cache = match self.used {
+            Use::Fresh => CacheResult::Hit,
+            Use::Renewing | Use::Stale | Use::OnError => CacheResult::Stale,
+        };
         exchange.age = Some(self.entry.age(app.clock.monotonic()));
+    }
+
+    /// Whether a new answer is to be made while this one is given.
+    pub(super) fn is_to_be_renewed(&self) -> bool {
+        self.used == Use::Renewing
     }
 }
 
@@ -236,6 +292,18 @@ pub(super) fn board(
     if let Some(passenger) = recalled.joined.take() {
         return Boarding::Join(passenger);
     }
+    let boarding = way(app, exchange, bill, recalled, plain);
+    count(app, exchange, recalled);
+    boarding
+}
+
+fn way(
+    app: &App,
+    exchange: &mut Exchange,
+    bill: &mut Bill<'_>,
+    recalled: &mut Recalled,
+    plain: bool,
+) -> Boarding<Found> {
     if let Some(found) = recalled.found.take() {
         return Boarding::Found(found);
     }
@@ -244,7 +312,10 @@ pub(super) fn board(
         return Boarding::Lead(pilot, passenger);
     };
     // Under a lock: the entry is put into form after it.
-    let find = || recalled.again.and_then(|look| Some((look, look.entry(app)?)));
+    let find = || {
+        let look = recalled.again?;
+        look.entry(app).filter(|(_, used)| *used == Use::Fresh).map(|(entry, _)| (look, entry))
+    };
     let boarding = app.flights.board(key, plain, recalled.stays, find);
     bill.is_called();
     let (look, entry) = match boarding {
@@ -252,17 +323,17 @@ pub(super) fn board(
         Boarding::Lead(pilot, passenger) => return Boarding::Lead(pilot, passenger),
         Boarding::Join(passenger) => return Boarding::Join(passenger),
     };
-    let Some(found) = look.serve(entry) else {
+    let Some(found) = look.serve(entry, Use::Fresh) else {
         let (pilot, passenger) = share::alone(plain, recalled.stays);
         return Boarding::Lead(pilot, passenger);
     };
     found.show(app, exchange);
-    bill.comes_from(CacheResult::Hit);
+    bill.comes_from(exchange.cache);
     Boarding::Found(found)
 }
 
 /// Answers from the cache: settled first, then sent in one piece. No provider
-/// is called, and nothing that bounds such calls is taken.
+/// is called for it, and nothing that bounds such calls is taken.
 ///
 /// # Errors
 /// 503 `storage_unavailable`; nothing has been sent then.
@@ -270,10 +341,10 @@ pub(super) async fn answer<C: Client>(
     app: &App,
     client: &mut C,
     exchange: &Exchange,
-    mut bill: Bill<'_>,
+    bill: &mut Bill<'_>,
     found: Found,
 ) -> Result<Ending, Refusal> {
-    let Found { entry, body, stream } = found;
+    let Found { entry, body, stream, .. } = found;
     bill.waited(exchange.waited);
     bill.sent(body.len());
     bill.settle_recalled(StatusCode::OK.as_u16(), entry.tokens, entry.estimated).await?;
@@ -283,7 +354,7 @@ pub(super) async fn answer<C: Client>(
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     bill.keep(StatusCode::OK, &entry.provider, &headers, &body).await;
-    let headers = relay::headers(app, exchange, &bill, headers, &entry.provider, true);
+    let headers = relay::headers(app, exchange, bill, headers, &entry.provider, true);
     match client.send_whole(AnswerHead { status: StatusCode::OK, headers }, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::Cut),
@@ -319,6 +390,7 @@ impl Keeping {
             estimated,
             made,
             expires: made.saturating_add(self.lifetime),
+            stale_for: self.stale_for,
         };
         app.cache.insert(self.key, entry);
     }

@@ -10,6 +10,7 @@ mod attempt;
 mod learn;
 mod pilot;
 mod reader;
+mod renew;
 mod sieve;
 mod vectors;
 
@@ -29,13 +30,15 @@ use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::estimate;
 use crate::meter::stream::StreamMeter;
 use crate::pipeline::bill::Bill;
-use crate::pipeline::recall::{Inputs, Keeping};
+use crate::pipeline::recall::{Inputs, Keeping, Look};
 use crate::pipeline::relay::pilot::{Flown, Flying};
 use crate::pipeline::relay::reader::{Reader, Rode};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::share::{End, Left, Passenger, Pilot};
 use crate::upstream::{self, Body, BodyError, Failure};
+
+pub(super) use renew::{Renewed, renew};
 
 /// Largest answer that is held whole, in bytes.
 const LARGEST_WHOLE: usize = 256 * 1024 * 1024;
@@ -51,6 +54,8 @@ pub(super) struct Relay<'a, C> {
     pub(super) exchange: &'a mut Exchange,
     pub(super) request: &'a Request,
     pub(super) bill: Bill<'a>,
+    /// How to look for an answer that may stand in for the provider's.
+    pub(super) look: Option<Look>,
 }
 
 impl<'a, C: Client> Relay<'a, C> {
@@ -76,6 +81,7 @@ impl<'a, C: Client> Relay<'a, C> {
             headers: upstream::forwarded(&self.client.head().headers),
             query,
             calls: self.bill.calls(),
+            retries: self.snapshot.config.routing.retries,
             keeping,
             first_target: true,
             pilot,
@@ -135,6 +141,7 @@ impl<'a, C: Client> Relay<'a, C> {
             client: &mut *self.client,
             exchange: &mut *self.exchange,
             bill: &mut self.bill,
+            look: self.look,
             leads,
         }
     }

@@ -17,7 +17,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::base::money::Money;
+use crate::ledger::record::Savings;
 use crate::notice::Kind;
 use crate::telemetry::copy_on_write::CopyOnWrite;
 use crate::telemetry::process;
@@ -33,7 +33,7 @@ mod webhooks;
 
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
-pub use cache::{CacheSeries, Level};
+pub use cache::{CacheSeries, Level, Lookup};
 use guard::GuardFamilies;
 pub use idempotency::{IdempotencyFamilies, KeptAnswer, Repeat};
 use labels::{GuardAction, Scope, Store};
@@ -278,14 +278,9 @@ impl Metrics {
         self.cache.level(tier)
     }
 
-    /// A call that would have cost `amount` was not made, thanks to the cache.
-    pub fn saved_by_cache(&self, amount: Money) {
-        self.cache.save(amount);
-    }
-
-    /// A caller bore less by `amount` than a call of its own would have cost.
-    pub fn saved_by_coalescing(&self, amount: Money) {
-        self.cache.save_by_coalescing(amount);
+    /// Counts what calls to providers would have cost that were not made.
+    pub fn saved(&self, saved: &Savings) {
+        self.cache.save(saved);
     }
 
     /// The loss guard did `action` with a request of the class called `class`.

@@ -18,6 +18,8 @@ mod budget;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod cache_report;
+#[cfg(test)]
 mod charging;
 #[cfg(test)]
 mod cli;
@@ -80,6 +82,8 @@ mod reload;
 mod retries;
 #[cfg(test)]
 mod sdk;
+#[cfg(test)]
+mod stale;
 #[cfg(test)]
 mod streaming;
 #[cfg(test)]

@@ -220,6 +220,8 @@ async fn a_newcomer_gets_what_the_readme_promises() {
             assert!(records.iter().all(|record| record["account"] == "demo"), "{said}");
         } else if line.starts_with("tollgate usage") {
             assert!(said.contains("default") && said.contains(&asked.to_string()), "{said}");
+        } else if line.starts_with("tollgate report cache") {
+            assert!(said.contains("default") && said.contains("total"), "{line}: {said}");
         } else if line.starts_with("tollgate invoices") {
             assert!(said.contains("demo") && said.contains("draft"), "{line}: {said}");
         } else if line.starts_with("tollgate check") {

@@ -8,10 +8,12 @@ use super::tariff::{self, Surroundings};
 use super::unused::{A_SHARE, AT_LEAST_A_SECOND, LONGEST};
 use crate::base::factor::Factor;
 use crate::config::field::Field;
-use crate::config::raw::{RawClass, RawLossGuard, RawSamples, RawScope, Whole};
+use crate::config::raw::{RawClass, RawLossGuard, RawSamples, RawScope, RawWhen, Whole};
 use crate::config::report::Report;
 use crate::config::tree::Mark;
-use crate::config::types::{CacheScope, Class, ClassCache, LossGuard, Model, Plan, Samples};
+use crate::config::types::{
+    CacheScope, CacheWhen, Class, ClassCache, LossGuard, Model, Plan, Samples, Stale,
+};
 
 /// Features that Tollgate itself enforces; others are the seller's own.
 const BUILT_IN: [&str; 8] = [
@@ -173,11 +175,13 @@ fn margin_floor(entry: &RawClass, report: &mut Report) -> Factor {
     floor.0
 }
 
-/// How answers are cached. The stale times are checked and not in force yet.
+/// How answers are cached.
 fn cache(entry: &RawClass, report: &mut Report) -> Option<ClassCache> {
     let cache = entry.cache.value()?;
-    time(&cache.stale_if_error, Duration::ZERO..=LONGEST, report);
-    time(&cache.stale_while_revalidate, Duration::ZERO..=LONGEST, report);
+    let stale = Stale {
+        if_error: time(&cache.stale_if_error, Duration::ZERO..=LONGEST, report),
+        while_revalidate: time(&cache.stale_while_revalidate, Duration::ZERO..=LONGEST, report),
+    };
     let ttl = match cache.ttl.value() {
         Some(_) => time(&cache.ttl, AT_LEAST_A_SECOND, report),
         None => USUAL_TTL,
@@ -189,6 +193,11 @@ fn cache(entry: &RawClass, report: &mut Report) -> Option<ClassCache> {
             Some(RawScope::Shared) => CacheScope::Shared,
             Some(RawScope::Account) | None => CacheScope::Account,
         },
+        when: match cache.when.value() {
+            Some(RawWhen::Deterministic) => CacheWhen::Deterministic,
+            Some(RawWhen::Always) | None => CacheWhen::Always,
+        },
+        stale,
         finish: cache.finish.or(false),
     })
 }

@@ -225,6 +225,8 @@ pub(crate) enum RawScope {
 pub(crate) enum RawWhen {
     /// All of them.
     Always,
+    /// Those to requests whose sampling is off, and embeddings.
+    Deterministic,
 }
 
 /// Changes to the fields of a request's body.

@@ -18,7 +18,7 @@ use super::field::Field;
 
 pub(super) use catalog::{
     RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawPool,
-    RawProvider, RawSamples, RawScope, RawTarget, RawTier,
+    RawProvider, RawSamples, RawScope, RawTarget, RawTier, RawWhen,
 };
 pub(super) use leaf::{Count, Network, Number, Price, Size, Time, Whole};
 pub(super) use operations::{

@@ -4,7 +4,8 @@ use super::{Surroundings, config, lines, source};
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
 use crate::config::{
-    Basis, Billing, CacheScope, Class, ClassCache, Durability, LogFormat, Tier, parse,
+    Basis, Billing, CacheScope, CacheWhen, Class, ClassCache, Durability, LogFormat, Stale, Tier,
+    parse,
 };
 use std::time::Duration;
 
@@ -53,10 +54,13 @@ fn an_empty_file_means_the_contracts_figures() {
         config.classes.iter().map(|it| (&*it.name, price(it).to_string(), it.cache)).collect();
     let hours = |hours| Duration::from_secs(hours * 3_600);
     let class = |name, price: &str, cache: Option<(u64, f64)>| {
+        let if_error = Duration::from_secs(if name == "code_suggestions" { 600 } else { 0 });
         let cache = cache.map(|(ttl, target)| ClassCache {
             ttl: hours(ttl),
             hit_rate_target: Some(target),
             scope: CacheScope::Account,
+            when: CacheWhen::Always,
+            stale: Stale { if_error, while_revalidate: Duration::ZERO },
             finish: false,
         });
         (name, price.to_owned(), cache)

@@ -173,6 +173,10 @@ pub struct ClassCache {
     pub hit_rate_target: Option<f64>,
     /// Who may get an answer.
     pub scope: CacheScope,
+    /// Which answers are kept and given.
+    pub when: CacheWhen,
+    /// How long after its time an answer may be given.
+    pub stale: Stale,
     /// Whether a call runs to its end when its last caller has left.
     pub finish: bool,
 }
@@ -184,6 +188,25 @@ pub enum CacheScope {
     Account,
     /// Every account.
     Shared,
+}
+
+/// Which answers are kept and given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheWhen {
+    /// All of them.
+    Always,
+    /// Those that another call would bring again: to requests whose sampling is
+    /// off, and embeddings.
+    Deterministic,
+}
+
+/// How long after its time an answer may be given. Source: RFC 5861.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stale {
+    /// In place of a failing provider's.
+    pub if_error: Duration,
+    /// While a new one is made.
+    pub while_revalidate: Duration,
 }
 
 /// How a plan is billed.

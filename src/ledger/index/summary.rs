@@ -12,6 +12,7 @@ use crate::ledger::journal::frame::Kind;
 use crate::ledger::journal::scan::{Damage, Fault, Scan};
 use crate::ledger::journal::segment::{Segment, Span};
 use crate::ledger::record::{Tokens, Void};
+use crate::ledger::savings::CacheSum;
 
 /// A day, in microseconds.
 pub(in crate::ledger) const DAY: u64 = 86_400_000_000;
@@ -42,6 +43,8 @@ pub(in crate::ledger) struct Line {
     price: Money,
     #[n(9)]
     cost: Money,
+    #[n(10)]
+    cache: CacheSum,
 }
 
 /// The sums over a segment's records.
@@ -72,6 +75,7 @@ impl Totals {
                 tokens: line.tokens,
                 price: line.price,
                 cost: line.cost,
+                cache: line.cache,
             };
             (line.day, sum)
         })
@@ -197,6 +201,7 @@ impl Builder {
             tokens: Tokens::default(),
             price: Money::ZERO,
             cost: Money::ZERO,
+            cache: CacheSum::default(),
         });
         line.requests += 1;
         line.quantity += u64::from(digest.quantity);
@@ -206,6 +211,7 @@ impl Builder {
         if let Some(amount) = digest.paid() {
             *self.paid.entry(digest.account.to_owned()).or_default() += amount;
         }
+        line.cache += CacheSum::of(digest);
         // A segment is never longer than 4 GiB.
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
         self.found.push((digest.id, offset, account));

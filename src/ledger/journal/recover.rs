@@ -256,6 +256,7 @@ impl Orphan {
             metadata: None,
             rates: None,
             prepaid: false,
+            saved: None,
         })
     }
 }

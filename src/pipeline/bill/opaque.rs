@@ -76,6 +76,7 @@ impl<'a> Bill<'a> {
             metadata: None,
             rates: None,
             prepaid: false,
+            saved: None,
         };
         Self {
             app,

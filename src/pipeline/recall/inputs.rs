@@ -9,16 +9,18 @@ use http::HeaderMap;
 
 use crate::app::{App, Snapshot};
 use crate::cache::entry::{Answer, Entry};
+use crate::cache::freshness::{self, Use};
 use crate::cache::key::{Fields, Key};
 use crate::cache::steer::Steering;
-use crate::config::CacheScope;
+use crate::config::{CacheScope, Stale};
 use crate::exchange::{CacheResult, Exchange};
 use crate::intake::endpoint::Endpoint;
 use crate::ledger::record::{Attempt, Tokens};
-use crate::pipeline::recall::{Found, Keeping, Question, Recalled, context, is_own};
+use crate::pipeline::recall::{Found, Keeping, Question, Recalled, context, is_own, lifetime};
 use crate::share::FlightKey;
 use crate::share::embeddings::groups::GroupKey;
 use crate::share::embeddings::{self, Split, Vector, deal};
+use crate::telemetry::metrics::Lookup;
 
 /// A request for embeddings, input by input.
 pub(in crate::pipeline) struct Inputs {
@@ -63,8 +65,7 @@ pub(super) fn recall(
         app.cache.key(&context(question, false)?, &split.single(b"null"), Fields::WithEffect)?;
     let whole = key(request.body())?;
     let shares = class.coalesce && snapshot.config.coalesce && !steering.no_cache;
-    let lifetime = steering.lifetime.or(class.cache.map(|cache| cache.ttl));
-    let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero());
+    let lifetime = lifetime(steering, question);
     let count = split.parts.len();
     let mut inputs = Inputs {
         group: GroupKey::new(*rest.as_bytes(), split.kind),
@@ -86,10 +87,17 @@ pub(super) fn recall(
         recalled.key = Some(whole.to_hex());
         if !steering.no_cache {
             let now = app.clock.monotonic();
-            let find = |key| Known::of(app.cache.get(key, now, steering.max_age)?);
+            let fresh = |entry: &Arc<Entry>| {
+                let used = freshness::judge(entry, now, Stale::default(), steering);
+                used == Some(Use::Fresh)
+            };
+            let find = |key| Known::of(app.cache.get(key, now).filter(fresh)?);
             inputs.found = keys.iter().map(find).collect();
             recalled.found = inputs.answer();
-            app.metrics.cache(&class.name).looked_up(recalled.found.is_some());
+            app.metrics.cache(&class.name).looked_up(match &recalled.found {
+                Some(_) => Lookup::Hit,
+                None => Lookup::Miss,
+            });
             match &recalled.found {
                 Some(found) => found.show(app, exchange),
                 None => exchange.cache = CacheResult::Miss,
@@ -134,7 +142,8 @@ impl Inputs {
         if let Some((keys, lifetime)) = &self.kept
             && let Some(key) = keys.get(place)
         {
-            let keeping = Keeping { key: *key, lifetime: *lifetime };
+            let (key, lifetime) = (*key, *lifetime);
+            let keeping = Keeping { key, lifetime, stale_for: Duration::ZERO };
             keeping.keep(app, frame, provider, Answer::Whole(body), (tokens, estimated));
         }
     }
@@ -147,7 +156,8 @@ impl Inputs {
         let tokens = deal::total(&tokens);
         if all.len() == 1 {
             let Answer::Whole(body) = &first.entry.answer else { return None };
-            return Some(Found { entry: first.entry.clone(), body: body.clone(), stream: false });
+            let (entry, body) = (first.entry.clone(), body.clone());
+            return Some(Found { entry, used: Use::Fresh, body, stream: false });
         }
         let oldest = all.iter().map(|known| known.entry.made).min()?;
         let body = first.frame.with(all.iter().map(|known| &known.vector), &tokens);
@@ -158,6 +168,6 @@ impl Inputs {
             made: oldest,
             ..Entry::clone(&first.entry)
         };
-        Some(Found { entry: Arc::new(entry), body, stream: false })
+        Some(Found { entry: Arc::new(entry), used: Use::Fresh, body, stream: false })
     }
 }

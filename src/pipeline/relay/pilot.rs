@@ -41,6 +41,8 @@ pub(super) struct Flying<'a> {
     pub(super) headers: HeaderMap,
     pub(super) query: Option<&'a str>,
     pub(super) calls: Calls<'a>,
+    /// How many more attempts may follow the first.
+    pub(super) retries: u32,
     /// How to keep the answer in the cache, if it may be kept.
     pub(super) keeping: Option<Keeping>,
     /// Whether the first target of the route gives the answer.
@@ -61,11 +63,10 @@ impl Flying<'_> {
     /// Calls a provider, another one or once more where that may help, and shows
     /// the answer.
     pub(super) async fn fly(&mut self, deadline: Instant) -> Flown {
-        let retries = self.snapshot.config.routing.retries;
         let mut number = 0;
         loop {
             let called = self.call(number, deadline).await;
-            let more = number < retries && Instant::now() < deadline;
+            let more = number < self.retries && Instant::now() < deadline;
             match called {
                 Called::Gone => return self.give_up(),
                 Called::Refused(refusal) => return self.turn_away(refusal),

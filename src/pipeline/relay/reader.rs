@@ -8,8 +8,9 @@ use http::HeaderMap;
 
 use crate::app::App;
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
-use crate::ledger::record::Outcome;
+use crate::ledger::record::{Outcome, Savings};
 use crate::pipeline::bill::Bill;
+use crate::pipeline::recall::{self, Found, Look};
 use crate::pipeline::relay::{headers, way};
 use crate::pipeline::{count_back, unless_gone, waiting};
 use crate::refusal::Refusal;
@@ -23,6 +24,8 @@ pub(super) struct Reader<'r, 'a, C> {
     pub(super) client: &'r mut C,
     pub(super) exchange: &'r mut Exchange,
     pub(super) bill: &'r mut Bill<'a>,
+    /// How to look for an answer that may stand in for the provider's.
+    pub(super) look: Option<Look>,
     /// Whether the call is its request's own: it waits for the provider then, and
     /// otherwise for the pilot.
     pub(super) leads: bool,
@@ -154,14 +157,18 @@ impl<C: Client> Reader<'_, '_, C> {
         Ok(Ending::Complete)
     }
 
-    /// Ends a request whose call has no answer. One that no provider has seen
-    /// consumes nothing.
+    /// Ends a request whose call has no answer: with one of before, if there is one
+    /// that may stand in. One that no provider has seen consumes nothing.
     async fn refused(
         &mut self,
         passenger: &Passenger,
         refusal: Refusal,
         landing: Landing,
     ) -> Result<Ending, Refusal> {
+        if let Some(found) = self.stand_in(&landing) {
+            // Boxed, as what only some requests need: its future is large.
+            return Box::pin(self.answer_from_before(passenger, landing, found)).await;
+        }
         if !landing.called && self.bill.void() {
             self.exchange.billed = false;
             count_back(self.exchange);
@@ -179,6 +186,31 @@ impl<C: Client> Reader<'_, '_, C> {
         Err(refusal)
     }
 
+    /// The answer of before that may be given where the provider has failed, or the
+    /// queue has no place.
+    fn stand_in(&self, landing: &Landing) -> Option<Found> {
+        let failed = matches!(landing.outcome, Outcome::ProviderError | Outcome::Cut);
+        self.look.filter(|_| failed && !self.bill.has_sent())?.stand_in(self.app)
+    }
+
+    /// Answers from the cache after all; what the calls cost is borne all the same.
+    async fn answer_from_before(
+        &mut self,
+        passenger: &Passenger,
+        landing: Landing,
+        found: Found,
+    ) -> Result<Ending, Refusal> {
+        if self.leads {
+            self.exchange.waited += landing.waited;
+        }
+        found.show(self.app, self.exchange);
+        self.bill.comes_from(self.exchange.cache);
+        if landing.called {
+            self.bill.tried(&landing.provider, passenger.share(landing.cost));
+        }
+        recall::answer(self.app, self.client, self.exchange, self.bill, found).await
+    }
+
     async fn settle(
         &mut self,
         passenger: &Passenger,
@@ -188,10 +220,9 @@ impl<C: Client> Reader<'_, '_, C> {
         let share = self.bill.portion(landing.cost, passenger.share(landing.cost));
         self.bill.waited(self.exchange.waited);
         self.bill.bear(share);
+        self.bill.save(Savings { coalesce: landing.cost - share, ..Savings::default() });
         let tokens = || (landing.tokens, landing.estimated);
-        self.bill.settle(landing.outcome, status, tokens).await?;
-        self.app.metrics.saved_by_coalescing(landing.cost - share);
-        Ok(())
+        self.bill.settle(landing.outcome, status, tokens).await
     }
 
     /// Waits for news of the call; `None` if the client leaves meanwhile.

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::base::money::Money;
 use crate::cache::entry;
 use crate::intake::request::Request;
-use crate::ledger::record::{Outcome, Tokens};
+use crate::ledger::record::{Outcome, Savings, Tokens};
 use crate::meter::estimate;
 use crate::pipeline::recall::Inputs;
 use crate::pipeline::relay::LARGEST_WHOLE;
@@ -240,6 +240,7 @@ impl Flying<'_> {
             headers: self.headers.clone(),
             query: self.query,
             calls: self.calls.expecting(Tokens { input, ..Tokens::default() }),
+            retries: self.retries,
             keeping: None,
             first_target: true,
             pilot,
@@ -286,7 +287,8 @@ impl Flying<'_> {
         if inputs.are_kept() {
             let known = (0..so_far.used.len()).filter_map(|place| inputs.known(place));
             let known: Vec<Tokens> = known.map(|known| known.entry.tokens).collect();
-            self.app.metrics.saved_by_cache(self.calls.cost(&deal::total(&known)));
+            let cache = self.calls.cost(&deal::total(&known));
+            self.app.metrics.saved(&Savings { cache, ..Savings::default() });
             self.keep_each(inputs, &so_far, (&head, &frame), whole);
         }
         self.show(&head, so_far.shared);

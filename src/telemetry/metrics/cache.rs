@@ -6,11 +6,12 @@ use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, 
 
 use super::register::Register;
 use crate::base::money::Money;
+use crate::ledger::record::Savings;
 use crate::telemetry::copy_on_write::CopyOnWrite;
 
 /// The families of the cache.
 pub(super) struct CacheFamilies {
-    /// Look-ups by class and result (`hit`, `miss`). A request that must not be
+    /// Look-ups by class and result (`hit`, `stale`, `miss`). A request that must not be
     /// answered from the cache is none.
     lookups: IntCounterVec,
     /// The share of look-ups since the start that were hits, by class.
@@ -22,26 +23,39 @@ pub(super) struct CacheFamilies {
     /// What calls to providers would have cost that the cache made unnecessary.
     saved_by_cache: Counter,
     saved_by_coalescing: Counter,
+    saved_by_batching: Counter,
     classes: CopyOnWrite<Arc<str>, CacheSeries>,
+}
+
+/// What a look-up gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// A fresh answer.
+    Hit,
+    /// One past its time.
+    Stale,
+    /// None. One that stands in later for a failing provider's is none here.
+    Miss,
 }
 
 /// The series of one class.
 pub struct CacheSeries {
     hits: IntCounter,
+    stale: IntCounter,
     misses: IntCounter,
     ratio: Gauge,
 }
 
 impl CacheSeries {
     /// Counts one look-up.
-    pub fn looked_up(&self, hit: bool) {
-        if hit {
-            self.hits.inc()
-        } else {
-            self.misses.inc()
+    pub fn looked_up(&self, result: Lookup) {
+        match result {
+            Lookup::Hit => self.hits.inc(),
+            Lookup::Stale => self.stale.inc(),
+            Lookup::Miss => self.misses.inc(),
         }
-        let (hits, misses) = (self.hits.get(), self.misses.get());
-        self.ratio.set(share(hits, hits + misses));
+        let (hits, others) = (self.hits.get(), self.stale.get() + self.misses.get());
+        self.ratio.set(share(hits, hits + others));
     }
 }
 
@@ -77,6 +91,7 @@ impl CacheFamilies {
             bytes: register.gauges("cache_bytes", "Bytes that cached answers take.", &["tier"])?,
             saved_by_cache: saved.with_label_values(&["cache"]),
             saved_by_coalescing: saved.with_label_values(&["coalesce"]),
+            saved_by_batching: saved.with_label_values(&["batch"]),
             classes: CopyOnWrite::new(),
         })
     }
@@ -86,6 +101,7 @@ impl CacheFamilies {
         self.classes.get_or_insert_with(class, || {
             let series = CacheSeries {
                 hits: self.lookups.with_label_values(&[class, "hit"]),
+                stale: self.lookups.with_label_values(&[class, "stale"]),
                 misses: self.lookups.with_label_values(&[class, "miss"]),
                 ratio: self.ratio.with_label_values(&[class]),
             };
@@ -107,17 +123,16 @@ impl CacheFamilies {
         Level(self.bytes.with_label_values(&[tier]))
     }
 
-    /// See [`super::Metrics::saved_by_cache`].
-    pub(super) fn save(&self, amount: Money) {
-        if amount > Money::ZERO {
-            self.saved_by_cache.inc_by(amount.as_f64());
-        }
-    }
-
-    /// See [`super::Metrics::saved_by_coalescing`].
-    pub(super) fn save_by_coalescing(&self, amount: Money) {
-        if amount > Money::ZERO {
-            self.saved_by_coalescing.inc_by(amount.as_f64());
+    /// See [`super::Metrics::saved`].
+    pub(super) fn save(&self, saved: &Savings) {
+        for (counter, amount) in [
+            (&self.saved_by_cache, saved.cache),
+            (&self.saved_by_coalescing, saved.coalesce),
+            (&self.saved_by_batching, saved.batch),
+        ] {
+            if amount > Money::ZERO {
+                counter.inc_by(amount.as_f64());
+            }
         }
     }
 }
@@ -145,8 +160,9 @@ impl Level {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Metrics;
+    use super::super::{Lookup, Metrics};
     use crate::base::money::Money;
+    use crate::ledger::record::Savings;
 
     #[test]
     fn look_ups_their_ratio_and_what_they_saved_are_shown() {
@@ -155,23 +171,28 @@ mod tests {
         metrics.cache_target("gone", Some(0.6));
         metrics.cache_target("gone", None);
         let series = metrics.cache("docs");
-        for hit in [true, false, true, true] {
-            series.looked_up(hit);
+        for result in [Lookup::Hit, Lookup::Miss, Lookup::Stale, Lookup::Hit] {
+            series.looked_up(result);
         }
-        metrics.saved_by_cache("0.25".parse().unwrap());
-        metrics.saved_by_cache(Money::ZERO);
+        let amount = |text: &str| text.parse::<Money>().unwrap();
+        metrics.saved(&Savings { cache: amount("0.25"), ..Savings::default() });
+        let (coalesce, batch) = (amount("0.5"), amount("0.125"));
+        metrics.saved(&Savings { cache: Money::ZERO, coalesce, batch });
         let level = metrics.cache_level("memory");
         level.add(700);
         level.clone().sub(200);
         assert_eq!(level.get(), 500);
         let text = metrics.render().unwrap();
         for line in [
-            "tollgate_cache_lookups_total{class=\"docs\",result=\"hit\"} 3",
+            "tollgate_cache_lookups_total{class=\"docs\",result=\"hit\"} 2",
+            "tollgate_cache_lookups_total{class=\"docs\",result=\"stale\"} 1",
             "tollgate_cache_lookups_total{class=\"docs\",result=\"miss\"} 1",
-            "tollgate_cache_hit_ratio{class=\"docs\"} 0.75",
+            "tollgate_cache_hit_ratio{class=\"docs\"} 0.5",
             "tollgate_cache_hit_ratio_target{class=\"docs\"} 0.6",
             "tollgate_cache_bytes{tier=\"memory\"} 500",
             "tollgate_saved_dollars_total{by=\"cache\"} 0.25",
+            "tollgate_saved_dollars_total{by=\"coalesce\"} 0.5",
+            "tollgate_saved_dollars_total{by=\"batch\"} 0.125",
         ] {
             assert!(text.lines().any(|shown| shown == line), "no {line} in {text}");
         }

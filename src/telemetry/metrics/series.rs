@@ -123,10 +123,15 @@ impl Series {
             self.first_byte.observe(first_byte.as_secs_f64());
         }
         self.overhead.observe(sample.overhead.as_secs_f64());
+        add(&self.revenue, sample.revenue);
+        self.observe_call(sample);
+    }
+
+    /// Counts a call that no customer waits for: what it used and cost.
+    pub fn observe_call(&self, sample: &RequestSample) {
         self.input_tokens.inc_by(sample.tokens.input);
         self.output_tokens.inc_by(sample.tokens.output);
         add(&self.cost, sample.cost);
-        add(&self.revenue, sample.revenue);
         if sample.unpriced {
             self.unpriced.inc();
         }
