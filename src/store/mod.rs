@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod billing;
+pub mod blobs;
 pub mod idempotency;
 pub mod outbox;
 pub mod ownership;
