@@ -116,7 +116,7 @@ pub(crate) fn config(dir: &Path) -> Config {
 
 /// An empty cache, its level shown in metrics of its own.
 pub(crate) fn cache() -> Arc<Cache> {
-    Arc::new(Cache::new([0; 32], Metrics::new([]).unwrap().cache_level("memory")))
+    Arc::new(Cache::new([0; 32], 1024 * 1024, Metrics::new([]).unwrap().cache_level("memory")))
 }
 
 pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord {
@@ -193,6 +193,7 @@ pub(crate) fn registry(
         clock,
         metrics: metrics.clone(),
         vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
+        cache: cache(),
     };
     let registry = Registry::new(config.clone(), parts);
     registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();

@@ -13,9 +13,6 @@ use crate::cache::entry::Entry;
 use crate::cache::key::Key;
 use crate::telemetry::metrics::Level;
 
-/// Memory that answers may take, in bytes.
-pub(super) const BUDGET: u64 = 256 * 1024 * 1024;
-
 type Map = Cache<Key, Arc<Entry>, ahash::RandomState>;
 
 /// The memory tier.
@@ -51,6 +48,11 @@ impl Memory {
     pub(super) fn insert(&self, key: Key, entry: Arc<Entry>) {
         self.level.add(entry.weight());
         self.map.insert(key, entry);
+    }
+
+    /// Removes the entry of `key`.
+    pub(super) fn take(&self, key: &Key) {
+        self.map.invalidate(key);
     }
 
     /// Removes every entry that `chosen` picks; gives their number.
@@ -116,6 +118,7 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+    const BUDGET: u64 = 1024 * 1024;
 
     #[test]
     fn an_entry_lives_for_its_own_time() {

@@ -14,7 +14,7 @@ use crate::cache::entry::{Answer, Entry};
 use crate::cache::key::{Context, Fields, Key};
 use crate::cache::replay::Shape;
 use crate::cache::steer::Steering;
-use crate::cache::{self, Wanted};
+use crate::cache::{self, Epoch, Wanted, Whose};
 use crate::config::{CacheScope, Class, Samples};
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::idempotency;
@@ -81,6 +81,8 @@ pub(super) struct Found {
 pub(super) struct Keeping {
     key: Key,
     lifetime: Duration,
+    shared: bool,
+    epoch: Epoch,
 }
 
 /// Looks the answer up, if the class and the request let it.
@@ -88,14 +90,14 @@ pub(super) struct Keeping {
 /// # Errors
 /// 400 `invalid_value` if a header that steers the cache is not understood; 504
 /// `not_in_cache` if the request wants a cached answer or none.
-pub(super) fn look_up(
+pub(super) async fn look_up(
     app: &App,
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     question: &Question<'_>,
 ) -> Result<Recalled, Refusal> {
     let steering = Steering::read(question.headers)?;
-    let recalled = recall(app, snapshot, exchange, &steering, question);
+    let recalled = recall(app, snapshot, exchange, &steering, question).await;
     if recalled.found.is_none() && steering.only_if_cached {
         return Err(Refusal::new(
             Code::NotInCache,
@@ -105,7 +107,7 @@ pub(super) fn look_up(
     Ok(recalled)
 }
 
-fn recall(
+async fn recall(
     app: &App,
     snapshot: &Snapshot,
     exchange: &mut Exchange,
@@ -128,7 +130,9 @@ fn recall(
     };
     let Some(lifetime) = lifetime else { return recalled };
     recalled.key = Some(key.to_hex());
-    recalled.keeping = Some(Keeping { key, lifetime });
+    let shared = is_shared(class, endpoint);
+    let lifetime = key.jittered(lifetime);
+    recalled.keeping = Some(Keeping { key, lifetime, shared, epoch: app.cache.epoch() });
     if steering.no_cache {
         return recalled;
     }
@@ -139,7 +143,11 @@ fn recall(
     };
     let wanted = Wanted { shape, stream: request.stream, usage: request.asks_usage() };
     let look = Look { key, wanted, max_age: steering.max_age };
-    recalled.found = look.find(app);
+    let whose = || match shared {
+        false => Whose::Account(question.caller.account.clone()),
+        true => Whose::Class(class.name.clone()),
+    };
+    recalled.found = look.find(app, whose).await;
     app.metrics.cache(&class.name).looked_up(recalled.found.is_some());
     match &recalled.found {
         Some(found) => found.show(app, exchange),
@@ -160,9 +168,7 @@ fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
     if steering.no_store || distinct || stores || request.stateful {
         return None;
     }
-    // A response stands at the provider, under an id that is its account's own.
-    let shared = endpoint != Endpoint::Responses
-        && class.cache.is_some_and(|cache| cache.scope == CacheScope::Shared);
+    let shared = is_shared(class, endpoint);
     let target = route.target(0)?;
     let context = Context {
         endpoint: endpoint.path(),
@@ -181,11 +187,20 @@ fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
     app.cache.key(&context, request.body(), fields)
 }
 
+/// Whether the answers of `class` are all accounts'. A response stands at the
+/// provider, under an id that is its account's own.
+fn is_shared(class: &Class, endpoint: Endpoint) -> bool {
+    endpoint != Endpoint::Responses
+        && class.cache.is_some_and(|cache| cache.scope == CacheScope::Shared)
+}
+
 impl Look {
-    fn find(&self, app: &App) -> Option<Found> {
-        self.serve(self.entry(app)?)
+    async fn find(&self, app: &App, whose: impl FnOnce() -> Whose) -> Option<Found> {
+        let now = app.clock.monotonic();
+        self.serve(app.cache.find(self.key, whose, now, self.max_age).await?)
     }
 
+    /// The entry in memory.
     fn entry(&self, app: &App) -> Option<Arc<Entry>> {
         app.cache.get(&self.key, app.clock.monotonic(), self.max_age)
     }
@@ -200,7 +215,7 @@ impl Look {
 impl Found {
     fn show(&self, app: &App, exchange: &mut Exchange) {
         exchange.cache = CacheResult::Hit;
-        exchange.age = Some(self.entry.age(app.clock.monotonic()));
+        exchange.age = Some(self.entry.age(app.clock.monotonic()).as_secs());
     }
 }
 
@@ -291,6 +306,7 @@ impl Keeping {
         let made = app.clock.monotonic();
         let entry = Entry {
             account: frame.account.clone(),
+            shared: self.shared,
             class: frame.endpoint.clone(),
             model: frame.model_used.clone(),
             provider: frame.provider.clone(),
@@ -298,10 +314,11 @@ impl Keeping {
             answer,
             tokens,
             estimated,
+            aged: Duration::ZERO,
             made,
             expires: made.saturating_add(self.lifetime),
         };
-        app.cache.insert(self.key, entry);
+        app.cache.insert(self.key, entry, self.epoch);
     }
 }
 

@@ -33,7 +33,7 @@ mod webhooks;
 
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
-pub use cache::{CacheSeries, Level};
+pub use cache::{CacheSeries, DiskTier, Level, Unwritten};
 use guard::GuardFamilies;
 pub use idempotency::{IdempotencyFamilies, KeptAnswer, Repeat};
 use labels::{GuardAction, Scope, Store};
@@ -150,7 +150,7 @@ impl Metrics {
             requests_in_flight: scope(Scope::Requests),
             provider_calls_in_flight: scope(Scope::Provider),
             aboard: scope(Scope::Aboard),
-            cache: CacheFamilies::register(&register)?,
+            cache: CacheFamilies::register(&register, &families.store_up)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
             idempotency: IdempotencyFamilies::register(&register)?,
@@ -272,6 +272,11 @@ impl Metrics {
     /// The bytes that the answers of a tier of the cache take.
     pub fn cache_level(&self, tier: &'static str) -> Level {
         self.cache.level(tier)
+    }
+
+    /// The metrics of the cache's disk tier.
+    pub fn cache_disk(&self) -> DiskTier {
+        self.cache.disk()
     }
 
     /// A call that would have cost `amount` was not made, thanks to the cache.
