@@ -120,7 +120,8 @@ impl Registry {
             configured_keys: AHashSet::new(),
             plans: AHashMap::new(),
         };
-        let Parts { accounts, keys, history, keyring, hasher, clock, metrics, vault, cache } = parts;
+        let Parts { accounts, keys, history, keyring, hasher, clock, metrics, vault, cache } =
+            parts;
         let state = Mutex::new(state);
         Self { accounts, keys, history, keyring, hasher, clock, metrics, vault, cache, state }
     }

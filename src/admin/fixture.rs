@@ -18,9 +18,9 @@ use crate::base::secret::Secret;
 use crate::billing::{self, Biller};
 use crate::cache::Cache;
 use crate::config::{
-    Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits, Limits, Listen, Log,
-    LogFormat, LossGuard, MasterKeys, Opaque, Ownership, Plan, Pool, Provider, Routing, Samples,
-    Store, Tariff, UserLimits,
+    CacheRoom, Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits, Limits,
+    Listen, Log, LogFormat, LossGuard, MasterKeys, Opaque, Ownership, Plan, Pool, Provider,
+    Routing, Samples, Store, Tariff, UserLimits,
 };
 use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
@@ -107,6 +107,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         shutdown_grace: seconds(60),
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
         log_text_hash: true,
+        cache: CacheRoom { memory: 1024 * 1024, disk: 0 },
         coalesce: true,
         master_keys: MasterKeys::default(),
         not_in_force: Vec::new(),

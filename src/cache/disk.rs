@@ -235,11 +235,8 @@ enum Kind {
 fn head(made: Timestamp, compressed: bool, length: usize) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     let length = u32::try_from(length).unwrap_or(u32::MAX);
-    let parts = [
-        &[VERSION, u8::from(compressed)][..],
-        &made.0.to_be_bytes(),
-        &length.to_be_bytes(),
-    ];
+    let parts =
+        [&[VERSION, u8::from(compressed)][..], &made.0.to_be_bytes(), &length.to_be_bytes()];
     head.copy_from_slice(&parts.concat());
     head
 }
@@ -265,3 +262,6 @@ fn between(from: Timestamp, to: Timestamp) -> Duration {
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,8 +131,9 @@ mod tests {
             (Answer::Stream(a), Answer::Stream(b)) => a == b,
             _ => false,
         };
-        let names =
-            |entry: &Entry| [&entry.account, &entry.class, &entry.model, &entry.provider].map(Arc::clone);
+        let names = |entry: &Entry| {
+            [&entry.account, &entry.class, &entry.model, &entry.provider].map(Arc::clone)
+        };
         answers
             && names(a) == names(b)
             && (a.shared, a.estimated, a.tokens) == (b.shared, b.estimated, b.tokens)

@@ -46,12 +46,7 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("cache".to_owned())
             .spawn(move || write(&jobs, &behind, &purges, &left))?;
-        Ok(Self {
-            queue: Mutex::new(Some(queue)),
-            waiting,
-            disk,
-            thread: Mutex::new(Some(thread)),
-        })
+        Ok(Self { queue: Mutex::new(Some(queue)), waiting, disk, thread: Mutex::new(Some(thread)) })
     }
 
     /// Writes an entry soon, if there is room in the queue. Never blocks.

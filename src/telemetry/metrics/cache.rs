@@ -58,8 +58,7 @@ impl CacheFamilies {
         register: &Register<'_>,
         store_up: &IntGaugeVec,
     ) -> Result<Self, prometheus::Error> {
-        let bytes =
-            register.gauges("cache_bytes", "Bytes that cached answers take.", &["tier"])?;
+        let bytes = register.gauges("cache_bytes", "Bytes that cached answers take.", &["tier"])?;
         let saved = register.amounts(
             "saved_dollars_total",
             "What calls to providers would have cost that were not made, in dollars.",
