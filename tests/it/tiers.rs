@@ -38,7 +38,7 @@ async fn expect(gate: &Door, request: &Request, result: &str) -> Answer {
 
 /// Waits until something new is on the disk, `before` bytes being there already.
 async fn on_disk(gate: &Door, before: u64) -> u64 {
-    let shown = "cache_bytes{tier=\"disk\"}";
+    let shown = "tollgate_cache_bytes{tier=\"disk\"}";
     let more = async || Some(gate.metric(shown).await).filter(|bytes| *bytes > before);
     eventually("an entry on the disk", more).await
 }
@@ -90,7 +90,7 @@ async fn answers_outlive_the_process_and_go_on_ageing() {
     assert_eq!(expect(&gate, &streamed, "hit").await.body, events.body);
     gate.clock().advance(Duration::from_secs(10));
     assert_eq!(expect(&gate, &whole, "hit").await.number("age"), 610);
-    assert_eq!(gate.metric("cache_disk_reads_total").await, 2, "it is in memory then");
+    assert_eq!(gate.metric("tollgate_cache_disk_reads_total").await, 2, "it is in memory then");
     let young = whole.clone().header("cache-control", "max-age=600");
     // An answer that is too old for one caller stays for others.
     gate = gate.restart().await.restart_after(Duration::from_secs(601)).await;
@@ -98,7 +98,7 @@ async fn answers_outlive_the_process_and_go_on_ageing() {
     gate.clock().advance(Duration::from_secs(3_600));
     gate = gate.restart_after(Duration::ZERO).await;
     expect(&gate, &streamed, "miss").await;
-    assert_eq!(gate.metric("cache_unreadable_total").await, 0);
+    assert_eq!(gate.metric("tollgate_cache_unreadable_total").await, 0);
     assert_eq!(provider.calls().len(), 4);
 }
 
@@ -221,7 +221,7 @@ async fn a_deleted_accounts_answers_stay_unreadable_when_old_files_come_back() {
     copy(&old, &cache);
     gate = gate.kill_and_restart().await;
     expect(&gate, &ask_with(&namesake, "docs", &chat_body()), "miss").await;
-    assert_eq!(gate.metric("cache_unreadable_total").await, 1);
+    assert_eq!(gate.metric("tollgate_cache_unreadable_total").await, 1);
     expect(&gate, &ask(DEFAULT_PLAN, "docs", &chat_body()), "hit").await;
 }
 
@@ -251,7 +251,7 @@ async fn the_disk_holds_no_more_than_it_may() {
         gate.clock().advance(Duration::from_secs(10));
     }
     gate = gate.restart().await;
-    let bytes = gate.metric("cache_bytes{tier=\"disk\"}").await;
+    let bytes = gate.metric("tollgate_cache_bytes{tier=\"disk\"}").await;
     assert!((12 * MEGABYTE..=16 * MEGABYTE).contains(&bytes), "{bytes} bytes");
     let folder = files(&gate.data().join("cache"));
     let real: u64 = folder.iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();

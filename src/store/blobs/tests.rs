@@ -82,7 +82,9 @@ fn a_database_that_cannot_be_read_begins_anew() {
     let blobs = open(&dir, BUDGET);
     put(&blobs, 1, 9, 0, b"one");
     drop(blobs);
-    std::fs::write(dir.path().join(FOLDER).join("conf"), "damaged").unwrap();
+    let conf = dir.path().join(FOLDER).join("conf");
+    std::fs::remove_file(&conf).unwrap();
+    std::fs::create_dir(&conf).unwrap();
     let blobs = open(&dir, BUDGET);
     assert_eq!((got(&blobs, 1), blobs.bytes()), (None, 0));
     put(&blobs, 1, 9, 0, b"one");
