@@ -7,7 +7,7 @@ use crate::app::derive_cache_key;
 use crate::base::clock::Clock;
 use crate::cache::{Cache, disk};
 use crate::config::Config;
-use crate::store::blobs::EmbeddedBlobs;
+use crate::store::blobs::FileBlobs;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::labels::Store;
 use crate::vault::Vault;
@@ -29,12 +29,12 @@ pub(super) fn open(
     let cache = Cache::new(derive_cache_key(secret), config.cache.memory, level);
     let directory = &config.store.path;
     if config.cache.disk == 0 {
-        if let Err(error) = EmbeddedBlobs::discard(directory) {
+        if let Err(error) = FileBlobs::discard(directory) {
             tracing::warn!(%error, "the former cache on the disk cannot be removed");
         }
         return Ok(Arc::new(cache));
     }
-    let blobs = match EmbeddedBlobs::open(directory, config.cache.disk) {
+    let blobs = match FileBlobs::open(directory, config.cache.disk) {
         Ok(blobs) => Arc::new(blobs),
         Err(error) => {
             tracing::error!(%error, "the cache has no room on the disk");

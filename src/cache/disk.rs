@@ -33,8 +33,7 @@ use crate::vault::{Day, Vault};
 const VERSION: u8 = 1;
 /// Bytes of a head.
 const HEAD: usize = 14;
-/// Largest value, in bytes: the database writes neighbours of a value anew with
-/// it, so large ones would cost many times their length.
+/// Largest value, in bytes; what it takes to read one is waited for.
 const LARGEST_VALUE: usize = 1024 * 1024;
 /// Most bytes that an entry is read into: an answer, its headers and places.
 const LARGEST_ENTRY: usize = 2 * LARGEST;
@@ -160,16 +159,15 @@ impl Disk {
         }
     }
 
-    /// Hands what was written to the kernel. Blocks.
-    pub(super) fn flush(&self) {
-        self.try_to(self.parts.blobs.flush());
+    /// Shows what is on the disk.
+    pub(super) fn show(&self) {
         self.parts.metrics.bytes(self.parts.blobs.bytes());
     }
 
     /// Removes what has expired. Blocks.
     pub(super) fn sweep(&self) {
         self.try_to(self.parts.blobs.sweep(self.parts.clock.wall()));
-        self.flush();
+        self.show();
     }
 
     /// Removes the entries that `filter` picks; gives their number. Blocks.
@@ -188,7 +186,7 @@ impl Disk {
         // Who writes holds it: what was begun before is there to be removed.
         drop(self.turn.lock());
         let removed = self.try_to(self.parts.blobs.remove_all(&chosen)).unwrap_or_default();
-        self.flush();
+        self.show();
         removed
     }
 

@@ -84,7 +84,6 @@ fn write(jobs: &Receiver<Job>, disk: &Disk, purges: &AtomicU64, waiting: &Atomic
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             };
         }
-        // All that came at once is handed on at once.
-        disk.flush();
+        disk.show();
     }
 }

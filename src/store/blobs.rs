@@ -1,36 +1,31 @@
 //! Values that may be lost, each until it expires: found by a name, bounded in
 //! bytes; what would expire first makes room.
 //!
-//! They lie in a database of their own, so that writing them holds up nobody who
-//! waits for the store, and so that the folder can be removed at any time. An
-//! entry is found in two trees; the one that sorts by time is written first and
-//! removed last, so a value is never there that nothing would clear away.
-//!
-//! Names are hashes. Half of one, of each value, is held in memory: a name that
-//! is not there costs no look at the disk.
+//! Each is a file, because a database of values that come and go keeps several
+//! times their bytes (sled: 119 MB for 16 MB of values of 400 KB), and a file that
+//! is removed is room at once. Everything but the value stands in the file's name,
+//! so a start reads folders and no file. About 130 bytes of memory each know where
+//! the values are; a name that is not there costs no look at the disk.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ahash::AHashSet;
+use ahash::AHashMap;
 use parking_lot::{Mutex, RwLock};
 
 use crate::base::clock::Timestamp;
-use crate::store::{Store, StoreError, patiently};
+use crate::store::StoreError;
 
 /// The folder of the data directory.
 const FOLDER: &str = "cache";
-/// The tree of values: name → moment of expiry, value.
-const VALUES: &str = "values";
-/// The tree of expiries: moment and name → length of the value, tag.
-const EXPIRIES: &str = "expiries";
-/// The page cache of the database, in bytes.
-const PAGES: u64 = 16 * 1024 * 1024;
-/// What a value counts for besides its length, in bytes: its keys, and room for
-/// what a database makes of it. It bounds the number of names in memory.
-const OVERHEAD: u64 = 512;
-/// Parts of the names in memory, each with a lock of its own.
-const SHARDS: usize = 64;
+/// What a file that is being written is called.
+const UNFINISHED: &str = "unfinished";
+/// What a file takes of the disk is a multiple of this, in bytes. It bounds the
+/// number of values too.
+const BLOCK: u64 = 4096;
+/// Bytes of a file's name: name, moment of expiry and tag, in hexadecimal.
+const FILE_NAME: usize = 2 * (32 + 8 + 24);
 
 /// What a value is found by: a hash.
 pub type Name = [u8; 32];
@@ -48,11 +43,12 @@ pub trait Blobs: Send + Sync {
     /// [`StoreError`].
     fn get(&self, name: &Name) -> Result<Option<(Timestamp, Vec<u8>)>, StoreError>;
 
-    /// Keeps `value` until `expires`, in the place of any other of its name. It
-    /// outlives the process once [`Blobs::flush`] returned.
+    /// Keeps `value` until `expires`, in the place of any other of its name; it
+    /// outlives the process once this returns. One that is larger than all that may
+    /// be kept is not.
     ///
     /// # Errors
-    /// [`StoreError`]; it may be kept or not then.
+    /// [`StoreError`]; there is none of its name then.
     fn put(
         &self,
         name: &Name,
@@ -67,8 +63,8 @@ pub trait Blobs: Send + Sync {
     /// [`StoreError`].
     fn remove(&self, name: &Name) -> Result<(), StoreError>;
 
-    /// Removes every value that `chosen` picks; gives their number. It walks over
-    /// all of them, but reads none.
+    /// Removes every value that `chosen` picks; gives their number. It looks at all
+    /// of them, but reads none.
     ///
     /// # Errors
     /// [`StoreError`]; some may be left then.
@@ -80,39 +76,84 @@ pub trait Blobs: Send + Sync {
     /// [`StoreError`].
     fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Hands everything written to the kernel.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn flush(&self) -> Result<(), StoreError>;
-
     /// Bytes that the values take.
     fn bytes(&self) -> u64;
 }
 
-/// [`Blobs`] in an embedded database.
-pub struct EmbeddedBlobs {
-    values: sled::Tree,
-    expiries: sled::Tree,
-    names: Names,
+/// [`Blobs`] in files.
+pub struct FileBlobs {
+    folder: PathBuf,
     budget: u64,
-    /// Bytes of what is kept; its lock is held while that changes.
-    used: Mutex<u64>,
+    /// Held while files are written or removed; who looks a name up does not wait.
+    writing: Mutex<()>,
+    index: RwLock<Index>,
 }
 
-impl EmbeddedBlobs {
-    /// The values in the data directory `dir`, at most `budget` bytes of them. A
-    /// database that cannot be opened is removed, and begun anew. The caller holds
-    /// the lock of the data directory.
+/// Which values there are.
+#[derive(Default)]
+struct Index {
+    places: AHashMap<Name, Place>,
+    order: BTreeSet<(Timestamp, Name)>,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    expires: Timestamp,
+    tag: Tag,
+    bytes: u64,
+}
+
+impl Index {
+    fn add(&mut self, name: Name, place: Place) {
+        self.take(&name);
+        self.places.insert(name, place);
+        self.order.insert((place.expires, name));
+        self.bytes += place.bytes;
+    }
+
+    fn take(&mut self, name: &Name) {
+        if let Some(place) = self.places.remove(name) {
+            self.order.remove(&(place.expires, *name));
+            self.bytes -= place.bytes;
+        }
+    }
+}
+
+impl FileBlobs {
+    /// The values in the data directory `dir`, at most `budget` bytes of them. The
+    /// caller holds the lock of the data directory.
     ///
     /// # Errors
-    /// [`StoreError`] if a new one cannot be made either.
+    /// [`StoreError`] if the folder cannot be made or read.
     pub fn open(dir: &Path, budget: u64) -> Result<Self, StoreError> {
-        Self::existing(dir, budget).or_else(|error| {
-            tracing::warn!(%error, "the cache on the disk cannot be read and begins anew");
-            Self::discard(dir).map_err(|error| StoreError(error.to_string()))?;
-            Self::existing(dir, budget)
-        })
+        let folder = dir.join(FOLDER);
+        std::fs::create_dir_all(&folder)?;
+        let mut index = Index::default();
+        for shard in std::fs::read_dir(&folder)? {
+            let shard = shard?;
+            if !shard.file_type()?.is_dir() {
+                std::fs::remove_file(shard.path())?;
+                continue;
+            }
+            for file in std::fs::read_dir(shard.path())? {
+                let file = file?;
+                let read = file.file_name().to_str().and_then(parse);
+                match read {
+                    Some((name, expires, tag)) => {
+                        let bytes = room(file.metadata()?.len());
+                        index.add(name, Place { expires, tag, bytes });
+                    }
+                    // It was not written to its end, or is none of ours.
+                    None => std::fs::remove_file(file.path())?,
+                }
+            }
+        }
+        let index = RwLock::new(index);
+        let blobs = Self { folder, budget, writing: Mutex::default(), index };
+        // The budget may have been larger at the last start.
+        blobs.make_room(0)?;
+        Ok(blobs)
     }
 
     /// Removes what is kept in the data directory `dir`.
@@ -126,77 +167,61 @@ impl EmbeddedBlobs {
         }
     }
 
-    fn existing(dir: &Path, budget: u64) -> Result<Self, StoreError> {
-        let path = dir.join(FOLDER);
-        let config = sled::Config::new().path(path).cache_capacity(PAGES).flush_every_ms(None);
-        let store = Store { db: patiently(|| config.open())? };
-        let (values, expiries) = (store.tree(VALUES)?, store.tree(EXPIRIES)?);
-        let names = Names::default();
-        let mut used = 0;
-        for entry in expiries.iter() {
-            let (key, about) = entry?;
-            if let Some((_, name)) = key.split_first_chunk::<8>() {
-                names.add(name);
-            }
-            used += size(&about);
-        }
-        let blobs = Self { values, expiries, names, budget, used: Mutex::new(used) };
-        // The budget may have been larger at the last start.
-        blobs.make_room(&mut blobs.used.lock(), 0)?;
-        Ok(blobs)
+    fn place(&self, name: &Name) -> Option<Place> {
+        self.index.read().places.get(name).copied()
     }
 
-    /// Removes one value and its expiry, whichever of them is there.
-    fn clear(&self, used: &mut u64, name: &[u8], expires: Timestamp) -> Result<(), StoreError> {
-        self.names.take(name);
-        self.values.remove(name)?;
-        if let Some(about) = self.expiries.remove(expiry(expires, name))? {
-            *used = used.saturating_sub(size(&about));
+    /// The folder and file of a value.
+    fn path(&self, name: &Name, place: &Place) -> (PathBuf, PathBuf) {
+        let Place { expires, tag, .. } = place;
+        let name = hex(&[&name[..], &expires.0.to_be_bytes(), tag].concat());
+        let folder = self.folder.join(name.get(..2).unwrap_or_default());
+        let file = folder.join(name);
+        (folder, file)
+    }
+
+    /// Removes one value, if it is there; `writing` is held.
+    fn clear(&self, name: &Name) -> io::Result<()> {
+        let Some(place) = self.place(name) else { return Ok(()) };
+        let (_, file) = self.path(name, &place);
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        self.index.write().take(name);
         Ok(())
     }
 
-    /// Removes the value that expires first, if `chosen` picks it.
-    fn clear_first(
-        &self,
-        used: &mut u64,
-        chosen: impl Fn(Timestamp) -> bool,
-    ) -> Result<bool, StoreError> {
-        let Some((key, about)) = self.expiries.first()? else { return Ok(false) };
-        let Some((expires, name)) = key.split_first_chunk::<8>() else {
-            // It is none of ours.
-            self.expiries.remove(&key)?;
-            *used = used.saturating_sub(size(&about));
-            return Ok(true);
-        };
-        let expires = Timestamp(u64::from_be_bytes(*expires));
-        if !chosen(expires) {
-            return Ok(false);
+    /// Removes the value that expires first, if `chosen` picks it; `writing` is
+    /// held.
+    fn clear_first(&self, chosen: impl Fn(Timestamp) -> bool) -> io::Result<bool> {
+        let first = self.index.read().order.first().copied();
+        match first {
+            Some((expires, name)) if chosen(expires) => self.clear(&name).map(|()| true),
+            _ => Ok(false),
         }
-        self.clear(used, name, expires)?;
-        Ok(true)
     }
 
-    fn make_room(&self, used: &mut u64, bytes: u64) -> Result<(), StoreError> {
-        while *used + bytes > self.budget && self.clear_first(used, |_| true)? {}
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        while self.bytes() + bytes > self.budget && self.clear_first(|_| true)? {}
         Ok(())
-    }
-
-    fn expires(&self, name: &[u8]) -> Result<Option<Timestamp>, StoreError> {
-        let value = self.values.get(name)?;
-        Ok(value.and_then(|value| Some(Timestamp(u64::from_be_bytes(*value.first_chunk()?)))))
     }
 }
 
-impl Blobs for EmbeddedBlobs {
+impl Blobs for FileBlobs {
     fn has(&self, name: &Name) -> bool {
-        self.names.has(name)
+        self.index.read().places.contains_key(name)
     }
 
     fn get(&self, name: &Name) -> Result<Option<(Timestamp, Vec<u8>)>, StoreError> {
-        let Some(value) = self.values.get(name)? else { return Ok(None) };
-        let Some((expires, value)) = value.split_first_chunk::<8>() else { return Ok(None) };
-        Ok(Some((Timestamp(u64::from_be_bytes(*expires)), value.to_vec())))
+        let Some(place) = self.place(name) else { return Ok(None) };
+        let (_, file) = self.path(name, &place);
+        match std::fs::read(file) {
+            Ok(value) => Ok(Some((place.expires, value))),
+            // It has made room meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn put(
@@ -206,111 +231,71 @@ impl Blobs for EmbeddedBlobs {
         tag: &Tag,
         value: &[u8],
     ) -> Result<(), StoreError> {
-        let bytes = value.len() as u64 + OVERHEAD;
-        let about = [&bytes.to_be_bytes(), &tag[..]].concat();
-        let value = [&expires.0.to_be_bytes(), value].concat();
-        let mut used = self.used.lock();
-        if self.has(name)
-            && let Some(before) = self.expires(name)?
-        {
-            self.clear(&mut used, name, before)?;
-        }
-        if bytes > self.budget {
+        let place = Place { expires, tag: *tag, bytes: room(value.len() as u64) };
+        let _writing = self.writing.lock();
+        self.clear(name)?;
+        if place.bytes > self.budget {
             return Ok(());
         }
-        self.make_room(&mut used, bytes)?;
-        self.expiries.insert(expiry(expires, name), about)?;
-        *used += bytes;
-        self.values.insert(name, value)?;
-        self.names.add(name);
+        self.make_room(place.bytes)?;
+        let (folder, file) = self.path(name, &place);
+        std::fs::create_dir_all(&folder)?;
+        let unfinished = folder.join(UNFINISHED);
+        std::fs::write(&unfinished, value)?;
+        std::fs::rename(unfinished, file)?;
+        self.index.write().add(*name, place);
         Ok(())
     }
 
     fn remove(&self, name: &Name) -> Result<(), StoreError> {
-        let mut used = self.used.lock();
-        match self.expires(name)? {
-            Some(expires) => self.clear(&mut used, name, expires),
-            None => {
-                self.names.take(name);
-                self.values.remove(name)?;
-                Ok(())
-            }
-        }
+        let _writing = self.writing.lock();
+        Ok(self.clear(name)?)
     }
 
     fn remove_all(&self, chosen: &dyn Fn(&Name, &Tag) -> bool) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        for entry in self.expiries.iter() {
-            let (key, about) = entry?;
-            let Some((expires, name)) = key.split_first_chunk::<8>() else { continue };
-            let tag = about.get(8..).and_then(|tag| <&Tag>::try_from(tag).ok());
-            let Some((name, tag)) = <&Name>::try_from(name).ok().zip(tag) else { continue };
-            if chosen(name, tag) {
-                // The lock is taken anew for each, so that nobody waits for all.
-                let expires = Timestamp(u64::from_be_bytes(*expires));
-                self.clear(&mut self.used.lock(), name, expires)?;
-                removed += 1;
-            }
+        let picked = |(name, place): (&Name, &Place)| chosen(name, &place.tag).then_some(*name);
+        let names: Vec<Name> = self.index.read().places.iter().filter_map(picked).collect();
+        for name in &names {
+            // The lock is taken anew for each, so that nobody waits for all.
+            self.remove(name)?;
         }
-        Ok(removed)
+        Ok(names.len() as u64)
     }
 
     fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        while self.clear_first(&mut self.used.lock(), |expires| expires <= now)? {}
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), StoreError> {
-        self.values.flush()?;
+        let next = || {
+            let _writing = self.writing.lock();
+            self.clear_first(|expires| expires <= now)
+        };
+        while next()? {}
         Ok(())
     }
 
     fn bytes(&self) -> u64 {
-        *self.used.lock()
+        self.index.read().bytes
     }
 }
 
-/// Half of each name: two that share it cost a look at the disk, or a value that
-/// is not found, once in 2^64 pairs.
-struct Names([RwLock<AHashSet<u64>>; SHARDS]);
-
-impl Default for Names {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| RwLock::default()))
-    }
+/// What a file of this length takes.
+const fn room(length: u64) -> u64 {
+    // Its name takes room too.
+    (length + FILE_NAME as u64).next_multiple_of(BLOCK)
 }
 
-impl Names {
-    fn has(&self, name: &[u8]) -> bool {
-        let (shard, half) = self.place(name);
-        shard.read().contains(&half)
-    }
-
-    fn add(&self, name: &[u8]) {
-        let (shard, half) = self.place(name);
-        shard.write().insert(half);
-    }
-
-    fn take(&self, name: &[u8]) {
-        let (shard, half) = self.place(name);
-        shard.write().remove(&half);
-    }
-
-    fn place(&self, name: &[u8]) -> (&RwLock<AHashSet<u64>>, u64) {
-        let half = name.first_chunk().map_or(0, |half| u64::from_be_bytes(*half));
-        let [zeroth, ..] = &self.0;
-        // Always present: the remainder is below the number of shards.
-        let number = usize::try_from(half % SHARDS as u64).unwrap_or(0);
-        (self.0.get(number).unwrap_or(zeroth), half)
-    }
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| DIGITS.get(usize::from(value)).map_or('0', |byte| char::from(*byte));
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-fn expiry(expires: Timestamp, name: &[u8]) -> Vec<u8> {
-    [&expires.0.to_be_bytes(), name].concat()
-}
-
-fn size(about: &[u8]) -> u64 {
-    about.first_chunk().map_or(0, |size| u64::from_be_bytes(*size))
+/// What a file's name says.
+fn parse(file: &str) -> Option<(Name, Timestamp, Tag)> {
+    let (pairs, []) = file.as_bytes().as_chunks::<2>() else { return None };
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
+    let (name, rest) = bytes.split_first_chunk::<32>()?;
+    let (expires, tag) = rest.split_first_chunk::<8>()?;
+    Some((*name, Timestamp(u64::from_be_bytes(*expires)), tag.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -60,6 +60,12 @@ pub enum OpenError {
 #[error("the store cannot be read or written: {0}")]
 pub struct StoreError(String);
 
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {
         Self(error.to_string())

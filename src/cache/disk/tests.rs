@@ -71,10 +71,6 @@ impl Blobs for Held {
         self.works()
     }
 
-    fn flush(&self) -> Result<(), StoreError> {
-        self.works()
-    }
-
     fn bytes(&self) -> u64 {
         self.values.lock().values().map(|(_, _, value)| value.len() as u64).sum()
     }
