@@ -13,6 +13,7 @@
 //! The wall clock stands on the disk and the monotonic one in memory; both are
 //! converted here. Whatever cannot be read is a miss.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -145,15 +146,11 @@ impl Disk {
         }
         let context = context(key, expires, &head);
         let whose = Whose::of(entry);
-        let sealed = match self.parts.vault.seal(whose.owner(), Day::of(made), &context, packed) {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                tracing::warn!(%error, "an answer cannot be kept on the disk");
-                return metrics.unwritten(Unwritten::Failed);
-            }
-        };
-        let value = [&head[..], &sealed].concat();
-        let put = self.parts.blobs.put(key.as_bytes(), expires, &self.tag(entry), &value);
+        let sealed = self.parts.vault.seal(whose.owner(), Day::of(made), &context, packed);
+        let put = sealed.map_err(|error| io::Error::other(error).into()).and_then(|sealed| {
+            let value = [&head[..], &sealed].concat();
+            self.parts.blobs.put(key.as_bytes(), expires, &self.tag(entry), &value)
+        });
         if self.try_to(put).is_none() {
             metrics.unwritten(Unwritten::Failed);
         }

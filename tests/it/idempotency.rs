@@ -188,7 +188,7 @@ async fn a_key_that_is_none_is_refused() {
         let error = gate.send(&keyed(key, "a", &chat_body())).await.refused(400, "invalid_value");
         assert_eq!(error["param"], "idempotency-key");
     }
-    gate.send(&keyed(&long[1..], "b", &chat_body())).await.ok();
+    gate.send(&keyed(long.get(1..).unwrap(), "b", &chat_body())).await.ok();
     // Where nothing runs there is nothing to repeat.
     let models = Request::get("/v1/models").bearer(&key_of(DEFAULT_PLAN));
     gate.send(&models.header("idempotency-key", "a b")).await.ok();

@@ -11,16 +11,19 @@ use crate::cache::Cache;
 use crate::cache::entry::Answer;
 use crate::cache::entry::tests::entry;
 use crate::cache::key::{Context, Fields, key};
+use crate::cache::writer::{Job, Writer};
 use crate::store::blobs::Name;
 use crate::telemetry::metrics::Metrics;
 
 const NOON: Timestamp = Timestamp(1_781_524_800_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 
+type Value = (Timestamp, Tag, Vec<u8>);
+
 /// Values in memory, whose store can be made to fail.
 #[derive(Default)]
 struct Held {
-    values: Mutex<HashMap<Name, (Timestamp, Tag, Vec<u8>)>>,
+    values: Mutex<HashMap<Name, Value>>,
     fails: AtomicBool,
 }
 
@@ -223,6 +226,31 @@ fn a_purge_is_not_overtaken_by_what_waits_to_be_written() {
     assert_eq!(cache.purge(&Filter::default()), 1, "one entry in two tiers");
     assert!(cache.get(&named("a"), world.now(), None).is_none());
     assert!(!world.held.has(named("a").as_bytes()));
+}
+
+/// Covers invariant 8.
+#[test]
+fn a_full_queue_drops_what_comes_and_a_close_writes_what_waits() {
+    let world = World::new();
+    let parts = parts(&world.held, &world.vault, &world.clock, &world.metrics);
+    let disk = Arc::new(Disk::new(parts, &[1; 32]));
+    let writer = Writer::start(disk.clone(), Arc::default()).unwrap();
+    let mut large = entry("acme", world.now(), HOUR);
+    large.answer = Answer::Whole(vec![0; LARGEST].into());
+    let large = Arc::new(large);
+    let offer = |number: u32| {
+        let key = named(&number.to_string());
+        writer.offer(Job { key, entry: large.clone(), epoch: 0 });
+    };
+    // Nothing is written meanwhile.
+    let turn = disk.turn.lock();
+    (0..6).for_each(offer);
+    assert!(world.shows("cache_unwritten_total{reason=\"queue_full\"} 3"));
+    drop(turn);
+    writer.close();
+    assert_eq!(world.held.values.lock().len(), 3);
+    offer(6);
+    assert!(world.shows("cache_unwritten_total{reason=\"queue_full\"} 4"));
 }
 
 proptest! {

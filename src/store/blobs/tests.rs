@@ -52,7 +52,7 @@ fn what_expires_first_makes_room() {
     }
     put(&blobs, 4, 10, 0, &[0; 100]);
     assert_eq!(got(&blobs, 2), None);
-    put(&blobs, 5, 70, 0, &[0; BLOCK as usize]);
+    put(&blobs, 5, 70, 0, &[0; 4096]);
     assert_eq!((got(&blobs, 4), got(&blobs, 1)), (None, None));
     assert!(got(&blobs, 3).is_some() && got(&blobs, 5).is_some());
     put(&blobs, 3, 80, 0, &[0; 100_000]);
