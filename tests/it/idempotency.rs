@@ -183,12 +183,12 @@ async fn another_request_under_the_key_is_a_conflict_and_consumes_nothing() {
 async fn a_key_that_is_none_is_refused() {
     let provider = Provider::start().await;
     let gate = Tollgate::before(&provider).start().await;
-    let long = "k".repeat(256);
+    let (long, longest) = ("k".repeat(256), "k".repeat(255));
     for key in ["", "a b", long.as_str()] {
         let error = gate.send(&keyed(key, "a", &chat_body())).await.refused(400, "invalid_value");
         assert_eq!(error["param"], "idempotency-key");
     }
-    gate.send(&keyed(long.get(1..).unwrap(), "b", &chat_body())).await.ok();
+    gate.send(&keyed(&longest, "b", &chat_body())).await.ok();
     // Where nothing runs there is nothing to repeat.
     let models = Request::get("/v1/models").bearer(&key_of(DEFAULT_PLAN));
     gate.send(&models.header("idempotency-key", "a b")).await.ok();
