@@ -167,7 +167,14 @@ impl Disk {
         self.show();
     }
 
-    /// Removes the entries that `filter` picks; gives their number. Blocks.
+    /// Waits for what is being written: after that, nothing is that was asked for
+    /// before the last purge was counted. Blocks.
+    pub(super) fn settle(&self) {
+        drop(self.turn.lock());
+    }
+
+    /// Removes the entries that `filter` picks; gives their number. The cache has
+    /// counted the purge, and then called [`Disk::settle`]. Blocks.
     pub(super) fn purge(&self, filter: &Filter) -> u64 {
         let part = |kind, wanted: &Option<String>| wanted.as_deref().map(|it| self.hash(kind, it));
         let wanted = [
@@ -180,8 +187,6 @@ impl Disk {
             std::iter::zip(&wanted, parts).all(|(wanted, part)| wanted.is_none_or(|it| it == *part))
                 && filter.key.as_deref().is_none_or(|wanted| *wanted == *Key::named(name).to_hex())
         };
-        // Who writes holds it: what was begun before is there to be removed.
-        drop(self.turn.lock());
         let removed = self.try_to(self.parts.blobs.remove_all(&chosen)).unwrap_or_default();
         self.show();
         removed

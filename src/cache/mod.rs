@@ -214,6 +214,7 @@ impl Cache {
                 && filter.key.as_deref().is_none_or(|wanted| *wanted == *key.to_hex())
         };
         let Some((disk, _)) = &self.disk else { return self.memory.remove(chosen) };
+        disk.settle();
         let both = std::cell::Cell::new(0);
         let removed = self.memory.remove(|key, entry| {
             let chosen = chosen(key, entry);
