@@ -72,6 +72,7 @@ fn stream() -> Option<Answer> {
 fn entry(answer: Answer) -> Entry {
     Entry {
         account: "demo".into(),
+        shared: false,
         class: "default".into(),
         model: "gpt-4o-mini".into(),
         provider: "openai".into(),
@@ -79,6 +80,7 @@ fn entry(answer: Answer) -> Entry {
         answer,
         tokens: tollgate::ledger::record::Tokens::default(),
         estimated: false,
+        aged: Duration::ZERO,
         made: Duration::ZERO,
         expires: Duration::from_secs(3_600),
         stale_for: Duration::ZERO,
@@ -106,8 +108,8 @@ fn main() {
     let answers = [("whole", Some(Answer::Whole(Bytes::from(whole)))), ("stream", stream())];
     for (stored, answer) in answers {
         let (Some(answer), Ok(metrics)) = (answer, Metrics::new(&[])) else { return };
-        let cache = Cache::new([7; 32], metrics.cache_level("memory"));
-        cache.insert(key, entry(answer));
+        let cache = Cache::new([7; 32], 1024 * 1024, metrics.cache_level("memory"));
+        cache.insert(key, entry(answer), cache.epoch());
         for (asked, stream) in [("whole", false), ("stream", true)] {
             let wanted = Wanted { shape: Shape::Chat, stream, usage: false };
             let look_up = || {

@@ -1,5 +1,6 @@
 //! Every handle that a request needs, built once.
 
+mod cache;
 mod control;
 mod idempotency;
 mod names;

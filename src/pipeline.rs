@@ -260,7 +260,7 @@ async fn order<'a, C: Client>(
         let (route, request) = (&route, &request);
         let question =
             Question { caller, class, endpoint, route, request, max_output, headers, query };
-        recalled = recall::look_up(app, snapshot, exchange, &question)?;
+        recalled = recall::look_up(app, snapshot, exchange, &question).await?;
         if let Some(action) = verdict.action.filter(|_| recalled.found.is_none()) {
             guard::count(app, class, action);
         }

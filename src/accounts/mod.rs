@@ -20,6 +20,7 @@ use crate::auth::keyring::{Identity, Keyring};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::money::Money;
 use crate::base::secret::Secret;
+use crate::cache::{Cache, Filter};
 use crate::config::{Config, Plan};
 use crate::store::accounts::{Account, Accounts, ApiKey, Keys, Overrides, Status};
 use crate::store::billing::History;
@@ -42,6 +43,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     vault: Arc<Vault>,
+    cache: Arc<Cache>,
     /// Held while something changes: changes come one after the other.
     state: Mutex<State>,
 }
@@ -74,6 +76,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The keys of what is kept of accounts.
     pub vault: Arc<Vault>,
+    /// Their answers that are given again.
+    pub cache: Arc<Cache>,
 }
 
 /// An account to be made.
@@ -116,9 +120,10 @@ impl Registry {
             configured_keys: AHashSet::new(),
             plans: AHashMap::new(),
         };
-        let Parts { accounts, keys, history, keyring, hasher, clock, metrics, vault } = parts;
+        let Parts { accounts, keys, history, keyring, hasher, clock, metrics, vault, cache } =
+            parts;
         let state = Mutex::new(state);
-        Self { accounts, keys, history, keyring, hasher, clock, metrics, vault, state }
+        Self { accounts, keys, history, keyring, hasher, clock, metrics, vault, cache, state }
     }
 
     /// Makes an account. Blocks.
@@ -210,6 +215,7 @@ impl Registry {
         self.note_end(id)?;
         self.accounts.flush()?;
         self.keyring.remove_account(id);
+        self.cache.purge(&Filter { account: Some(id.to_owned()), ..Filter::default() });
         // What was sealed in between, while requests were admitted.
         if let Err(error) = self.forget(id) {
             tracing::error!(%error, "what was kept of a removed account may be left");

@@ -49,6 +49,7 @@ impl World {
             clock: clock.clone(),
             metrics: metrics.clone(),
             vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
+            cache: fixture::cache(),
         };
         let registry = Registry::new(config.clone(), parts);
         registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();

@@ -18,9 +18,9 @@ use crate::base::secret::Secret;
 use crate::billing::{self, Biller};
 use crate::cache::Cache;
 use crate::config::{
-    Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits, Limits, Listen, Log,
-    LogFormat, LossGuard, MasterKeys, Opaque, Ownership, Plan, Pool, Provider, Routing, Samples,
-    Store, Tariff, UserLimits,
+    CacheRoom, Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits, Limits,
+    Listen, Log, LogFormat, LossGuard, MasterKeys, Opaque, Ownership, Plan, Pool, Provider,
+    Routing, Samples, Store, Tariff, UserLimits,
 };
 use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
@@ -107,6 +107,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         shutdown_grace: seconds(60),
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
         log_text_hash: true,
+        cache: CacheRoom { memory: 1024 * 1024, disk: 0 },
         coalesce: true,
         master_keys: MasterKeys::default(),
         batch_embeddings: true,
@@ -117,7 +118,7 @@ pub(crate) fn config(dir: &Path) -> Config {
 
 /// An empty cache, its level shown in metrics of its own.
 pub(crate) fn cache() -> Arc<Cache> {
-    Arc::new(Cache::new([0; 32], Metrics::new([]).unwrap().cache_level("memory")))
+    Arc::new(Cache::new([0; 32], 1024 * 1024, Metrics::new([]).unwrap().cache_level("memory")))
 }
 
 pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord {
@@ -197,6 +198,7 @@ pub(crate) fn registry(
         clock,
         metrics: metrics.clone(),
         vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
+        cache: cache(),
     };
     let registry = Registry::new(config.clone(), parts);
     registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();

@@ -8,6 +8,7 @@ use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::billing::{self, Biller};
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
@@ -22,15 +23,25 @@ pub(super) fn vault(config: &Config) -> Result<Arc<Vault>, vault::OpenError> {
     Ok(Arc::new(Vault::load(&config.store.path, keys.current.as_ref(), &keys.retired)?))
 }
 
+/// What the deletion of an account or key must reach.
+pub(super) struct Secrets<'s> {
+    /// What hashes keys.
+    pub(super) hasher: KeyHasher,
+    /// The keys of what is kept.
+    pub(super) vault: &'s Arc<Vault>,
+    /// The response cache.
+    pub(super) cache: &'s Arc<Cache>,
+}
+
 /// The keyring, still empty, and what changes it.
 pub(super) fn accounts(
     store: &Store,
     config: &Arc<Config>,
-    hasher: KeyHasher,
+    secrets: Secrets<'_>,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-    vault: &Arc<Vault>,
 ) -> Result<(Arc<Keyring>, Arc<Registry>), ApplyError> {
+    let Secrets { hasher, vault, cache } = secrets;
     let keyring = Arc::new(Keyring::new(hasher.clone()));
     let directory = Arc::new(Directory::new(store)?);
     let parts = accounts::Parts {
@@ -42,6 +53,7 @@ pub(super) fn accounts(
         clock: clock.clone(),
         metrics: metrics.clone(),
         vault: vault.clone(),
+        cache: cache.clone(),
     };
     Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
 }

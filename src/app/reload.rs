@@ -65,6 +65,7 @@ impl Reloader {
         for (what, changed) in [
             ("listen", !config.listen.same_addresses(&before.listen)),
             ("store", config.store != before.store),
+            ("cache", config.cache != before.cache),
             ("admin.token", config.admin_token != before.admin_token),
             ("log", config.log != before.log),
         ] {

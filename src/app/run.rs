@@ -13,15 +13,14 @@ use crate::accounts::{ApplyError, Occasion, Registry};
 use crate::admin::{self, AdminState, Control};
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
-use crate::app::{Addresses, App, Parts, Snapshot, derive_cache_key, derive_keys, idempotency};
-use crate::app::{control, replay, used_up};
+use crate::app::{Addresses, App, Parts, Snapshot, derive_keys, idempotency};
+use crate::app::{cache, control, replay, used_up};
 use crate::auth::key;
 use crate::base::clock::Clock;
 use crate::base::keyfile;
 use crate::base::secret::Secret;
 use crate::base::slots::Slots;
 use crate::billing::Biller;
-use crate::cache::Cache;
 use crate::config::{Config, StaticKey};
 use crate::connection::{Certificate, CertificateError, Connections, Tls};
 use crate::gateway::Gateway;
@@ -170,11 +169,12 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let metrics = new_metrics(&config)?;
 
     let config = Arc::new(config);
-    let (keyring, registry) = control::accounts(&store, &config, hasher, &clock, &metrics, &vault)?;
+    let cache = cache::open(&config, secret.expose(), &vault, &clock, &metrics)
+        .map_err(|error| StartError::Runtime(error.to_string()))?;
+    let secrets = control::Secrets { hasher, vault: &vault, cache: &cache };
+    let (keyring, registry) = control::accounts(&store, &config, secrets, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
-    let cache = Cache::new(derive_cache_key(secret.expose()), metrics.cache_level("memory"));
-    let cache = Arc::new(cache);
     let idempotency =
         idempotency::open(&store, &vault, secret.expose()).map_err(StartError::Trees)?;
     let webhooks = Webhooks::of(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;
@@ -249,6 +249,7 @@ impl Running {
         }
         // At the start of a later month nothing would find them again.
         self.webhooks.keep_raised();
+        self.app.cache.close();
         if let Err(error) = self.app.ledger.sync() {
             tracing::error!(%error, "the ledger could not be flushed at the end");
         }
@@ -411,6 +412,9 @@ async fn sweep(app: Arc<App>, registry: Arc<Registry>) {
         app.addresses.sweep(now);
         registry.sweep();
         idempotency::sweep(&app).await;
+        let cache = app.cache.clone();
+        // It fails only while the process ends.
+        drop(tokio::task::spawn_blocking(move || cache.sweep()).await);
     }
 }
 

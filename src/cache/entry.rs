@@ -60,6 +60,8 @@ impl Stream {
 pub struct Entry {
     /// The account whose request made it.
     pub account: Arc<str>,
+    /// Whether it answers all accounts of its class.
+    pub shared: bool,
     /// The class's name.
     pub class: Arc<str>,
     /// The model's public name.
@@ -74,9 +76,11 @@ pub struct Entry {
     pub tokens: Tokens,
     /// Whether `tokens` was counted here because the provider said nothing.
     pub estimated: bool,
-    /// When it was made, on the monotonic clock.
+    /// How old it was when it came into memory.
+    pub aged: Duration,
+    /// When it came into memory, on the monotonic clock.
     pub made: Duration,
-    /// When its time is over.
+    /// When its time is over, on the same clock.
     pub expires: Duration,
     /// How long after that it may still be of use.
     pub stale_for: Duration,
@@ -88,12 +92,12 @@ impl Entry {
         now < self.expires.saturating_add(self.stale_for)
     }
 
-    /// How old it is, in whole seconds.
-    pub fn age(&self, now: Duration) -> u64 {
-        now.saturating_sub(self.made).as_secs()
+    /// How old it is.
+    pub fn age(&self, now: Duration) -> Duration {
+        self.aged.saturating_add(now.saturating_sub(self.made))
     }
 
-    /// How long it may be of use from its making on.
+    /// How long it may be of use from its coming into memory on.
     pub fn lifetime(&self) -> Duration {
         self.expires.saturating_sub(self.made).saturating_add(self.stale_for)
     }
@@ -244,6 +248,7 @@ pub(super) mod tests {
     pub(in crate::cache) fn entry(account: &str, made: Duration, lifetime: Duration) -> Entry {
         Entry {
             account: account.into(),
+            shared: false,
             class: "default".into(),
             model: "m".into(),
             provider: "p".into(),
@@ -251,6 +256,7 @@ pub(super) mod tests {
             answer: Answer::Whole(Bytes::from_static(b"{}")),
             tokens: Tokens::default(),
             estimated: false,
+            aged: Duration::ZERO,
             made,
             expires: made + lifetime,
             stale_for: Duration::ZERO,

@@ -27,7 +27,7 @@ pub enum Use {
 /// How `entry` may answer a request at `now`, a monotonic moment, if its class lets
 /// answers be given past their time as `stale` says; `None` if it must not.
 pub fn judge(entry: &Entry, now: Duration, stale: Stale, steering: &Steering) -> Option<Use> {
-    let spent = now.saturating_sub(entry.made);
+    let spent = entry.age(now);
     let young = steering.max_age.is_none_or(|most| spent <= Duration::from_secs(most));
     if steering.no_store || steering.no_cache || !young {
         return None;

@@ -27,6 +27,7 @@ mod form;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
@@ -66,6 +67,20 @@ const WITH_EFFECT: [HeaderName; 3] = [
 pub struct Key([u8; 32]);
 
 impl Key {
+    /// The key that is stored under `name`.
+    pub(super) const fn named(name: &[u8; 32]) -> Self {
+        Self(*name)
+    }
+
+    /// How long an answer under this key is kept that may be kept for `lifetime`:
+    /// up to a twentieth less, always the same, so that what was made at once does
+    /// not have to be made anew at once.
+    pub fn jittered(&self, lifetime: Duration) -> Duration {
+        let [.., high, low] = self.0;
+        let share = u32::from(u16::from_be_bytes([high, low]));
+        lifetime.saturating_sub(lifetime / 20 * share / u32::from(u16::MAX))
+    }
+
     /// All 32 bytes of the hash.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -13,9 +13,6 @@ use crate::cache::entry::Entry;
 use crate::cache::key::Key;
 use crate::telemetry::metrics::Level;
 
-/// Memory that answers may take, in bytes.
-pub(super) const BUDGET: u64 = 256 * 1024 * 1024;
-
 type Map = Cache<Key, Arc<Entry>, ahash::RandomState>;
 
 /// The memory tier.
@@ -56,6 +53,11 @@ impl Memory {
     /// Shows every entry to `each`.
     pub(super) fn each(&self, mut each: impl FnMut(&Entry)) {
         self.map.iter().for_each(|(_, entry)| each(&entry));
+    }
+
+    /// Removes the entry of `key`.
+    pub(super) fn take(&self, key: &Key) {
+        self.map.invalidate(key);
     }
 
     /// Removes every entry that `chosen` picks; gives their number.
@@ -121,6 +123,7 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+    const BUDGET: u64 = 1024 * 1024;
 
     #[test]
     fn an_entry_lives_for_its_own_time() {

@@ -1,5 +1,6 @@
 //! What a configuration means: the checked types.
 
+mod cache;
 mod catalog;
 mod invoicing;
 mod privacy;
@@ -17,6 +18,7 @@ use crate::base::money::Money;
 use crate::base::network::Networks;
 use crate::base::secret::Secret;
 
+pub use cache::CacheRoom;
 pub use catalog::{
     BaseUrl, Billing, CacheScope, CacheWhen, Class, ClassCache, Dialect, Model, Plan, Pool,
     Provider, Samples, Stale, Target, Tier, TokenPrices,
@@ -53,6 +55,8 @@ pub struct Config {
     pub plans: Vec<Arc<Plan>>,
     /// Limits that hold whatever the plan.
     pub limits: Limits,
+    /// How much of answers is kept.
+    pub cache: CacheRoom,
     /// Endpoints that Tollgate does not understand.
     pub opaque: Opaque,
     /// How requests are routed and how long providers may take.

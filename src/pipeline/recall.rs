@@ -17,7 +17,7 @@ use crate::cache::freshness::{self, Use};
 use crate::cache::key::{Context, Fields, Key};
 use crate::cache::replay::Shape;
 use crate::cache::steer::Steering;
-use crate::cache::{self, Wanted};
+use crate::cache::{self, Epoch, Wanted, Whose};
 use crate::config::{CacheScope, CacheWhen, Class, Samples, Stale};
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::idempotency;
@@ -93,6 +93,8 @@ pub(super) struct Keeping {
     pub(super) key: Key,
     lifetime: Duration,
     stale_for: Duration,
+    shared: bool,
+    epoch: Epoch,
 }
 
 /// Looks the answer up, if the class and the request let it.
@@ -100,14 +102,14 @@ pub(super) struct Keeping {
 /// # Errors
 /// 400 `invalid_value` if a header that steers the cache is not understood; 504
 /// `not_in_cache` if the request wants a cached answer or none.
-pub(super) fn look_up(
+pub(super) async fn look_up(
     app: &App,
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     question: &Question<'_>,
 ) -> Result<Recalled, Refusal> {
     let steering = Steering::read(question.headers)?;
-    let recalled = recall(app, snapshot, exchange, &steering, question);
+    let recalled = recall(app, snapshot, exchange, &steering, question).await;
     if recalled.found.is_none() && steering.only_if_cached {
         count(app, exchange, &recalled);
         return Err(Refusal::new(
@@ -118,17 +120,21 @@ pub(super) fn look_up(
     Ok(recalled)
 }
 
-fn recall(
+async fn recall(
     app: &App,
     snapshot: &Snapshot,
     exchange: &mut Exchange,
     steering: &Steering,
     question: &Question<'_>,
 ) -> Recalled {
-    if let Some(recalled) = inputs::recall(app, snapshot, exchange, steering, question) {
-        return recalled;
-    }
     let Question { class, endpoint, request, .. } = *question;
+    if endpoint == Endpoint::Embeddings {
+        // Boxed, as what only some requests need: its future is large.
+        let recalled = inputs::recall(app, snapshot, exchange, steering, question);
+        if let Some(recalled) = Box::pin(recalled).await {
+            return recalled;
+        }
+    }
     let lifetime = lifetime(steering, question);
     // Who wants an answer of now is not given one that was begun before.
     let shares = class.coalesce && snapshot.config.coalesce && !steering.no_cache;
@@ -145,7 +151,9 @@ fn recall(
     recalled.key = Some(key.to_hex());
     let stale = class.cache.map(|cache| cache.stale).unwrap_or_default();
     let stale_for = stale.if_error.max(stale.while_revalidate);
-    recalled.keeping = Some(Keeping { key, lifetime, stale_for });
+    let shared = is_shared(class, endpoint);
+    let (lifetime, epoch) = (key.jittered(lifetime), app.cache.epoch());
+    recalled.keeping = Some(Keeping { key, lifetime, stale_for, shared, epoch });
     if steering.no_cache {
         return recalled;
     }
@@ -156,7 +164,7 @@ fn recall(
     };
     let wanted = Wanted { shape, stream: request.stream, usage: request.asks_usage() };
     let look = Look { key, wanted, steering: *steering, stale };
-    recalled.found = look.find(app);
+    recalled.found = look.find(app, || whose(question, shared)).await;
     match &recalled.found {
         Some(found) => found.show(app, exchange),
         None => exchange.cache = CacheResult::Miss,
@@ -196,12 +204,10 @@ fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
     if is_own(steering, question) {
         return None;
     }
-    // A response stands at the provider, under an id that is its account's own.
-    let shared = endpoint != Endpoint::Responses
-        && class.cache.is_some_and(|cache| cache.scope == CacheScope::Shared);
     // A response repeats the fields that change nothing else, and has only one
     // form.
     let fields = if endpoint == Endpoint::Responses { Fields::All } else { Fields::WithEffect };
+    let shared = is_shared(class, endpoint);
     app.cache.key(&context(question, shared)?, request.body(), fields)
 }
 
@@ -231,10 +237,26 @@ fn context<'q>(question: &Question<'q>, shared: bool) -> Option<Context<'q>> {
     })
 }
 
+/// Whether the answers of `class` are all accounts'. A response stands at the
+/// provider, under an id that is its account's own.
+fn is_shared(class: &Class, endpoint: Endpoint) -> bool {
+    endpoint != Endpoint::Responses
+        && class.cache.is_some_and(|cache| cache.scope == CacheScope::Shared)
+}
+
+/// Whose the answer to a request is, where it is on the disk.
+fn whose(question: &Question<'_>, shared: bool) -> Whose {
+    match shared {
+        false => Whose::Account(question.caller.account.clone()),
+        true => Whose::Class(question.class.name.clone()),
+    }
+}
+
 impl Look {
     /// The answer, fresh or as stale as it may be given now.
-    fn find(&self, app: &App) -> Option<Found> {
-        let (entry, used) = self.entry(app)?;
+    async fn find(&self, app: &App, whose: impl FnOnce() -> Whose) -> Option<Found> {
+        let entry = app.cache.find(self.key, whose, app.clock.monotonic()).await?;
+        let used = self.judge(app, &entry)?;
         if used == Use::OnError { None } else { self.serve(entry, used) }
     }
 
@@ -244,11 +266,15 @@ impl Look {
         self.serve(entry, used)
     }
 
+    /// The entry in memory, and how it may be given.
     fn entry(&self, app: &App) -> Option<(Arc<Entry>, Use)> {
-        let now = app.clock.monotonic();
-        let entry = app.cache.get(&self.key, now)?;
-        let used = freshness::judge(&entry, now, self.stale, &self.steering)?;
+        let entry = app.cache.get(&self.key, app.clock.monotonic())?;
+        let used = self.judge(app, &entry)?;
         Some((entry, used))
+    }
+
+    fn judge(&self, app: &App, entry: &Entry) -> Option<Use> {
+        freshness::judge(entry, app.clock.monotonic(), self.stale, &self.steering)
     }
 
     /// `entry` in the form that is wanted; `None` if it has no such form.
@@ -270,7 +296,7 @@ impl Found {
             Use::Fresh => CacheResult::Hit,
             Use::Renewing | Use::Stale | Use::OnError => CacheResult::Stale,
         };
-        exchange.age = Some(self.entry.age(app.clock.monotonic()));
+        exchange.age = Some(self.entry.age(app.clock.monotonic()).as_secs());
     }
 
     /// Whether a new answer is to be made while this one is given.
@@ -381,6 +407,7 @@ impl Keeping {
         let made = app.clock.monotonic();
         let entry = Entry {
             account: frame.account.clone(),
+            shared: self.shared,
             class: frame.endpoint.clone(),
             model: frame.model_used.clone(),
             provider: frame.provider.clone(),
@@ -388,11 +415,12 @@ impl Keeping {
             answer,
             tokens,
             estimated,
+            aged: Duration::ZERO,
             made,
             expires: made.saturating_add(self.lifetime),
             stale_for: self.stale_for,
         };
-        app.cache.insert(self.key, entry);
+        app.cache.insert(self.key, entry, self.epoch);
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod billing;
+pub mod blobs;
 pub mod idempotency;
 pub mod outbox;
 pub mod ownership;
@@ -58,6 +59,12 @@ pub enum OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store cannot be read or written: {0}")]
 pub struct StoreError(String);
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {

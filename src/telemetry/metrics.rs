@@ -33,7 +33,7 @@ mod webhooks;
 
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
-pub use cache::{CacheSeries, Level, Lookup};
+pub use cache::{CacheSeries, DiskTier, Level, Lookup, Unwritten};
 use guard::GuardFamilies;
 pub use idempotency::{IdempotencyFamilies, KeptAnswer, Repeat};
 use labels::{GuardAction, Scope, Store};
@@ -153,7 +153,7 @@ impl Metrics {
             provider_calls_in_flight: scope(Scope::Provider),
             aboard: scope(Scope::Aboard),
             held_in_flight: scope(Scope::Held),
-            cache: CacheFamilies::register(&register)?,
+            cache: CacheFamilies::register(&register, &families.store_up)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
             idempotency: IdempotencyFamilies::register(&register)?,
@@ -276,6 +276,11 @@ impl Metrics {
     /// The bytes that the answers of a tier of the cache take.
     pub fn cache_level(&self, tier: &'static str) -> Level {
         self.cache.level(tier)
+    }
+
+    /// The metrics of the cache's disk tier.
+    pub fn cache_disk(&self) -> DiskTier {
+        self.cache.disk()
     }
 
     /// Counts what calls to providers would have cost that were not made.

@@ -89,6 +89,8 @@ mod streaming;
 #[cfg(test)]
 mod systemd;
 #[cfg(test)]
+mod tiers;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod tokens;

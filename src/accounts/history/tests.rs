@@ -61,6 +61,7 @@ impl World {
             clock: clock.clone(),
             metrics: Arc::new(Metrics::new([]).unwrap()),
             vault: Arc::new(Vault::load(dir.path(), None, &[]).unwrap()),
+            cache: fixture::cache(),
         };
         let registry = Registry::new(config("29"), parts);
         registry.apply(config("29"), &[], Occasion::Start).unwrap();

@@ -302,7 +302,7 @@ proptest! {
 
         // The lines make up what the ledger says is owed, to half a unit a line.
         let span = world.month.span(&world.zone).unwrap();
-        let inside = |record: &&UsageRecord| span.from <= record.time && record.time < span.to;
+        let inside = |it: &&UsageRecord| span.from <= it.time && it.time < span.to && !it.prepaid;
         let owed: i128 = world.records.iter().filter(inside).map(|it| it.price.picos()).sum();
         let used: Vec<&Line> = sold.iter().copied().filter(|it| it.service == "ai_api").collect();
         let off = rational(sum(&used)) - rational(owed);

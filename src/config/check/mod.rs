@@ -4,6 +4,7 @@
 //! the result is thrown away if the report has an error.
 
 mod billing;
+mod cache;
 mod classes;
 mod common;
 mod keys;
@@ -68,6 +69,7 @@ pub(super) fn check(
         classes: classes.into_values(),
         plans: plans.into_values(),
         limits,
+        cache: cache::check(&raw.cache, report),
         opaque,
         routing: sections::routing(&raw.routing, report),
         keys,

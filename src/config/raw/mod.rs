@@ -4,6 +4,7 @@
 //! Schema; defaults stand in `defaults.yaml`, except those of list entries,
 //! which their descriptions name.
 
+mod cache;
 mod catalog;
 mod leaf;
 mod operations;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 use super::field::Field;
 
+pub(super) use cache::RawCache;
 pub(super) use catalog::{
     RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawPool,
     RawProvider, RawSamples, RawScope, RawTarget, RawTier, RawWhen,
@@ -60,6 +62,8 @@ pub(super) struct RawConfig {
     pub(super) plans: Field<Vec<Field<RawPlan>>>,
     /// Limits that hold whatever the plan.
     pub(super) limits: Field<RawLimits>,
+    /// Answers that are given again.
+    pub(super) cache: Field<RawCache>,
     /// Sharing provider calls.
     pub(super) batching: Field<RawBatching>,
     /// The lane for endpoints that Tollgate does not understand.

@@ -86,6 +86,7 @@ plans:
     features: [my_own]
 limits: { ip: { exempt: [127.0.0.1, fd00::/8] }, global: { reserved: 20 } }
 opaque: { provider: local, ownership: off, unknown: allow, price: 0.001 }
+cache: { memory: 1GB, disk: 0B }
 routing: { auto: { simple: llama }, connect_timeout: 2s }
 billing: { timezone: Europe/Berlin, currency: EUR, tax: { rate: 19 }, stripe: { api_key: x }, webhooks: [{ url: "https://example.com/hook", secret: 0123456789abcdef, events: [quota.warning] }] }
 privacy: { master_key: 0123456789abcdef, retired_keys: [fedcba9876543210] }

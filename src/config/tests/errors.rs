@@ -18,6 +18,8 @@ fn a_value_of_the_wrong_kind_is_an_error_at_the_value() {
     one_error("routing: { timeout: [1] }", "1:21", "found a list");
     one_error("listen: { proxy: localhost }", "1:18", "an address and a port");
     one_error("listen: { body_limit: 32 }", "1:23", "expected a size such as 1KB");
+    one_error("cache: { memory: 1MB }", "1:18", "must be from 16MB to 64GB");
+    one_error("cache: { disk: 1KB }", "1:16", "must be 0B or from 16MB to 64GB");
     one_error("privacy: { log_text_hash: yes }", "1:27", "true or false, found `yes`");
     one_error("privacy: { log_text_hash: \"true\" }", "1:27", "without quotes");
     one_error("limits: [1, 2]", "1:9", "expected a mapping, found a list");

@@ -187,6 +187,19 @@ keys: []"
     assert!(!about("dedicated_instances"));
 }
 
+/// Covers D2.
+#[test]
+fn the_cache_has_room_in_memory_and_on_the_disk() {
+    let megabytes = |bytes: u64| bytes / (1024 * 1024);
+    let room = |text: &str| {
+        let room = config(text).cache;
+        (megabytes(room.memory), megabytes(room.disk))
+    };
+    assert_eq!(room(""), (256, 1024));
+    assert_eq!(room("cache: { memory: 16MB, disk: 0B }"), (16, 0));
+    assert_eq!(room("cache: { disk: 64GB }"), (256, 65_536));
+}
+
 /// Covers I2.
 #[test]
 fn master_keys_are_read_or_derived_and_none_is_given_by_default() {

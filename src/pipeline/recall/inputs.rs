@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::app::{App, Snapshot};
+use crate::cache::Epoch;
 use crate::cache::entry::{Answer, Entry};
 use crate::cache::freshness::{self, Use};
 use crate::cache::key::{Fields, Key};
@@ -16,7 +17,9 @@ use crate::config::{CacheScope, Stale};
 use crate::exchange::{CacheResult, Exchange};
 use crate::intake::endpoint::Endpoint;
 use crate::ledger::record::{Attempt, Tokens};
-use crate::pipeline::recall::{Found, Keeping, Question, Recalled, context, is_own, lifetime};
+use crate::pipeline::recall::{
+    Found, Keeping, Question, Recalled, context, is_own, lifetime, whose,
+};
 use crate::share::FlightKey;
 use crate::share::embeddings::groups::GroupKey;
 use crate::share::embeddings::{self, Split, Vector, deal};
@@ -31,7 +34,15 @@ pub(in crate::pipeline) struct Inputs {
     /// What the cache has of each input.
     found: Vec<Option<Known>>,
     /// Under what the vectors are kept, one for each input.
-    kept: Option<(Vec<Key>, Duration)>,
+    kept: Option<Kept>,
+}
+
+/// How vectors are kept.
+struct Kept {
+    keys: Vec<Key>,
+    lifetime: Duration,
+    shared: bool,
+    epoch: Epoch,
 }
 
 /// One input's vector out of the cache.
@@ -44,7 +55,7 @@ pub(in crate::pipeline) struct Known {
 
 /// Looks the inputs of a request up; `None` if it is no request for embeddings that
 /// can be taken apart, or must have an answer of its own.
-pub(super) fn recall(
+pub(super) async fn recall(
     app: &App,
     snapshot: &Snapshot,
     exchange: &mut Exchange,
@@ -91,8 +102,10 @@ pub(super) fn recall(
                 let used = freshness::judge(entry, now, Stale::default(), steering);
                 used == Some(Use::Fresh)
             };
-            let find = |key| Known::of(app.cache.get(key, now).filter(fresh)?);
-            inputs.found = keys.iter().map(find).collect();
+            for (key, found) in keys.iter().zip(&mut inputs.found) {
+                let entry = app.cache.find(*key, || whose(question, shared), now).await;
+                *found = entry.filter(fresh).and_then(Known::of);
+            }
             recalled.found = inputs.answer();
             app.metrics.cache(&class.name).looked_up(match &recalled.found {
                 Some(_) => Lookup::Hit,
@@ -103,7 +116,7 @@ pub(super) fn recall(
                 None => exchange.cache = CacheResult::Miss,
             }
         }
-        inputs.kept = Some((keys, lifetime));
+        inputs.kept = Some(Kept { keys, lifetime, shared, epoch: app.cache.epoch() });
     }
     recalled.inputs = Some(Box::new(inputs));
     Some(recalled)
@@ -139,11 +152,16 @@ impl Inputs {
         body: Bytes,
         (tokens, estimated): (Tokens, bool),
     ) {
-        if let Some((keys, lifetime)) = &self.kept
+        if let Some(Kept { keys, lifetime, shared, epoch }) = &self.kept
             && let Some(key) = keys.get(place)
         {
-            let (key, lifetime) = (*key, *lifetime);
-            let keeping = Keeping { key, lifetime, stale_for: Duration::ZERO };
+            let keeping = Keeping {
+                key: *key,
+                lifetime: key.jittered(*lifetime),
+                stale_for: Duration::ZERO,
+                shared: *shared,
+                epoch: *epoch,
+            };
             keeping.keep(app, frame, provider, Answer::Whole(body), (tokens, estimated));
         }
     }
@@ -159,13 +177,15 @@ impl Inputs {
             let (entry, body) = (first.entry.clone(), body.clone());
             return Some(Found { entry, used: Use::Fresh, body, stream: false });
         }
-        let oldest = all.iter().map(|known| known.entry.made).min()?;
+        let last = all.iter().map(|known| known.entry.made).max()?;
+        let oldest = &all.iter().max_by_key(|known| known.entry.age(last))?.entry;
         let body = first.frame.with(all.iter().map(|known| &known.vector), &tokens);
         let entry = Entry {
             answer: Answer::Whole(body.clone()),
             tokens,
             estimated: all.iter().any(|known| known.entry.estimated),
-            made: oldest,
+            aged: oldest.aged,
+            made: oldest.made,
             ..Entry::clone(&first.entry)
         };
         Some(Found { entry: Arc::new(entry), used: Use::Fresh, body, stream: false })

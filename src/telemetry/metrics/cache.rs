@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::labels::Store;
 use super::register::Register;
 use crate::base::money::Money;
 use crate::ledger::record::Savings;
@@ -24,6 +25,7 @@ pub(super) struct CacheFamilies {
     saved_by_cache: Counter,
     saved_by_coalescing: Counter,
     saved_by_batching: Counter,
+    disk: DiskTier,
     classes: CopyOnWrite<Arc<str>, CacheSeries>,
 }
 
@@ -66,7 +68,11 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 impl CacheFamilies {
-    pub(super) fn register(register: &Register<'_>) -> Result<Self, prometheus::Error> {
+    pub(super) fn register(
+        register: &Register<'_>,
+        store_up: &IntGaugeVec,
+    ) -> Result<Self, prometheus::Error> {
+        let bytes = register.gauges("cache_bytes", "Bytes that cached answers take.", &["tier"])?;
         let saved = register.amounts(
             "saved_dollars_total",
             "What calls to providers would have cost that were not made, in dollars.",
@@ -88,7 +94,8 @@ impl CacheFamilies {
                 "The share of look-ups that are to be hits, as configured.",
                 &["class"],
             )?,
-            bytes: register.gauges("cache_bytes", "Bytes that cached answers take.", &["tier"])?,
+            disk: DiskTier::register(register, &bytes, store_up)?,
+            bytes,
             saved_by_cache: saved.with_label_values(&["cache"]),
             saved_by_coalescing: saved.with_label_values(&["coalesce"]),
             saved_by_batching: saved.with_label_values(&["batch"]),
@@ -123,6 +130,11 @@ impl CacheFamilies {
         Level(self.bytes.with_label_values(&[tier]))
     }
 
+    /// See [`super::Metrics::cache_disk`].
+    pub(super) fn disk(&self) -> DiskTier {
+        self.disk.clone()
+    }
+
     /// See [`super::Metrics::saved`].
     pub(super) fn save(&self, saved: &Savings) {
         for (counter, amount) in [
@@ -134,6 +146,92 @@ impl CacheFamilies {
                 counter.inc_by(amount.as_f64());
             }
         }
+    }
+}
+
+/// Why an answer was not written to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Unwritten {
+    /// More answers, or larger ones, came than can be written.
+    QueueFull,
+    /// It is too large to be kept there.
+    TooLarge,
+    /// There was a purge before it was written.
+    Purged,
+    /// It could not be sealed or written.
+    Failed,
+}
+
+/// The metrics of the disk tier; clones are the same.
+#[derive(Clone)]
+pub struct DiskTier {
+    /// Bytes that its answers take.
+    bytes: IntGauge,
+    /// Answers that were found there and not in memory.
+    reads: IntCounter,
+    /// Answers there that could not be opened: damaged, or their key is destroyed.
+    unreadable: IntCounter,
+    /// Answers that are in memory alone: `queue_full`, `too_large`, `purged`,
+    /// `failed`.
+    unwritten: IntCounterVec,
+    /// Whether the disk could be read and written when that was last tried.
+    store_up: IntGaugeVec,
+}
+
+impl DiskTier {
+    fn register(
+        register: &Register<'_>,
+        bytes: &IntGaugeVec,
+        store_up: &IntGaugeVec,
+    ) -> Result<Self, prometheus::Error> {
+        let unwritten = register.counters(
+            "cache_unwritten_total",
+            "Answers that are kept in memory and not on the disk, by the reason.",
+            &["reason"],
+        )?;
+        for reason in <Unwritten as strum::VariantArray>::VARIANTS {
+            unwritten.with_label_values(&[<&'static str>::from(reason)]).inc_by(0);
+        }
+        Ok(Self {
+            bytes: bytes.with_label_values(&["disk"]),
+            reads: register.counter(
+                "cache_disk_reads_total",
+                "Answers that were found on the disk and not in memory.",
+            )?,
+            unreadable: register.counter(
+                "cache_unreadable_total",
+                "Answers on the disk that could not be opened: damaged, or their key is destroyed.",
+            )?,
+            unwritten,
+            store_up: store_up.clone(),
+        })
+    }
+
+    /// Shows the bytes that its answers take.
+    pub fn bytes(&self, bytes: u64) {
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Counts an answer that was found there.
+    pub fn read(&self) {
+        self.reads.inc();
+    }
+
+    /// Counts an answer that could not be opened.
+    pub fn unreadable(&self) {
+        self.unreadable.inc();
+    }
+
+    /// Counts an answer that was not written.
+    pub fn unwritten(&self, reason: Unwritten) {
+        self.unwritten.with_label_values(&[<&'static str>::from(reason)]).inc();
+    }
+
+    /// Shows whether it can be read and written.
+    pub fn is_up(&self, up: bool) {
+        let store = <&'static str>::from(Store::Cache);
+        self.store_up.with_label_values(&[store]).set(i64::from(up));
     }
 }
 

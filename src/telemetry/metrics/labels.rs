@@ -20,6 +20,8 @@ pub enum Scope {
 pub enum Store {
     /// The ledger's journal in the data directory.
     Journal,
+    /// The cache's disk tier.
+    Cache,
 }
 
 /// What the loss guard did with a request.

@@ -1,8 +1,9 @@
 //! A gateway in the test's own process, with a clock that the test owns.
 
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tollgate::app::Running;
@@ -24,7 +25,11 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn start(home: TempDir, file: &Path) -> Self {
-        let clock = Arc::new(TestClock::at(NOON));
+        Self::start_at(NOON, home, file).await
+    }
+
+    async fn start_at(wall: Timestamp, home: TempDir, file: &Path) -> Self {
+        let clock = Arc::new(TestClock::at(wall));
         let config = tollgate::config::load(file).unwrap_or_else(|errors| panic!("{errors}"));
         let for_it: Arc<dyn Clock> = clock.clone();
         // It starts runtimes of its own and blocks meanwhile.
@@ -45,6 +50,20 @@ impl Gateway {
         let home = std::mem::replace(&mut self.home, TempDir::new().unwrap());
         let file = home.path().join("tollgate.yaml");
         Self::start(home, &file).await
+    }
+
+    /// The same, with a clock that goes on where the first one stands, `later`.
+    pub(crate) async fn restart_after(mut self, later: Duration) -> Self {
+        self.stop();
+        self.clock.advance(later);
+        let home = std::mem::replace(&mut self.home, TempDir::new().unwrap());
+        let file = home.path().join("tollgate.yaml");
+        Self::start_at(self.clock.wall(), home, &file).await
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.home.path().join("data")
     }
 
     fn stop(&mut self) {
