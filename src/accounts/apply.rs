@@ -117,6 +117,9 @@ impl Registry {
         for account in accounts.values() {
             noted |= self.note(account, next.plan(&account.plan))?;
         }
+        if occasion == Occasion::Start {
+            noted |= self.note_ends(&accounts)?;
+        }
         if noted || !written.is_empty() {
             self.accounts.flush()?;
         }

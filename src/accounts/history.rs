@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use ahash::AHashMap;
+
 use super::Registry;
 use crate::config::{Billing, Plan};
 use crate::store::StoreError;
@@ -49,16 +51,36 @@ impl Registry {
         Ok(true)
     }
 
-    /// Notes that the account is gone from now on.
-    pub(super) fn note_end(&self, account: &str) -> Result<(), StoreError> {
-        let Some(latest) = self.history.latest(account)? else { return Ok(()) };
+    /// Notes of accounts that are not among `accounts` any more that they are gone,
+    /// where a deletion broke off before it did; says whether there were any.
+    pub(super) fn note_ends(
+        &self,
+        accounts: &AHashMap<String, Account>,
+    ) -> Result<bool, StoreError> {
+        let mut noted = false;
+        for id in self.history.assigned()? {
+            if !accounts.contains_key(&id) {
+                noted |= self.note_end(&id)?;
+            }
+        }
+        Ok(noted)
+    }
+
+    /// Notes that the account is gone from now on, unless that is noted; says
+    /// whether it did.
+    pub(super) fn note_end(&self, account: &str) -> Result<bool, StoreError> {
+        let latest = self.history.latest(account)?;
+        let Some(latest) = latest.filter(|latest| latest.standing != Standing::Deleted) else {
+            return Ok(false);
+        };
         let next = Assignment {
             sequence: latest.sequence + 1,
             at: self.clock.wall().max(latest.at),
             standing: Standing::Deleted,
             ..latest
         };
-        self.history.append(account, &next)
+        self.history.append(account, &next)?;
+        Ok(true)
     }
 }
 

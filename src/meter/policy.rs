@@ -44,7 +44,7 @@ pub struct Row {
 }
 
 /// The policy, row by row, as the manual prints it.
-pub const TABLE: [Row; 19] = [
+pub const TABLE: [Row; 20] = [
     row("the whole answer is handed over", Outcome::Ok, "one request", "as the provider reports"),
     row(
         "the provider answers with an error, or not at all",
@@ -95,6 +95,12 @@ pub const TABLE: [Row; 19] = [
         Outcome::Ok,
         "one request",
         "the tokens of the answer, a share of the cost",
+    ),
+    row(
+        "embeddings are made in one call with those of others",
+        Outcome::Ok,
+        "one request",
+        "its own inputs' share",
     ),
     Row {
         case: "an idempotent repeat: the same request under the same `idempotency-key`",

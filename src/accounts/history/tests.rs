@@ -164,3 +164,17 @@ fn a_start_notes_what_was_not_noted() {
     let old = world.book.assignments("old").unwrap();
     assert_eq!((old.len(), old[0].at), (1, Timestamp(1_000)), "since it was made");
 }
+
+/// Or its fee would be billed for ever.
+#[test]
+fn a_deletion_that_broke_off_is_made_up_for_at_the_next_start() {
+    let world = World::new();
+    world.create();
+    // The account is gone, and the process ended before its history said so.
+    world.directory.remove("shop").unwrap();
+    world.at(5_000).registry.apply(config("29"), &[], Occasion::Start).unwrap();
+    let told = world.told();
+    assert_eq!(told.last().map(|last| (last.1, last.4)), Some((5_000, Standing::Deleted)));
+    world.at(6_000).registry.apply(config("29"), &[], Occasion::Start).unwrap();
+    assert_eq!(world.told(), told, "once");
+}

@@ -79,7 +79,7 @@ fn shown(url: &Url) -> Arc<str> {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let rest = match url.path() {
         "/" if url.query().is_none() => String::new(),
-        _ => format!("/…{}", &blake3::hash(url.as_str().as_bytes()).to_hex()[..6]),
+        _ => format!("/…{:.6}", blake3::hash(url.as_str().as_bytes()).to_hex()),
     };
     format!("{}://{host}{port}{rest}", url.scheme()).into()
 }
