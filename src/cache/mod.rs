@@ -6,7 +6,7 @@
 //! ([`entry`]); nothing crosses accounts unless the class says `shared`; an
 //! entry can be had before the last byte of the answer that made it is sent.
 //!
-//! An entry stands in memory ([`memory`]) and, a moment later, sealed on the disk
+//! An entry stands in memory (`memory.rs`) and, a moment later, sealed on the disk
 //! ([`disk`]), where it outlives the process. It is looked for in that order. What
 //! was asked for before a purge is not kept after it, in either place.
 
