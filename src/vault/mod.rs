@@ -9,7 +9,7 @@
 //! - each owner, an account or a class, has a random key of 256 bits, which is a
 //!   chain: the key of a day is made from that of the day before and cannot be
 //!   made backwards ([`Vault::expire`]);
-//! - each message has a key of its own, see [`seal`].
+//! - each message has a key of its own, see `seal.rs`.
 //!
 //! What is kept in the folder `vault` of the data directory must be backed up
 //! apart from the data, or not at all: an old copy of the keyring, with its master
