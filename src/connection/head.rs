@@ -8,11 +8,11 @@
 //! holds for HTTP/2 as well, is left to `gateway`.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::Stream;
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 
 /// Largest head, in bytes.
 pub(crate) const LARGEST_HEAD: usize = 32 * 1024;
@@ -42,15 +42,15 @@ pub enum BadHead {
     Slow,
 }
 
-/// Reads on from `stream` until `head` holds a whole head, for at most
-/// `patience`. Bytes behind the head stay in `head`; its target has origin form.
+/// Reads on from `stream` until `head` holds a whole head, which must be there
+/// `by` then. Bytes behind the head stay in `head`; its target has origin form.
 ///
 /// # Errors
 /// [`BadHead`] as soon as a byte gives it away.
 pub(super) async fn read(
     stream: &mut Stream,
     head: &mut BytesMut,
-    patience: Duration,
+    by: Instant,
 ) -> Result<(), BadHead> {
     let mut scan = Scan::default();
     if scan.go_on(head)? {
@@ -67,7 +67,7 @@ pub(super) async fn read(
             }
         }
     };
-    tokio::time::timeout(patience, more).await.map_err(|_| BadHead::Slow)??;
+    tokio::time::timeout_at(by, more).await.map_err(|_| BadHead::Slow)??;
     scan.finish(head)
 }
 

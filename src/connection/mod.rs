@@ -26,6 +26,7 @@ use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 
 use crate::base::slots::Slots;
 use crate::telemetry::metrics::Metrics;
@@ -118,13 +119,17 @@ impl<H: Handler> ServerApp for Connections<H> {
         // A client that has just connected has something to ask.
         let soon = self.handler.header_timeout();
         let mut begun = None;
+        // From a head's first byte on, whatever it turns out to be.
+        let mut by = None;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
             Box::pin(multiplexed::serve(self, stream, BytesMut::new(), shutdown)).await;
             return None;
         }
         if self.tls.is_none() {
             let mut first = first_bytes(&mut stream, soon, shutdown).await?;
-            if multiplexed::has_preface(&mut stream, &mut first, &self.handler).await {
+            let end = Instant::now() + soon;
+            by = Some(end);
+            if multiplexed::has_preface(&mut stream, &mut first, end).await {
                 Box::pin(multiplexed::serve(self, stream, first, shutdown)).await;
                 return None;
             }
@@ -137,7 +142,8 @@ impl<H: Handler> ServerApp for Connections<H> {
                 None => first_bytes(&mut stream, patience, shutdown).await?,
             };
             patience = IDLE;
-            let judged = head::read(&mut stream, &mut first, soon).await;
+            let by = by.take().unwrap_or_else(|| Instant::now() + soon);
+            let judged = head::read(&mut stream, &mut first, by).await;
             let mut session = ServerSession::new_http1(stream);
             if let Err(bad) = judged {
                 self.handler.refuse(session, bad).await;

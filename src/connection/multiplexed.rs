@@ -46,17 +46,13 @@ fn options() -> H2Options {
 
 /// Whether a connection whose first bytes are `first` speaks HTTP/2 by prior
 /// knowledge. Reads on only while they may still become the preface; a client
-/// that takes longer than `patience` for it is none.
-pub(super) async fn has_preface<H: Handler>(
-    stream: &mut Stream,
-    first: &mut BytesMut,
-    handler: &H,
-) -> bool {
+/// that has not sent it `by` then has sent none.
+pub(super) async fn has_preface(stream: &mut Stream, first: &mut BytesMut, by: Instant) -> bool {
     if undecided(first) {
         let more =
             async { while undecided(first) && matches!(stream.read_buf(first).await, Ok(1..)) {} };
         // What there is by then is judged as it is.
-        let _over = tokio::time::timeout(handler.header_timeout(), more).await;
+        let _over = tokio::time::timeout_at(by, more).await;
     }
     first.starts_with(PREFACE)
 }

@@ -32,7 +32,7 @@ use crate::meter::quote::Quote;
 use crate::opaque::{self, LARGEST_JSON, Place, Tenant};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::bill::opaque::OpaqueOrder;
-use crate::pipeline::{admit, allowance, give_back, slot, waiting};
+use crate::pipeline::{admit, allowance, give_back, slot, unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::upstream::Framing;
 
@@ -115,9 +115,17 @@ pub(super) async fn serve<C: Client>(
     let ready = match held {
         Ok(outgoing) => {
             let who = Who { account: &caller.account, priority: Priority::of(&caller.plan) };
-            // The client is not watched meanwhile: that would take bytes of a body
-            // that has not been read.
-            let slot = slot::take(app, snapshot, &mut exchange.waited, who, None).await;
+            let slot = slot::take(app, snapshot, &mut exchange.waited, who, None);
+            let slot = match outgoing {
+                Outgoing::Whole(_) => unless_gone(client, slot).await,
+                // The client is not watched meanwhile: that would take bytes of a body
+                // that has not been read.
+                Outgoing::Streamed(_) | Outgoing::Upgrade => Some(slot.await),
+            };
+            let Some(slot) = slot else {
+                give_back(permit, exchange);
+                return Ok(Ending::Cut);
+            };
             slot.map(|slot| (outgoing, slot))
         }
         Err(refusal) => Err(refusal),

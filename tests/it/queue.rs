@@ -9,7 +9,7 @@ use crate::harness::gate::Gate;
 use crate::harness::gateway::Gateway;
 use crate::harness::provider::{Call, Provider};
 use crate::harness::reply::{Reply, Step};
-use crate::harness::setup::{DEFAULT_PLAN, Setup, Tollgate};
+use crate::harness::setup::{DEFAULT_PLAN, Setup, Tollgate, key_of};
 
 const DEPTH: &str = "tollgate_queue_depth";
 const CALLS: &str = "tollgate_inflight{scope=\"provider\"}";
@@ -262,4 +262,27 @@ async fn an_answer_from_the_cache_waits_for_no_slot() {
     gate.send(&gate.chat()).await.refused(503, "overloaded");
     held.open();
     running.answer().await.ok();
+}
+
+/// Also of requests that are passed on without being understood.
+#[tokio::test]
+async fn a_client_that_leaves_takes_what_is_not_understood_along() {
+    let provider = Provider::start().await;
+    let held = hold(&provider);
+    let gate = slots(&provider, 1, 10)
+        .set("limits.global.queue_timeout", "10m")
+        .set("opaque.provider", "mock")
+        .start()
+        .await;
+    let running = ask(&gate, 0).await;
+    provider.wait_for_calls(1).await;
+    let waiting = gate.open(&Request::get("/v1/files").bearer(&key_of(DEFAULT_PLAN))).await;
+    gate.wait_for_metric(DEPTH, 1).await;
+    drop(waiting);
+    gate.wait_for_metric(DEPTH, 0).await;
+    gate.wait_for_metric(REQUESTS, 1).await;
+    held.open();
+    drop(running);
+    nothing_is_left(&gate).await;
+    assert_eq!(provider.calls().len(), 1);
 }
