@@ -52,6 +52,14 @@ impl Month {
         [self.0, self.0.last_of_month()].map(|day| day.to_string())
     }
 
+    /// The `count` months before it, the earliest first.
+    pub fn before(self, count: usize) -> Vec<Self> {
+        let before = std::iter::successors(Some(self), |month| Some(month.previous()));
+        let mut before: Vec<Self> = before.skip(1).take(count).collect();
+        before.reverse();
+        before
+    }
+
     /// The month before it; itself if there is none.
     #[must_use]
     pub fn previous(self) -> Self {

@@ -82,6 +82,10 @@ impl Billed {
     }
 }
 
+/// How many months back usage and fees are looked for that came after their own
+/// month's invoice.
+pub(super) const LATE: usize = 3;
+
 /// What an account's invoice is made from.
 pub(super) struct Sources<'a> {
     /// The account's plans.
@@ -107,8 +111,9 @@ impl Sources<'_> {
     ) -> Result<Vec<Line>, Refused> {
         let currency = invoicing.currency;
         let mut lines = Lines { currency, zone, period: month, lines: Vec::new() };
-        let earlier = Some(month.previous()).filter(|month| self.billed.closed(*month).is_some());
-        let months: Vec<Month> = earlier.into_iter().chain([month]).collect();
+        let closed = |month: &Month| self.billed.closed(*month).is_some();
+        let earlier = month.before(LATE).into_iter().filter(closed);
+        let months: Vec<Month> = earlier.chain([month]).collect();
         for month in &months {
             let span = month.span(zone).ok_or(Refused::NothingThen)?;
             let fees = Fees::of(self.history, span);

@@ -35,7 +35,7 @@ use crate::store::billing::{
 };
 use crate::webhooks::Webhooks;
 use calendar::{Month, Span};
-use draft::{Billed, Sources};
+use draft::{Billed, LATE, Sources};
 pub use error::Refused;
 use invoice::{Content, Invoice, Line};
 use usage::{ByAccount, Usage};
@@ -106,7 +106,8 @@ impl Biller {
     ///
     /// # Errors
     /// [`Refused`]: for a month that has not begun; of one account also if its
-    /// invoice is final or it did not exist then.
+    /// invoice is final or it did not exist then. Of all, the first account's whose
+    /// draft cannot be made; those of the others are made, and the log names each.
     pub fn generate(
         &self,
         config: &Config,
@@ -126,24 +127,42 @@ impl Biller {
             }
         };
         let mut made = Vec::new();
+        let mut failed = None;
         for id in accounts {
-            let own = self.own(&id)?;
-            if let Some(number) = own.billed.closed(month) {
-                if account.is_some() {
-                    return Err(Refused::AlreadyFinal(number.clone()));
-                }
-                continue;
-            }
-            let used = usage.get(&*id);
-            if account.is_some() && used.is_none() {
-                self.known(&id, &own)?;
-                if own.history.first().is_none_or(|first| first.at >= span.to) {
-                    return Err(Refused::NothingThen);
+            match self.draft_of(config, (month, span), &id, usage.get(&*id), account.is_some()) {
+                Ok(draft) => made.extend(draft),
+                Err(refused) if account.is_some() => return Err(refused),
+                // One account's trouble is not the others'.
+                Err(refused) => {
+                    tracing::error!(account = id, error = %refused, "no invoice can be drafted");
+                    failed.get_or_insert(refused);
                 }
             }
-            made.extend(self.draft(config, month, &id, &own, used, account.is_some())?);
         }
-        Ok(made)
+        failed.map_or(Ok(made), Err)
+    }
+
+    /// Writes the account's draft of `month`, which is `span`; none where its invoice
+    /// is final or there is nothing on it, unless it is `wanted` all the same.
+    fn draft_of(
+        &self,
+        config: &Config,
+        (month, span): (Month, Span),
+        account: &str,
+        used: Option<&BTreeMap<Month, Usage>>,
+        wanted: bool,
+    ) -> Result<Option<Invoice>, Refused> {
+        let own = self.own(account)?;
+        if let Some(number) = own.billed.closed(month) {
+            return if wanted { Err(Refused::AlreadyFinal(number.clone())) } else { Ok(None) };
+        }
+        if wanted && used.is_none() {
+            self.known(account, &own)?;
+            if own.history.first().is_none_or(|first| first.at >= span.to) {
+                return Err(Refused::NothingThen);
+            }
+        }
+        self.draft(config, month, account, &own, used, wanted)
     }
 
     /// Writes the account's draft of `month`; none where there is nothing on it,
@@ -207,7 +226,7 @@ impl Biller {
     }
 
     /// The usage that the invoices of `month` are about: the month's, and that of
-    /// the month before where an invoice has closed that.
+    /// the few months before it which an invoice has closed.
     fn usage(
         &self,
         config: &Config,
@@ -215,16 +234,18 @@ impl Biller {
         span: Span,
         account: Option<&str>,
     ) -> Result<ByAccount, Refused> {
-        let before = month.previous();
         let mut from = span.from;
-        for status in [Status::Final, Status::Paid] {
-            let choice = Choice {
-                account: account.map(str::to_owned),
-                period: Some(before.to_string()),
-                status: Some(status),
-            };
-            if !self.parts.invoices.invoices(&choice, None, 1)?.is_empty() {
-                from = before.span(&config.timezone).map_or(from, |before| before.from);
+        'earliest: for before in month.before(LATE) {
+            for status in [Status::Final, Status::Paid] {
+                let choice = Choice {
+                    account: account.map(str::to_owned),
+                    period: Some(before.to_string()),
+                    status: Some(status),
+                };
+                if !self.parts.invoices.invoices(&choice, None, 1)?.is_empty() {
+                    from = before.span(&config.timezone).map_or(from, |before| before.from);
+                    break 'earliest;
+                }
             }
         }
         let span = Span { from, ..span };

@@ -65,7 +65,11 @@ impl World {
 
     /// A charged request of the present moment.
     fn request(&self, price: &str) {
-        let now = self.clock.wall();
+        self.request_of(self.clock.wall(), price);
+    }
+
+    /// A request that came in at `now`, and ends only now.
+    fn request_of(&self, now: Timestamp, price: &str) {
         let mut record = fixture::record(now, "shop", "chat");
         record.id = self.ids.next(now);
         record.unit_price = money(price);
@@ -168,6 +172,23 @@ fn plans_are_prorated_by_the_microsecond() {
     assert_eq!(
         shown(&draft),
         ["pro|Plan pro, USD 30.00 a month: 2026-11-11 to 2026-11-26, 15 d of 30 d|1|15|15"]
+    );
+}
+
+/// A request ends after its month and the next were billed in advance.
+#[test]
+fn what_ends_months_later_is_billed_all_the_same() {
+    let world = World::new(|_| {});
+    world.shop("free").request("0.02");
+    let then = world.clock.wall();
+    world.closed("2026-11");
+    world.pass(31).request("0.03");
+    world.closed("2026-12");
+    world.pass(31).request("0.05");
+    world.request_of(then, "0.07");
+    assert_eq!(
+        shown(&world.draft("2027-01")),
+        ["chat|chat: requests, of 2026-11|1|0.07|0.07", "chat|chat: requests|1|0.05|0.05"]
     );
 }
 
