@@ -254,6 +254,8 @@ pub(super) struct Faults {
     pub(super) room: AtomicU64,
     pub(super) cannot_truncate: AtomicBool,
     pub(super) cannot_sync: AtomicBool,
+    /// How many of the next syncs fail.
+    pub(super) failing_syncs: AtomicU64,
 }
 
 impl Faulty {
@@ -262,6 +264,7 @@ impl Faulty {
             room: AtomicU64::new(u64::MAX),
             cannot_truncate: AtomicBool::new(false),
             cannot_sync: AtomicBool::new(false),
+            failing_syncs: AtomicU64::new(0),
         }))
     }
 
@@ -310,7 +313,9 @@ impl Sink for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.1.cannot_sync.load(SeqCst) {
+        let fails = |left: u64| left.checked_sub(1);
+        let once = self.1.failing_syncs.fetch_update(SeqCst, SeqCst, fails).is_ok();
+        if once || self.1.cannot_sync.load(SeqCst) {
             return Err(io::ErrorKind::Other.into());
         }
         self.0.sync()
