@@ -1,7 +1,7 @@
 //! The way of a request, on one screen.
 //!
 //! ```text
-//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ guard ─ cache ─ share ─ upstream ─ meter ─ settle ─ respond
+//! endpoint ─ identify ─ admit ─ read ─ classify ─ route ─ idempotency ─ guard ─ cache ─ share ─ upstream ─ meter ─ settle ─ respond
 //! ```
 //!
 //! A stage never imports another; this module joins them. A refusal, at

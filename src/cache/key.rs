@@ -146,4 +146,4 @@ pub fn key(secret: &[u8; 32], context: &Context<'_>, body: &[u8], fields: Fields
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -99,24 +99,8 @@ impl Expiry<Key, Arc<Entry>> for Lifetime {
 mod tests {
     use super::*;
     use crate::cache::entry::tests::entry;
-    use crate::cache::key::{Context, Fields, key};
+    use crate::cache::key::tests::named;
     use crate::telemetry::metrics::Metrics;
-    use http::HeaderMap;
-
-    fn named(name: &str) -> Key {
-        let context = Context {
-            endpoint: "",
-            class: "",
-            account: Some(name),
-            model: "",
-            provider: "",
-            provider_model: None,
-            max_output: None,
-            headers: &HeaderMap::new(),
-            query: None,
-        };
-        key(&[0; 32], &context, b"{}", Fields::All).unwrap()
-    }
 
     fn level() -> Level {
         Metrics::new(&[]).unwrap().cache_level("memory")

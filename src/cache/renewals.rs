@@ -34,26 +34,9 @@ impl Drop for Renewal {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
 
     use super::*;
-    use crate::cache::key::{Context, Fields, key};
-
-    fn named(name: &str) -> Key {
-        let headers = HeaderMap::new();
-        let context = Context {
-            endpoint: "",
-            class: "",
-            account: Some(name),
-            model: "",
-            provider: "",
-            provider_model: None,
-            max_output: None,
-            headers: &headers,
-            query: None,
-        };
-        key(&[0; 32], &context, b"{}", Fields::All).unwrap()
-    }
+    use crate::cache::key::tests::named;
 
     #[test]
     fn each_entry_is_renewed_once_at_a_time() {

@@ -357,3 +357,34 @@ async fn of_contradicting_directives_the_strictest_counts() {
         }
     }
 }
+
+/// Covers invariant 2: what failed is paid for by the first of a key, who had the
+/// answer of before, though a repeat was aboard.
+#[tokio::test]
+async fn the_first_of_a_key_bears_the_failed_call_that_it_is_answered_without() {
+    let provider = Provider::start().await;
+    let gate = stale(&provider).set("routing.retries", 0).start().await;
+    expect(&gate, &ask("spare", &chat_body()), "miss").await;
+    seconds(&gate, 70);
+    let broken = Reply::json(200, &openai::chat(&chat_body())).cut_after(20);
+    provider.next(broken.clone());
+    let alone = ask("spare", &chat_body()).header("x-request-id", "alone");
+    expect(&gate, &alone, "stale").await;
+    let held = Gate::closed();
+    provider.next(broken.after(&held));
+    let keyed = |id: &str| {
+        let request = ask("spare", &chat_body()).header("idempotency-key", "k");
+        request.header("x-request-id", id)
+    };
+    let mut first = gate.open(&keyed("first")).await;
+    held.reached_by(1).await;
+    let mut again = gate.open(&keyed("again")).await;
+    gate.wait_for_metric("tollgate_inflight{scope=\"aboard\"}", 2).await;
+    held.open();
+    assert_eq!(first.answer().await.ok().header("x-tollgate-cache"), Some("stale"));
+    again.answer().await;
+    let cost = async |id: &str| gate.record_of(id).await["cost"].as_str().unwrap().to_owned();
+    let dear = cost("alone").await;
+    assert_ne!(dear, "0");
+    assert_eq!((cost("first").await, cost("again").await), (dear, "0".to_owned()));
+}

@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 
-use http::HeaderMap;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -10,7 +9,7 @@ use crate::base::clock::TestClock;
 use crate::cache::Cache;
 use crate::cache::entry::Answer;
 use crate::cache::entry::tests::entry;
-use crate::cache::key::{Context, Fields, key};
+use crate::cache::key::tests::named;
 use crate::cache::writer::{Job, Writer};
 use crate::store::blobs::Name;
 use crate::telemetry::metrics::Metrics;
@@ -119,22 +118,6 @@ fn parts(held: &Arc<Held>, vault: &Arc<Vault>, clock: &Arc<TestClock>, metrics: 
         clock: clock.clone(),
         metrics: metrics.cache_disk(),
     }
-}
-
-fn named(name: &str) -> Key {
-    let headers = HeaderMap::new();
-    let context = Context {
-        endpoint: "",
-        class: "",
-        account: Some(name),
-        model: "",
-        provider: "",
-        provider_model: None,
-        max_output: None,
-        headers: &headers,
-        query: None,
-    };
-    key(&[0; 32], &context, b"{}", Fields::All).unwrap()
 }
 
 fn acme() -> Whose {

@@ -21,6 +21,13 @@ fn context(headers: &HeaderMap) -> Context<'_> {
     }
 }
 
+/// A key for each `name`, for tests of what keeps entries.
+pub(in crate::cache) fn named(name: &str) -> Key {
+    let headers = HeaderMap::new();
+    let context = Context { account: Some(name), ..context(&headers) };
+    key(&SECRET, &context, b"{}", Fields::All).unwrap()
+}
+
 fn of(body: &str, fields: Fields) -> Option<Key> {
     key(&SECRET, &context(&HeaderMap::new()), body.as_bytes(), fields)
 }

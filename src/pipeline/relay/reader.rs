@@ -206,7 +206,8 @@ impl<C: Client> Reader<'_, '_, C> {
         found.show(self.app, self.exchange);
         self.bill.comes_from(self.exchange.cache);
         if landing.called {
-            self.bill.tried(&landing.provider, passenger.share(landing.cost));
+            let share = self.bill.portion(landing.cost, passenger.share(landing.cost));
+            self.bill.tried(&landing.provider, share);
         }
         recall::answer(self.app, self.client, self.exchange, self.bill, found).await
     }
