@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::body::{Members, Said};
 use super::error::ApiError;
@@ -17,15 +17,15 @@ use crate::billing::export::{self, View};
 use crate::billing::invoice::Invoice;
 use crate::billing::{Biller, Refused};
 use crate::config::Config;
-use crate::store::billing::Choice;
+use crate::store::billing::{Choice, Status};
 
 /// What a month should be.
 const A_MONTH: &str = "a month such as 2026-11";
 /// The most lines of a credit note.
 const MOST_LINES: usize = 100;
 
-/// `POST /admin/invoices`: 201 with the account's draft, or with a list of all
-/// drafts where no account is named.
+/// `POST /admin/invoices`: 201 with the account's draft, or with the list of the
+/// month's drafts where no account is named.
 pub(super) async fn generate(
     State(state): State<AdminState>,
     mut body: Members,
@@ -34,21 +34,17 @@ pub(super) async fn generate(
     let account = body.id("account")?.value();
     body.end()?;
     let config = state.control.config();
-    blocking(move || {
-        let made = state.biller.generate(&config, month, account.as_deref())?;
-        let first = made.first().filter(|_| account.is_some()).map(shown);
-        let body = match first {
-            Some(draft) => draft?,
-            None => {
-                let data = made.iter().take(query::PAGE).map(shown).collect::<Result<_, _>>()?;
-                let more = made.get(query::PAGE - 1).filter(|_| made.len() > query::PAGE);
-                let next = more.map(|last| last.content.id.clone());
-                json!(List::<Value> { data, next })
-            }
-        };
-        Ok((StatusCode::CREATED, Json(body)).into_response())
-    })
-    .await?
+    let period = Some(month.to_string());
+    let body = blocking(move || match account {
+        Some(account) => shown(&state.biller.draft(&config, month, &account)?),
+        None => {
+            state.biller.draft_all(&config, month)?;
+            let choice = Choice { account: None, period, status: Some(Status::Draft) };
+            let drafts = page(&state.biller, &choice, None, query::PAGE)?;
+            serde_json::to_value(drafts).map_err(|_| ApiError::Internal)
+        }
+    });
+    Ok((StatusCode::CREATED, Json(body.await??)).into_response())
 }
 
 /// `GET /admin/invoices?account&month&status&limit&after`.
@@ -64,12 +60,21 @@ pub(super) async fn list(
     let status = status.map(|status| status.parse()).transpose();
     let status = status.map_err(|_| ApiError::bad("status", "draft, final, paid or void"))?;
     let choice = Choice { account, period: period.map(|month| month.to_string()), status };
-    let found = blocking(move || state.biller.invoices(&choice, after.as_deref(), limit + 1));
-    let found = found.await??;
+    let listed = blocking(move || page(&state.biller, &choice, after.as_deref(), limit));
+    Ok(Json(listed.await??))
+}
+
+fn page(
+    biller: &Biller,
+    choice: &Choice,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<List<Value>, ApiError> {
+    let found = biller.invoices(choice, after, limit + 1)?;
     let next = found.get(limit.saturating_sub(1)).filter(|_| found.len() > limit);
     let next = next.map(|last| last.content.id.clone());
     let data = found.iter().take(limit).map(shown).collect::<Result<_, _>>()?;
-    Ok(Json(List { data, next }))
+    Ok(List { data, next })
 }
 
 /// `GET /admin/invoices/{id}`.

@@ -160,6 +160,7 @@ impl Biller {
                 )
             }
         })?;
+        self.parts.invoices.flush()?;
         let invoice = Invoice::try_from(&document.ok_or(Refused::NoInvoice)?)?;
         tracing::info!(id, number = invoice.content.number, "an invoice is final");
         self.tell();
@@ -174,6 +175,7 @@ impl Biller {
             None => Step::Keep,
             Some(kept) => Step::Put(Document { status, ..kept }, event),
         })?;
+        self.parts.invoices.flush()?;
         let invoice = Invoice::try_from(&document.ok_or(Refused::NoInvoice)?)?;
         self.tell();
         Ok(invoice)

@@ -2,3 +2,5 @@
 
 mod life;
 mod property;
+mod world;
+mod zones;

@@ -3,17 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ahash::AHashMap;
-use jiff::tz::TimeZone;
-
-use super::calendar::{Month, Span};
 use super::invoice::Unit;
 use crate::base::money::Money;
 use crate::ledger::record::{TokenRates, Tokens, UsageRecord};
-use crate::ledger::{Filter, Ledger, Page, StorageError};
 
-/// Records that are read at once.
-const PAGE: usize = 5_000;
 /// The most unit prices of one kind of usage that are lines of their own. Above
 /// that each request has a price of its own, and one line sums them all up.
 const MOST_PRICES: usize = 64;
@@ -199,47 +192,6 @@ fn parts(tokens: &Tokens, rates: &TokenRates, price: Money) -> Option<[(Unit, Mo
     ];
     let sum: Money = parts.iter().map(|(.., amount)| amount.exact).sum();
     (sum == price).then_some(parts)
-}
-
-/// The usage of accounts, each month for itself.
-pub(super) type ByAccount = AHashMap<Arc<str>, BTreeMap<Month, Usage>>;
-
-/// Reads the usage in `span`, of one account or of all, from the ledger.
-///
-/// # Errors
-/// [`StorageError::Unreadable`].
-pub(super) fn read(
-    ledger: &Ledger,
-    account: Option<&str>,
-    span: Span,
-    zone: &TimeZone,
-) -> Result<ByAccount, StorageError> {
-    let account = account.map(Arc::from);
-    let filter = Filter { account, from: Some(span.from), to: Some(span.to) };
-    let mut found = ByAccount::default();
-    let mut after = None;
-    // Records come almost in the order of their times.
-    let mut last: Option<(Span, Month)> = None;
-    loop {
-        let page = ledger.records(&filter, Page { after, limit: PAGE })?;
-        for record in &page.records {
-            let known = last.filter(|(at, _)| at.from <= record.time && record.time < at.to);
-            let month = match known {
-                Some((_, month)) => month,
-                None => {
-                    let Some(month) = Month::of(record.time, zone) else { continue };
-                    last = month.span(zone).map(|span| (span, month));
-                    month
-                }
-            };
-            let months = found.entry(record.account.clone()).or_default();
-            months.entry(month).or_default().add(record);
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(found),
-        }
-    }
 }
 
 #[cfg(test)]

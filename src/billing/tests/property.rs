@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::super::draft::{Billed, Sources, total};
 use super::super::invoice::{Basis, Line};
-use super::super::usage::Usage;
+use super::super::reading::Reading;
 use crate::admin::fixture;
 use crate::base::clock::Timestamp;
 use crate::base::currency::Currency;
@@ -196,18 +196,16 @@ impl World {
     }
 
     fn lines(&self) -> Vec<Line> {
-        let mut usage: BTreeMap<Month, Usage> = BTreeMap::new();
-        for record in &self.records {
-            let month = Month::of(record.time, &self.zone).unwrap();
-            usage.entry(month).or_default().add(record);
-        }
+        let billed = Billed::default();
+        let mut reading = Reading::of(billed.about(self.month, &self.zone).unwrap());
+        self.records.iter().for_each(|record| reading.add(record));
         let sources = Sources {
             history: &self.history,
-            usage: &usage,
+            reading: &reading,
             adjustments: &self.adjustments,
-            billed: &Billed::default(),
+            billed: &billed,
         };
-        sources.lines(self.month, &self.zone, &self.invoicing).unwrap()
+        sources.lines(&self.zone, &self.invoicing).unwrap()
     }
 
     /// What each line comes to before it is rounded, by what it is about; tax left

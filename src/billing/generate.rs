@@ -1,0 +1,222 @@
+//! Drafts: what an account owes for a month, made anew from the ledger.
+//!
+//! Of all accounts some thousand are in memory at a time, for one pass over the
+//! ledger, and a draft is gone from it once it is written. The turn is taken for
+//! each draft, so that nobody waits for all of them; what was read before is read
+//! again where another invoice of the account has come to count meanwhile.
+
+use std::collections::BTreeSet;
+
+use super::calendar::{Month, Span};
+use super::draft::{self, Billed, LATE, Sources};
+use super::error::Refused;
+use super::invoice::{Content, Invoice, Line};
+use super::reading::{self, ByAccount, Reading};
+use super::{Biller, Own};
+use crate::base::clock::Timestamp;
+use crate::config::Config;
+use crate::ledger::{By, Filter};
+use crate::store::billing::{Adjustment, Status, Step};
+
+/// Accounts whose usage is gathered in one pass over the ledger: a few kilobytes
+/// each.
+const PASS: usize = 4_096;
+/// A UTC day, in microseconds.
+const DAY: u64 = 86_400_000_000;
+
+impl Biller {
+    /// Makes the account's draft of `month` anew.
+    ///
+    /// # Errors
+    /// [`Refused`]: for a month that has not begun, or in which the account had
+    /// nothing, and where its invoice is final.
+    pub fn draft(&self, config: &Config, month: Month, account: &str) -> Result<Invoice, Refused> {
+        let _turn = self.turn.lock();
+        self.begun(config, month)?;
+        let own = self.own(account)?;
+        if let Some(number) = own.billed.closed(month) {
+            return Err(Refused::AlreadyFinal(number.clone()));
+        }
+        let reading = self.read(config, month, account, &own)?;
+        if reading.usage().is_empty() {
+            self.known(account, &own)?;
+            let end = reading.months().last().map(|(_, span)| span.to);
+            if own.history.first().is_none_or(|first| Some(first.at) >= end) {
+                return Err(Refused::NothingThen);
+            }
+        }
+        let draft = self.put(config, month, account, &own, &reading, true)?;
+        self.parts.invoices.flush()?;
+        draft.ok_or(Refused::NothingThen)
+    }
+
+    /// Makes the drafts of `month` anew, of all accounts that owe or used something
+    /// and have no final invoice.
+    ///
+    /// # Errors
+    /// [`Refused`]: for a month that has not begun; or the first account's whose
+    /// draft cannot be made. Those of the others are made, and the log names each.
+    pub fn draft_all(&self, config: &Config, month: Month) -> Result<(), Refused> {
+        let span = self.begun(config, month)?;
+        let mut failed = None;
+        let mut note = |account: &str, refused: Refused| {
+            tracing::error!(account, error = %refused, "no invoice can be drafted");
+            failed.get_or_insert(refused);
+        };
+        for accounts in self.accounts(month, span)?.chunks(PASS) {
+            let (mut readings, mut bases) = (ByAccount::default(), Vec::new());
+            for account in accounts {
+                match self.unread(config, month, account) {
+                    Ok(Some((base, reading))) => {
+                        readings.insert(account.as_str().into(), reading);
+                        bases.push((account, base));
+                    }
+                    Ok(None) => {}
+                    Err(refused) => note(account, refused),
+                }
+            }
+            reading::read(&self.parts.ledger, &mut readings)?;
+            for (account, base) in bases {
+                let Some(reading) = readings.remove(account.as_str()) else { continue };
+                if let Err(refused) = self.one_of_all(config, month, account, (base, reading)) {
+                    // One account's trouble is not the others'.
+                    note(account, refused);
+                }
+            }
+            self.parts.invoices.flush()?;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// All who have or had a plan, or any usage that an invoice of `month` may be
+    /// about, in the order of their ids.
+    fn accounts(&self, month: Month, span: Span) -> Result<Vec<String>, Refused> {
+        // Months are at most 31 days; whole days are answered by the index alone.
+        let back = DAY * 31 * u64::try_from(month.before(LATE).len()).unwrap_or_default();
+        let from = span.from.0.saturating_sub(back) / DAY * DAY;
+        let to = (span.to.0.div_ceil(DAY) + 2) * DAY;
+        let (from, to) = (Some(Timestamp(from)), Some(Timestamp(to)));
+        let used = self.parts.ledger.summary(&Filter { account: None, from, to }, By::Account)?;
+        let used = used.into_iter().map(|row| row.by);
+        let all: BTreeSet<String> =
+            self.parts.history.assigned()?.into_iter().chain(used).collect();
+        Ok(all.into_iter().collect())
+    }
+
+    /// What is to be read for the account's draft of `month`, and what its invoices
+    /// were then; none where its invoice is final.
+    fn unread(
+        &self,
+        config: &Config,
+        month: Month,
+        account: &str,
+    ) -> Result<Option<(String, Reading)>, Refused> {
+        let billed = Billed::of(self.of_account(account)?.iter());
+        if billed.closed(month).is_some() {
+            return Ok(None);
+        }
+        let reading = Reading::of(billed.about(month, &config.timezone)?);
+        Ok(Some((billed.base, reading)))
+    }
+
+    fn one_of_all(
+        &self,
+        config: &Config,
+        month: Month,
+        account: &str,
+        (base, reading): (String, Reading),
+    ) -> Result<(), Refused> {
+        let _turn = self.turn.lock();
+        let own = self.own(account)?;
+        if own.billed.closed(month).is_some() {
+            return Ok(());
+        }
+        let reading = match own.billed.base == base {
+            true => reading,
+            false => self.read(config, month, account, &own)?,
+        };
+        self.put(config, month, account, &own, &reading, false).map(drop)
+    }
+
+    /// What the ledger has of the months that the account's invoice of `month` is
+    /// about.
+    pub(super) fn read(
+        &self,
+        config: &Config,
+        month: Month,
+        account: &str,
+        own: &Own,
+    ) -> Result<Reading, Refused> {
+        let months = own.billed.about(month, &config.timezone)?;
+        let mut readings = ByAccount::default();
+        readings.insert(account.into(), Reading::of(months));
+        reading::read(&self.parts.ledger, &mut readings)?;
+        Ok(readings.remove(account).unwrap_or_default())
+    }
+
+    /// Writes the account's draft of `month`; none where there is nothing on it,
+    /// unless there was one or it is `wanted` all the same. One that would say what
+    /// is said already stays, with its hash. The caller holds the turn and flushes.
+    fn put(
+        &self,
+        config: &Config,
+        month: Month,
+        account: &str,
+        own: &Own,
+        reading: &Reading,
+        wanted: bool,
+    ) -> Result<Option<Invoice>, Refused> {
+        let lines = self.lines(config, own, reading, &own.adjustments)?;
+        let is_it =
+            |it: &&Invoice| it.status == Status::Draft && it.content.period == month.to_string();
+        let before = own.invoices.iter().find(is_it);
+        if lines.is_empty() && before.is_none() && !wanted {
+            return Ok(None);
+        }
+        let customer = self.parts.accounts.account(account)?.map(|account| account.name);
+        let made = before.map(|draft| (draft.content.id.clone(), draft.content.created_at.clone()));
+        let now = || self.parts.clock.wall().to_string();
+        let (id, created_at) = made.unwrap_or_else(|| (self.new_id("inv"), now()));
+        let content = Content {
+            id,
+            number: None,
+            account: account.to_owned(),
+            customer: customer.unwrap_or_else(|| account.to_owned()),
+            period: month.to_string(),
+            days: month.days(),
+            span: reading.months().last().map(|(_, span)| *span),
+            currency: config.invoicing.currency.to_string(),
+            corrects: None,
+            seller: config.invoicing.seller.clone(),
+            tax: config.invoicing.tax.clone(),
+            created_at,
+            issued_at: None,
+            issued_on: None,
+            base: own.billed.base.clone(),
+            total: draft::total(&lines),
+            lines,
+        };
+        if let Some(before) = before.filter(|before| before.content == content) {
+            return Ok(Some(before.clone()));
+        }
+        let document = Content { created_at: now(), ..content }.document(Status::Draft);
+        let document = document.ok_or(Refused::TooLarge)?;
+        self.parts.invoices.change(&document.id, &|kept| match kept {
+            Some(kept) if kept.status != Status::Draft => Step::Keep,
+            _ => Step::Put(document.clone(), None),
+        })?;
+        Invoice::try_from(&document).map(Some)
+    }
+
+    /// The lines of an account's invoice.
+    pub(super) fn lines(
+        &self,
+        config: &Config,
+        own: &Own,
+        reading: &Reading,
+        adjustments: &[Adjustment],
+    ) -> Result<Vec<Line>, Refused> {
+        let sources = Sources { history: &own.history, reading, adjustments, billed: &own.billed };
+        sources.lines(&config.timezone, &config.invoicing)
+    }
+}
