@@ -32,19 +32,23 @@ pub(super) async fn generate(
 ) -> Result<Response, ApiError> {
     let month = month(&mut body)?.ok_or_else(|| body.bad("month", A_MONTH))?;
     let account = body.id("account")?.value();
+    let despite_damage = body.switch("despite_damage")?.value().unwrap_or(false);
     body.end()?;
     let config = state.control.config();
     let period = Some(month.to_string());
-    let body = blocking(move || match account {
-        Some(account) => shown(&state.biller.draft(&config, month, &account)?),
+    blocking(move || match account {
+        Some(account) => {
+            let draft = state.biller.draft(&config, month, &account, despite_damage)?;
+            one(StatusCode::CREATED, &draft)
+        }
         None => {
-            state.biller.draft_all(&config, month)?;
+            state.biller.draft_all(&config, month, despite_damage)?;
             let choice = Choice { account: None, period, status: Some(Status::Draft) };
             let drafts = page(&state.biller, &choice, None, query::PAGE)?;
-            serde_json::to_value(drafts).map_err(|_| ApiError::Internal)
+            Ok((StatusCode::CREATED, Json(drafts)).into_response())
         }
-    });
-    Ok((StatusCode::CREATED, Json(body.await??)).into_response())
+    })
+    .await?
 }
 
 /// `GET /admin/invoices?account&month&status&limit&after`.
@@ -81,9 +85,9 @@ fn page(
 pub(super) async fn show(
     State(state): State<AdminState>,
     Id(id): Id,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let invoice = blocking(move || state.biller.invoice(&id)).await??;
-    Ok(Json(shown(&invoice)?))
+    one(StatusCode::OK, &invoice)
 }
 
 /// `GET /admin/invoices/{id}/export?format=json|csv|html`: a file for the
@@ -112,13 +116,19 @@ pub(super) async fn export(
     })
 }
 
-/// `POST /admin/invoices/{id}/finalize`.
+/// `POST /admin/invoices/{id}/finalize {hash?}`: of the draft with this hash alone.
 pub(super) async fn finalize(
     state: State<AdminState>,
     id: Id,
-    body: Members,
-) -> Result<Json<Value>, ApiError> {
-    change(state, id, body, |biller, config, id| biller.finalize(config, id)).await
+    mut body: Members,
+) -> Result<Response, ApiError> {
+    let seen = body.read("hash", "64 hexadecimal digits", |hash| {
+        let hash = hash.as_str()?.to_ascii_lowercase();
+        (hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(hash)
+    });
+    let seen = seen?.value();
+    change(state, id, body, move |biller, config, id| biller.finalize(config, id, seen.as_deref()))
+        .await
 }
 
 /// `POST /admin/invoices/{id}/pay`.
@@ -126,7 +136,7 @@ pub(super) async fn pay(
     state: State<AdminState>,
     id: Id,
     body: Members,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     change(state, id, body, |biller, _, id| biller.pay(id)).await
 }
 
@@ -135,7 +145,7 @@ pub(super) async fn void(
     state: State<AdminState>,
     id: Id,
     body: Members,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     change(state, id, body, |biller, _, id| biller.void(id)).await
 }
 
@@ -144,7 +154,7 @@ pub(super) async fn push(
     state: State<AdminState>,
     id: Id,
     body: Members,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     change(state, id, body, |biller, _, id| biller.push(id)).await
 }
 
@@ -155,10 +165,10 @@ pub(super) async fn credit_note(
     mut body: Members,
 ) -> Result<Response, ApiError> {
     let reason = body.text("reason")?.value().ok_or_else(|| body.bad("reason", "it is missing"))?;
-    let one = amount(&mut body)?;
+    let whole = amount(&mut body)?;
     let message = "1 to 100 objects with a description and an amount above 0";
     let lines = body.read("lines", message, read_lines)?;
-    let amounts = match (one, lines) {
+    let amounts = match (whole, lines) {
         (Some(amount), Said::Nothing | Said::Null) if amount > Money::ZERO => {
             vec![(reason.clone(), amount)]
         }
@@ -169,8 +179,7 @@ pub(super) async fn credit_note(
     body.end()?;
     let config = state.control.config();
     let made = move || state.biller.credit_note(&config, &id, &amounts, &reason);
-    let note = blocking(made).await??;
-    Ok((StatusCode::CREATED, Json(shown(&note)?)).into_response())
+    one(StatusCode::CREATED, &blocking(made).await??)
 }
 
 fn read_lines(value: &Value) -> Option<Vec<(String, Money)>> {
@@ -192,11 +201,11 @@ async fn change(
     Id(id): Id,
     body: Members,
     change: impl FnOnce(&Biller, &Config, &str) -> Result<Invoice, Refused> + Send + 'static,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     body.end()?;
     let config = state.control.config();
     let invoice = blocking(move || change(&state.biller, &config, &id)).await??;
-    Ok(Json(shown(&invoice)?))
+    one(StatusCode::OK, &invoice)
 }
 
 /// The member called `month`.
@@ -213,6 +222,13 @@ pub(super) fn amount(body: &mut Members) -> Result<Option<Money>, ApiError> {
 fn money(value: &Value) -> Option<Money> {
     let number = value.is_number().then(|| value.to_string());
     value.as_str().or(number.as_deref())?.parse().ok()
+}
+
+/// An invoice, with the hash of its content as `etag`.
+fn one(status: StatusCode, invoice: &Invoice) -> Result<Response, ApiError> {
+    let tag = HeaderValue::try_from(format!("\"{}\"", invoice.hash));
+    let tag = [(header::ETAG, tag.map_err(|_| ApiError::Internal)?)];
+    Ok((status, tag, Json(shown(invoice)?)).into_response())
 }
 
 fn shown(invoice: &Invoice) -> Result<Value, ApiError> {

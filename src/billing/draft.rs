@@ -117,13 +117,15 @@ pub(super) struct Sources<'a> {
     pub(super) adjustments: &'a [Adjustment],
     /// What was billed already.
     pub(super) billed: &'a Billed,
+    /// Whether what the ledger has lost is of no matter.
+    pub(super) despite_damage: bool,
 }
 
 impl Sources<'_> {
     /// The lines of the invoice, tax included.
     ///
     /// # Errors
-    /// [`Refused::TooLarge`], [`Refused::NothingThen`].
+    /// [`Refused::TooLarge`], [`Refused::NothingThen`], [`Refused::UsageGone`].
     pub(super) fn lines(
         &self,
         zone: &TimeZone,
@@ -139,7 +141,12 @@ impl Sources<'_> {
         }
         for (month, _) in months {
             let used = self.reading.usage().get(month).cloned().unwrap_or_default();
-            lines.usage(*month, &used.less(&self.billed_in(*month).0))?;
+            let owed = used.less(&self.billed_in(*month).0);
+            let (owed, lost) = owed.without_loss(&self.reading.void(*month));
+            if lost && !self.despite_damage {
+                return Err(Refused::UsageGone(month.to_string()));
+            }
+            lines.usage(*month, &owed)?;
         }
         let due = |adjustment: &&Adjustment| {
             if adjustment.kind != AdjustmentKind::Invoice {

@@ -15,7 +15,7 @@ use super::reading::{self, ByAccount, Reading};
 use super::{Biller, Own};
 use crate::base::clock::Timestamp;
 use crate::config::Config;
-use crate::ledger::{By, Filter};
+use crate::ledger::{By, Damage, Filter};
 use crate::store::billing::{Adjustment, Status, Step};
 
 /// Accounts whose usage is gathered in one pass over the ledger: a few kilobytes
@@ -24,20 +24,50 @@ const PASS: usize = 4_096;
 /// A UTC day, in microseconds.
 const DAY: u64 = 86_400_000_000;
 
+/// How a draft is made.
+#[derive(Clone, Copy)]
+struct How {
+    /// Also if there is nothing on it.
+    wanted: bool,
+    /// Of what is left where the ledger is damaged.
+    despite_damage: bool,
+}
+
+/// Refuses for `damage`, unless that is to be overlooked.
+fn overlook(damage: Option<Damage>, despite_damage: bool) -> Result<(), Refused> {
+    let Some(Damage { path, offset, fault, .. }) = damage else { return Ok(()) };
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let fault: &str = fault.into();
+    let place = format!("{file} at byte {offset} ({fault})");
+    if !despite_damage {
+        return Err(Refused::LedgerDamaged(place));
+    }
+    tracing::warn!(place, "invoices are drafted though the ledger is damaged");
+    Ok(())
+}
+
 impl Biller {
     /// Makes the account's draft of `month` anew.
     ///
     /// # Errors
     /// [`Refused`]: for a month that has not begun, or in which the account had
-    /// nothing, and where its invoice is final.
-    pub fn draft(&self, config: &Config, month: Month, account: &str) -> Result<Invoice, Refused> {
+    /// nothing, and where its invoice is final; also for a damaged ledger, unless
+    /// the draft is to be made of what is left of it, `despite_damage`.
+    pub fn draft(
+        &self,
+        config: &Config,
+        month: Month,
+        account: &str,
+        despite_damage: bool,
+    ) -> Result<Invoice, Refused> {
         let _turn = self.turn.lock();
         self.begun(config, month)?;
         let own = self.own(account)?;
         if let Some(number) = own.billed.closed(month) {
             return Err(Refused::AlreadyFinal(number.clone()));
         }
-        let reading = self.read(config, month, account, &own)?;
+        let (reading, damage) = self.read(config, month, account, &own)?;
+        overlook(damage, despite_damage)?;
         if reading.usage().is_empty() {
             self.known(account, &own)?;
             let end = reading.months().last().map(|(_, span)| span.to);
@@ -45,7 +75,8 @@ impl Biller {
                 return Err(Refused::NothingThen);
             }
         }
-        let draft = self.put(config, month, account, &own, &reading, true)?;
+        let how = How { wanted: true, despite_damage };
+        let draft = self.put(config, (month, account), &own, &reading, how)?;
         self.parts.invoices.flush()?;
         draft.ok_or(Refused::NothingThen)
     }
@@ -54,9 +85,15 @@ impl Biller {
     /// and have no final invoice.
     ///
     /// # Errors
-    /// [`Refused`]: for a month that has not begun; or the first account's whose
-    /// draft cannot be made. Those of the others are made, and the log names each.
-    pub fn draft_all(&self, config: &Config, month: Month) -> Result<(), Refused> {
+    /// [`Refused`]: for a month that has not begun, and for a damaged ledger as
+    /// [`Biller::draft`]; or the first account's whose draft cannot be made. Those of
+    /// the others are made, and the log names each.
+    pub fn draft_all(
+        &self,
+        config: &Config,
+        month: Month,
+        despite_damage: bool,
+    ) -> Result<(), Refused> {
         let span = self.begun(config, month)?;
         let mut failed = None;
         let mut note = |account: &str, refused: Refused| {
@@ -75,10 +112,13 @@ impl Biller {
                     Err(refused) => note(account, refused),
                 }
             }
-            reading::read(&self.parts.ledger, &mut readings)?;
+            overlook(reading::read(&self.parts.ledger, &mut readings)?, despite_damage)?;
+            let how = How { wanted: false, despite_damage };
             for (account, base) in bases {
                 let Some(reading) = readings.remove(account.as_str()) else { continue };
-                if let Err(refused) = self.one_of_all(config, month, account, (base, reading)) {
+                if let Err(refused) =
+                    self.one_of_all(config, (month, account), (base, reading), how)
+                {
                     // One account's trouble is not the others'.
                     note(account, refused);
                 }
@@ -122,9 +162,9 @@ impl Biller {
     fn one_of_all(
         &self,
         config: &Config,
-        month: Month,
-        account: &str,
+        (month, account): (Month, &str),
         (base, reading): (String, Reading),
+        how: How,
     ) -> Result<(), Refused> {
         let _turn = self.turn.lock();
         let own = self.own(account)?;
@@ -133,25 +173,25 @@ impl Biller {
         }
         let reading = match own.billed.base == base {
             true => reading,
-            false => self.read(config, month, account, &own)?,
+            false => self.read(config, month, account, &own)?.0,
         };
-        self.put(config, month, account, &own, &reading, false).map(drop)
+        self.put(config, (month, account), &own, &reading, how).map(drop)
     }
 
     /// What the ledger has of the months that the account's invoice of `month` is
-    /// about.
+    /// about, and the first damage that may have taken some of it away.
     pub(super) fn read(
         &self,
         config: &Config,
         month: Month,
         account: &str,
         own: &Own,
-    ) -> Result<Reading, Refused> {
+    ) -> Result<(Reading, Option<Damage>), Refused> {
         let months = own.billed.about(month, &config.timezone)?;
         let mut readings = ByAccount::default();
         readings.insert(account.into(), Reading::of(months));
-        reading::read(&self.parts.ledger, &mut readings)?;
-        Ok(readings.remove(account).unwrap_or_default())
+        let damage = reading::read(&self.parts.ledger, &mut readings)?;
+        Ok((readings.remove(account).unwrap_or_default(), damage))
     }
 
     /// Writes the account's draft of `month`; none where there is nothing on it,
@@ -160,13 +200,12 @@ impl Biller {
     fn put(
         &self,
         config: &Config,
-        month: Month,
-        account: &str,
+        (month, account): (Month, &str),
         own: &Own,
         reading: &Reading,
-        wanted: bool,
+        How { wanted, despite_damage }: How,
     ) -> Result<Option<Invoice>, Refused> {
-        let lines = self.lines(config, own, reading, &own.adjustments)?;
+        let lines = self.lines(config, own, reading, &own.adjustments, despite_damage)?;
         let is_it =
             |it: &&Invoice| it.status == Status::Draft && it.content.period == month.to_string();
         let before = own.invoices.iter().find(is_it);
@@ -215,8 +254,10 @@ impl Biller {
         own: &Own,
         reading: &Reading,
         adjustments: &[Adjustment],
+        despite_damage: bool,
     ) -> Result<Vec<Line>, Refused> {
-        let sources = Sources { history: &own.history, reading, adjustments, billed: &own.billed };
+        let (history, billed) = (&own.history, &own.billed);
+        let sources = Sources { history, reading, adjustments, billed, despite_damage };
         sources.lines(&config.timezone, &config.invoicing)
     }
 }

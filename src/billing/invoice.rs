@@ -186,6 +186,16 @@ impl Content {
     }
 }
 
+impl Invoice {
+    /// The hash that it has, or had, as a draft.
+    pub(super) fn draft_hash(&self) -> Option<String> {
+        let content = self.content.clone();
+        let draft = Content { number: None, issued_at: None, issued_on: None, ..content };
+        let document = draft.document(Status::Draft)?;
+        Some(blake3::Hash::from_bytes(document.hash).to_hex().to_string())
+    }
+}
+
 impl TryFrom<&Document> for Invoice {
     type Error = Refused;
 

@@ -132,10 +132,11 @@ impl Biller {
             return Err(Refused::AlreadyFinal(number.clone()));
         }
         if amount < Money::ZERO {
-            let reading = self.read(config, month, &adjustment.account, &own)?;
+            // What the ledger has lost is owed by nobody, so it allows for no credit.
+            let (reading, _) = self.read(config, month, &adjustment.account, &own)?;
             let mut all = own.adjustments.clone();
             all.push(adjustment.clone());
-            let total = draft::total(&self.lines(config, &own, &reading, &all)?);
+            let total = draft::total(&self.lines(config, &own, &reading, &all, true)?);
             if total < Money::ZERO {
                 return Err(Refused::BelowZero(total));
             }

@@ -46,6 +46,11 @@ impl Amount {
         }
     }
 
+    /// Whether more was billed than there is.
+    fn lacks(&self) -> bool {
+        self.quantity < 0 || self.exact < Money::ZERO
+    }
+
     fn is_nothing(self) -> bool {
         self == Self::default()
     }
@@ -103,6 +108,35 @@ impl Prices {
         }
     }
 
+    /// Whether more is missing of what was billed than `taken_back`.
+    fn lacks_more_than(&self, taken_back: Amount) -> bool {
+        let lacks = |amount: &Amount| amount.lacks();
+        let lack = match self {
+            Self::Sum(sum) => Some(*sum).filter(lacks).unwrap_or_default(),
+            Self::Each(prices) => {
+                let mut lack = Amount::default();
+                prices.values().filter(|amount| amount.lacks()).for_each(|it| lack.add(*it));
+                lack
+            }
+        };
+        lack.lacks() && {
+            let mut left = lack;
+            left.add(taken_back);
+            left.lacks()
+        }
+    }
+
+    /// Leaves out what is missing of what was billed; whether anything is left.
+    fn forget_lack(&mut self) -> bool {
+        match self {
+            Self::Sum(sum) => !sum.lacks(),
+            Self::Each(prices) => {
+                prices.retain(|_, amount| !amount.lacks());
+                !prices.is_empty()
+            }
+        }
+    }
+
     fn less(&self, billed: &Self) -> Self {
         let (Self::Each(own), Self::Each(other)) = (self, billed) else {
             return Self::Sum(self.sum().less(billed.sum()));
@@ -150,6 +184,11 @@ impl Usage {
         self.put(kind, Some(record.unit_price), amount);
     }
 
+    /// Adds a void record, as it was charged before.
+    pub(super) fn add_void(&mut self, record: &UsageRecord) {
+        self.add(&UsageRecord { quantity: 1, price: record.unit_price, ..record.clone() });
+    }
+
     /// Adds an amount of a kind at a unit price; `None` is a sum of many.
     pub(super) fn put(&mut self, kind: Kind, unit_price: Option<Money>, amount: Amount) {
         self.0.entry(kind).or_default().add(unit_price, amount);
@@ -168,6 +207,22 @@ impl Usage {
             Prices::Sum(sum) => !sum.is_nothing(),
         });
         Self(owed)
+    }
+
+    /// What is owed, less what was billed and is not in the ledger any more, though
+    /// it is not `void` either; and whether there is any of that.
+    #[must_use]
+    pub(super) fn without_loss(mut self, void: &Self) -> (Self, bool) {
+        let mut lost = false;
+        self.0.retain(|kind, prices| {
+            let taken_back = void.0.get(kind).map(Prices::sum).unwrap_or_default();
+            if !prices.lacks_more_than(taken_back) {
+                return true;
+            }
+            lost = true;
+            prices.forget_lack()
+        });
+        (self, lost)
     }
 
     /// What was used, by kind.
@@ -257,6 +312,20 @@ mod tests {
             ]
         );
         assert_eq!(of(91), [(None, Unit::Requests, 1, rate(91), rate(91))]);
+    }
+
+    /// What is gone from the ledger is no credit; what was taken back is one.
+    #[test]
+    fn what_was_billed_and_is_gone_is_owed_to_nobody() {
+        let owed = usage(3..6).less(&usage(0..5));
+        assert_eq!(owed.clone().without_loss(&Usage::default()), (usage(5..6), true));
+        assert_eq!(owed.clone().without_loss(&usage(1..3)), (usage(5..6), true), "not enough");
+        assert_eq!(owed.clone().without_loss(&usage(0..3)), (owed, false));
+        let sum = usage(0..900).less(&usage(0..1_000));
+        assert_eq!(sum.clone().without_loss(&Usage::default()), (Usage::default(), true));
+        assert_eq!(sum.clone().without_loss(&usage(900..1_000)), (sum, false));
+        let more = usage(0..5).less(&usage(0..3));
+        assert_eq!(more.clone().without_loss(&Usage::default()), (more, false));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Invoices as operators and their customers meet them. Covers A4, H2 and H3.
 
+mod damage;
 mod page;
 mod tokens;
 mod told;
@@ -188,6 +189,14 @@ async fn bad_input_is_refused_and_changes_nothing() {
         (&of(&last, "/push"), Value::Null, 409, "conflict", ""),
         (&of(&open, "/pay"), Value::Null, 409, "conflict", ""),
         (&of(&open, "/finalize"), json!({"number": "7"}), 400, "invalid_value", "number"),
+        (&of(&open, "/finalize"), json!({"hash": "7"}), 400, "invalid_value", "hash"),
+        (
+            &new,
+            json!({"month": "2026-06", "despite_damage": 1}),
+            400,
+            "invalid_value",
+            "despite_damage",
+        ),
         (&"/admin/invoices/..%2fx/finalize".to_owned(), Value::Null, 404, "not_found", ""),
         (&"/admin/invoices/inv_0/void".to_owned(), Value::Null, 404, "not_found", ""),
         (&of(&last, "/credit-note"), json!({"reason": "x"}), 400, "invalid_value", "amount"),

@@ -41,7 +41,7 @@ fn a_draft_is_remade_and_a_final_invoice_is_not() {
     assert_eq!(world.generate("2026-11"), Err(refused.clone()));
     assert_eq!(world.adjust("1", None), Err(refused));
     assert_eq!(world.biller.invoice(&made.content.id).unwrap(), made);
-    world.biller.draft_all(&world.config, "2026-11".parse().unwrap()).unwrap();
+    world.biller.draft_all(&world.config, "2026-11".parse().unwrap(), false).unwrap();
     let all = world.biller.invoices(&Choice::default(), None, 9).unwrap();
     assert_eq!(all, [made], "nothing is drafted beside it");
 }
@@ -198,10 +198,10 @@ fn what_cannot_be_is_refused() {
     assert_eq!(world.generate("2027-01"), Err(Refused::FutureMonth));
     assert_eq!(world.generate("2026-11"), Err(Refused::NothingThen));
     assert_eq!(world.generate("0001-01"), Err(Refused::NothingThen));
-    let nobody = world.biller.draft(&world.config, "2026-12".parse().unwrap(), "nobody");
+    let nobody = world.biller.draft(&world.config, "2026-12".parse().unwrap(), "nobody", false);
     assert_eq!(nobody, Err(Refused::NoAccount));
     assert_eq!(world.biller.invoice("inv_x"), Err(Refused::NoInvoice));
-    assert_eq!(world.biller.finalize(&world.config, "inv_x"), Err(Refused::NoInvoice));
+    assert_eq!(world.biller.finalize(&world.config, "inv_x", None), Err(Refused::NoInvoice));
     let draft = world.draft("2026-12");
     assert_eq!(world.biller.push(&draft.content.id), Err(Refused::NoStripe));
     let all = world.biller.invoices(&Choice::default(), None, 9).unwrap();
@@ -217,7 +217,7 @@ fn two_that_finalize_at_once_get_one_number() {
         .map(|_| {
             let (biller, config) = (world.biller.clone(), world.config.clone());
             let id = draft.content.id.clone();
-            std::thread::spawn(move || biller.finalize(&config, &id).unwrap())
+            std::thread::spawn(move || biller.finalize(&config, &id, None).unwrap())
         })
         .collect();
     let made: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();

@@ -8,7 +8,7 @@ use super::super::*;
 use crate::accounts::{Change, NewAccount, Registry};
 use crate::admin::fixture;
 use crate::base::clock::{TestClock, Timestamp};
-use crate::base::id::RecordIds;
+use crate::base::id::{RecordId, RecordIds};
 use crate::config::Durability;
 use crate::ledger::{Replay, Settled};
 use crate::telemetry::metrics::Metrics;
@@ -24,7 +24,7 @@ pub(super) struct World {
     pub(super) clock: Arc<TestClock>,
     pub(super) config: Arc<Config>,
     pub(super) ids: RecordIds,
-    _dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl World {
@@ -46,7 +46,7 @@ impl World {
         let webhooks = fixture::webhooks(&config, &time, &metrics);
         let (registry, biller) =
             fixture::registry(dir.path(), &ledger, &config, time, &metrics, &webhooks);
-        Self { biller, registry, ledger, clock, config, ids: RecordIds::default(), _dir: dir }
+        Self { biller, registry, ledger, clock, config, ids: RecordIds::default(), dir }
     }
 
     pub(super) fn shop(&self, plan: &str) -> &Self {
@@ -54,6 +54,21 @@ impl World {
         let wanted = NewAccount { id, name, plan: plan.to_owned(), ..NewAccount::default() };
         self.registry.create(wanted).unwrap();
         self
+    }
+
+    /// The same after the ledger was lost.
+    pub(super) fn without_ledger(&mut self) {
+        let elsewhere = self.dir.path().join("elsewhere");
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let ledger = Ledger::open(&elsewhere, Durability::Process, clock, Replay::none()).unwrap();
+        self.ledger = Arc::new(ledger);
+        let ledger = self.ledger.clone();
+        let biller = Arc::get_mut(&mut self.biller).unwrap();
+        biller.parts.ledger = ledger;
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.wall()
     }
 
     /// The same with another billing time zone, as after a reload.
@@ -73,12 +88,13 @@ impl World {
     }
 
     /// A request that came in at `now`, and ends only now.
-    pub(super) fn request_of(&self, now: Timestamp, price: &str) {
+    pub(super) fn request_of(&self, now: Timestamp, price: &str) -> RecordId {
         let mut record = fixture::record(now, "shop", "chat");
         record.id = self.ids.next(now);
         record.unit_price = money(price);
         record.price = record.unit_price;
         let _settled: Settled = self.ledger.settle(&record).unwrap();
+        record.id
     }
 
     pub(super) fn pass(&self, days: u32) -> &Self {
@@ -87,7 +103,7 @@ impl World {
     }
 
     pub(super) fn generate(&self, month: &str) -> Result<Invoice, Refused> {
-        self.biller.draft(&self.config, month.parse().unwrap(), "shop")
+        self.biller.draft(&self.config, month.parse().unwrap(), "shop", false)
     }
 
     pub(super) fn draft(&self, month: &str) -> Invoice {
@@ -95,7 +111,7 @@ impl World {
     }
 
     pub(super) fn finalize(&self, invoice: &Invoice) -> Result<Invoice, Refused> {
-        self.biller.finalize(&self.config, &invoice.content.id)
+        self.biller.finalize(&self.config, &invoice.content.id, None)
     }
 
     pub(super) fn closed(&self, month: &str) -> Invoice {

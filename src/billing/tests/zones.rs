@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{World, money, shown};
-use crate::base::clock::{Clock, Timestamp};
+use crate::base::clock::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -12,10 +12,10 @@ fn around_midnight(world: &World) -> [Timestamp; 2] {
     world.shop("pro").pass(29);
     world.clock.advance(HOUR * 20);
     world.request("0.02");
-    let before = world.clock.wall();
+    let before = world.now();
     world.clock.advance(HOUR * 7);
     world.request("0.05");
-    [before, world.clock.wall()]
+    [before, world.now()]
 }
 
 /// East of where it was the new December has begun before the old November ended;
