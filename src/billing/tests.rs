@@ -3,5 +3,6 @@
 mod damage;
 mod life;
 mod property;
+mod sold;
 mod world;
 mod zones;
