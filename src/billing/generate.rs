@@ -19,18 +19,18 @@ use crate::ledger::{By, Damage, Filter};
 use crate::store::billing::{Adjustment, Status, Step};
 
 /// Accounts whose usage is gathered in one pass over the ledger: a few kilobytes
-/// each.
-const PASS: usize = 4_096;
+/// each. Tests need more than one pass.
+const PASS: usize = if cfg!(test) { 3 } else { 4_096 };
 /// A UTC day, in microseconds.
 const DAY: u64 = 86_400_000_000;
 
 /// How a draft is made.
 #[derive(Clone, Copy)]
-struct How {
+pub(super) struct How {
     /// Also if there is nothing on it.
-    wanted: bool,
+    pub(super) wanted: bool,
     /// Of what is left where the ledger is damaged.
-    despite_damage: bool,
+    pub(super) despite_damage: bool,
 }
 
 /// Refuses for `damage`, unless that is to be overlooked.
@@ -145,7 +145,7 @@ impl Biller {
 
     /// What is to be read for the account's draft of `month`, and what its invoices
     /// were then; none where its invoice is final.
-    fn unread(
+    pub(super) fn unread(
         &self,
         config: &Config,
         month: Month,
@@ -159,7 +159,7 @@ impl Biller {
         Ok(Some((billed.base, reading)))
     }
 
-    fn one_of_all(
+    pub(super) fn one_of_all(
         &self,
         config: &Config,
         (month, account): (Month, &str),

@@ -1,5 +1,6 @@
 //! Invoices against an independent computation, and through their life.
 
+mod all;
 mod damage;
 mod life;
 mod property;
