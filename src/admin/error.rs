@@ -136,6 +136,9 @@ const fn billed(error: &billing::Refused) -> (StatusCode, &'static str, &'static
         | R::MoreThanLeft(_)
         | R::MoreThanInvoiced(_)
         | R::HasCreditNotes
+        | R::NotAsSeen
+        | R::LedgerDamaged(_)
+        | R::UsageGone(_)
         | R::TooLarge
         | R::NoStripe => (StatusCode::CONFLICT, "invalid_request_error", "conflict"),
         R::Damaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),

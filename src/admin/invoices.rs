@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::body::{Members, Said};
 use super::error::ApiError;
@@ -17,36 +17,36 @@ use crate::billing::export::{self, View};
 use crate::billing::invoice::Invoice;
 use crate::billing::{Biller, Refused};
 use crate::config::Config;
-use crate::store::billing::Choice;
+use crate::store::billing::{Choice, Status};
 
 /// What a month should be.
 const A_MONTH: &str = "a month such as 2026-11";
 /// The most lines of a credit note.
 const MOST_LINES: usize = 100;
 
-/// `POST /admin/invoices`: 201 with the account's draft, or with a list of all
-/// drafts where no account is named.
+/// `POST /admin/invoices`: 201 with the account's draft, or with the list of the
+/// month's drafts where no account is named.
 pub(super) async fn generate(
     State(state): State<AdminState>,
     mut body: Members,
 ) -> Result<Response, ApiError> {
     let month = month(&mut body)?.ok_or_else(|| body.bad("month", A_MONTH))?;
     let account = body.id("account")?.value();
+    let despite_damage = body.switch("despite_damage")?.value().unwrap_or(false);
     body.end()?;
     let config = state.control.config();
-    blocking(move || {
-        let made = state.biller.generate(&config, month, account.as_deref())?;
-        let first = made.first().filter(|_| account.is_some()).map(shown);
-        let body = match first {
-            Some(draft) => draft?,
-            None => {
-                let data = made.iter().take(query::PAGE).map(shown).collect::<Result<_, _>>()?;
-                let more = made.get(query::PAGE - 1).filter(|_| made.len() > query::PAGE);
-                let next = more.map(|last| last.content.id.clone());
-                json!(List::<Value> { data, next })
-            }
-        };
-        Ok((StatusCode::CREATED, Json(body)).into_response())
+    let period = Some(month.to_string());
+    blocking(move || match account {
+        Some(account) => {
+            let draft = state.biller.draft(&config, month, &account, despite_damage)?;
+            one(StatusCode::CREATED, &draft)
+        }
+        None => {
+            state.biller.draft_all(&config, month, despite_damage)?;
+            let choice = Choice { account: None, period, status: Some(Status::Draft) };
+            let drafts = page(&state.biller, &choice, None, query::PAGE)?;
+            Ok((StatusCode::CREATED, Json(drafts)).into_response())
+        }
     })
     .await?
 }
@@ -64,21 +64,30 @@ pub(super) async fn list(
     let status = status.map(|status| status.parse()).transpose();
     let status = status.map_err(|_| ApiError::bad("status", "draft, final, paid or void"))?;
     let choice = Choice { account, period: period.map(|month| month.to_string()), status };
-    let found = blocking(move || state.biller.invoices(&choice, after.as_deref(), limit + 1));
-    let found = found.await??;
+    let listed = blocking(move || page(&state.biller, &choice, after.as_deref(), limit));
+    Ok(Json(listed.await??))
+}
+
+fn page(
+    biller: &Biller,
+    choice: &Choice,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<List<Value>, ApiError> {
+    let found = biller.invoices(choice, after, limit + 1)?;
     let next = found.get(limit.saturating_sub(1)).filter(|_| found.len() > limit);
     let next = next.map(|last| last.content.id.clone());
     let data = found.iter().take(limit).map(shown).collect::<Result<_, _>>()?;
-    Ok(Json(List { data, next }))
+    Ok(List { data, next })
 }
 
 /// `GET /admin/invoices/{id}`.
 pub(super) async fn show(
     State(state): State<AdminState>,
     Id(id): Id,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let invoice = blocking(move || state.biller.invoice(&id)).await??;
-    Ok(Json(shown(&invoice)?))
+    one(StatusCode::OK, &invoice)
 }
 
 /// `GET /admin/invoices/{id}/export?format=json|csv|html`: a file for the
@@ -107,13 +116,19 @@ pub(super) async fn export(
     })
 }
 
-/// `POST /admin/invoices/{id}/finalize`.
+/// `POST /admin/invoices/{id}/finalize {hash?}`: of the draft with this hash alone.
 pub(super) async fn finalize(
     state: State<AdminState>,
     id: Id,
-    body: Members,
-) -> Result<Json<Value>, ApiError> {
-    change(state, id, body, |biller, config, id| biller.finalize(config, id)).await
+    mut body: Members,
+) -> Result<Response, ApiError> {
+    let seen = body.read("hash", "64 hexadecimal digits", |hash| {
+        let hash = hash.as_str()?.to_ascii_lowercase();
+        (hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(hash)
+    });
+    let seen = seen?.value();
+    change(state, id, body, move |biller, config, id| biller.finalize(config, id, seen.as_deref()))
+        .await
 }
 
 /// `POST /admin/invoices/{id}/pay`.
@@ -121,7 +136,7 @@ pub(super) async fn pay(
     state: State<AdminState>,
     id: Id,
     body: Members,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     change(state, id, body, |biller, _, id| biller.pay(id)).await
 }
 
@@ -130,7 +145,7 @@ pub(super) async fn void(
     state: State<AdminState>,
     id: Id,
     body: Members,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     change(state, id, body, |biller, _, id| biller.void(id)).await
 }
 
@@ -139,7 +154,7 @@ pub(super) async fn push(
     state: State<AdminState>,
     id: Id,
     body: Members,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     change(state, id, body, |biller, _, id| biller.push(id)).await
 }
 
@@ -150,10 +165,10 @@ pub(super) async fn credit_note(
     mut body: Members,
 ) -> Result<Response, ApiError> {
     let reason = body.text("reason")?.value().ok_or_else(|| body.bad("reason", "it is missing"))?;
-    let one = amount(&mut body)?;
+    let whole = amount(&mut body)?;
     let message = "1 to 100 objects with a description and an amount above 0";
     let lines = body.read("lines", message, read_lines)?;
-    let amounts = match (one, lines) {
+    let amounts = match (whole, lines) {
         (Some(amount), Said::Nothing | Said::Null) if amount > Money::ZERO => {
             vec![(reason.clone(), amount)]
         }
@@ -164,8 +179,7 @@ pub(super) async fn credit_note(
     body.end()?;
     let config = state.control.config();
     let made = move || state.biller.credit_note(&config, &id, &amounts, &reason);
-    let note = blocking(made).await??;
-    Ok((StatusCode::CREATED, Json(shown(&note)?)).into_response())
+    one(StatusCode::CREATED, &blocking(made).await??)
 }
 
 fn read_lines(value: &Value) -> Option<Vec<(String, Money)>> {
@@ -187,11 +201,11 @@ async fn change(
     Id(id): Id,
     body: Members,
     change: impl FnOnce(&Biller, &Config, &str) -> Result<Invoice, Refused> + Send + 'static,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     body.end()?;
     let config = state.control.config();
     let invoice = blocking(move || change(&state.biller, &config, &id)).await??;
-    Ok(Json(shown(&invoice)?))
+    one(StatusCode::OK, &invoice)
 }
 
 /// The member called `month`.
@@ -208,6 +222,13 @@ pub(super) fn amount(body: &mut Members) -> Result<Option<Money>, ApiError> {
 fn money(value: &Value) -> Option<Money> {
     let number = value.is_number().then(|| value.to_string());
     value.as_str().or(number.as_deref())?.parse().ok()
+}
+
+/// An invoice, with the hash of its content as `etag`.
+fn one(status: StatusCode, invoice: &Invoice) -> Result<Response, ApiError> {
+    let tag = HeaderValue::try_from(format!("\"{}\"", invoice.hash));
+    let tag = [(header::ETAG, tag.map_err(|_| ApiError::Internal)?)];
+    Ok((status, tag, Json(shown(invoice)?)).into_response())
 }
 
 fn shown(invoice: &Invoice) -> Result<Value, ApiError> {

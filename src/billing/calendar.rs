@@ -6,6 +6,7 @@ use std::str::FromStr;
 use jiff::ToSpan;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Timestamp;
 
@@ -14,15 +15,37 @@ use crate::base::clock::Timestamp;
 pub struct Month(Date);
 
 /// A stretch of time: from its first moment to the first one after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// Its first moment.
+    #[serde(with = "micros")]
     pub from: Timestamp,
     /// The first moment after it.
+    #[serde(with = "micros")]
     pub to: Timestamp,
 }
 
+/// A moment as microseconds since the Unix epoch.
+mod micros {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::base::clock::Timestamp;
+
+    pub(super) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(at.0)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Timestamp, D::Error> {
+        u64::deserialize(from).map(Timestamp)
+    }
+}
+
 impl Span {
+    /// Whether `at` lies in it.
+    pub fn holds(self, at: Timestamp) -> bool {
+        self.from <= at && at < self.to
+    }
+
     /// Its length in microseconds.
     pub const fn micros(self) -> u64 {
         self.to.0.saturating_sub(self.from.0)
@@ -58,6 +81,12 @@ impl Month {
         let mut before: Vec<Self> = before.skip(1).take(count).collect();
         before.reverse();
         before
+    }
+
+    /// The month after it; itself if there is none.
+    #[must_use]
+    pub fn next(self) -> Self {
+        self.0.checked_add(1.month()).map_or(self, Self)
     }
 
     /// The month before it; itself if there is none.

@@ -9,11 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 
-use super::calendar::Month;
+use super::calendar::{Month, Span};
 use super::error::Refused;
 use super::fees::{Fees, PlanFee};
 use super::invoice::{Basis, Invoice, Line};
 use super::lines::Lines;
+use super::months::Months;
+use super::reading::Reading;
 use super::usage::{Amount, Kind, Usage};
 use crate::base::money::Money;
 use crate::config::Invoicing;
@@ -24,8 +26,8 @@ use crate::store::billing::{Adjustment, AdjustmentKind, Assignment, Status};
 pub(super) struct Billed {
     months: BTreeMap<String, (Usage, Fees)>,
     adjustments: BTreeSet<String>,
-    /// The months whose own invoice is final, with its number.
-    closed: BTreeMap<String, String>,
+    /// The months that have an invoice of their own.
+    closed: Months,
     /// The ids of all that counts, hashed.
     pub(super) base: String,
 }
@@ -44,7 +46,9 @@ impl Billed {
             }
             ids.insert(&*content.id);
             let number = content.number.clone().unwrap_or_default();
-            billed.closed.insert(content.period.clone(), number);
+            if let Ok(month) = content.period.parse() {
+                billed.closed.close(month, number, content.span);
+            }
             content.lines.iter().for_each(|line| billed.add(line));
         }
         let ids: Vec<&str> = ids.into_iter().collect();
@@ -78,7 +82,24 @@ impl Billed {
 
     /// The number of the month's own invoice, if that is final.
     pub(super) fn closed(&self, month: Month) -> Option<&String> {
-        self.closed.get(&month.to_string())
+        self.closed.number(month)
+    }
+
+    /// The months that an invoice of `month` is about, and when each begins and
+    /// ends: itself, the last one, and the few before it that are closed.
+    ///
+    /// # Errors
+    /// [`Refused::NothingThen`].
+    pub(super) fn about(
+        &self,
+        month: Month,
+        zone: &TimeZone,
+    ) -> Result<Vec<(Month, Span)>, Refused> {
+        let closed = |month: &Month| self.closed(*month).is_some();
+        let earlier = month.before(LATE).into_iter().filter(closed);
+        let with_span = |month| Some((month, self.closed.span(month, zone)?));
+        let months = earlier.chain([month]).map(with_span).collect::<Option<_>>();
+        months.ok_or(Refused::NothingThen)
     }
 }
 
@@ -90,47 +111,51 @@ pub(super) const LATE: usize = 3;
 pub(super) struct Sources<'a> {
     /// The account's plans.
     pub(super) history: &'a [Assignment],
-    /// Its usage.
-    pub(super) usage: &'a BTreeMap<Month, Usage>,
+    /// Its usage in the months that the invoice is about; the last one is its own.
+    pub(super) reading: &'a Reading,
     /// Its adjustments.
     pub(super) adjustments: &'a [Adjustment],
     /// What was billed already.
     pub(super) billed: &'a Billed,
+    /// Whether what the ledger has lost is of no matter.
+    pub(super) despite_damage: bool,
 }
 
 impl Sources<'_> {
-    /// The lines of the invoice of `month`, tax included.
+    /// The lines of the invoice, tax included.
     ///
     /// # Errors
-    /// [`Refused::TooLarge`], [`Refused::NothingThen`].
+    /// [`Refused::TooLarge`], [`Refused::NothingThen`], [`Refused::UsageGone`].
     pub(super) fn lines(
         &self,
-        month: Month,
         zone: &TimeZone,
         invoicing: &Invoicing,
     ) -> Result<Vec<Line>, Refused> {
         let currency = invoicing.currency;
+        let months = self.reading.months();
+        let (month, _) = *months.last().ok_or(Refused::NothingThen)?;
         let mut lines = Lines { currency, zone, period: month, lines: Vec::new() };
-        let closed = |month: &Month| self.billed.closed(*month).is_some();
-        let earlier = month.before(LATE).into_iter().filter(closed);
-        let months: Vec<Month> = earlier.chain([month]).collect();
-        for month in &months {
-            let span = month.span(zone).ok_or(Refused::NothingThen)?;
-            let fees = Fees::of(self.history, span);
-            lines.fees(*month, &fees.less(&self.billed_in(*month).1))?;
+        for (month, span) in months {
+            let fees = Fees::of(self.history, *span);
+            lines.fees((*month, *span), &fees.less(&self.billed_in(*month).1))?;
         }
-        for month in &months {
-            let used = self.usage.get(month).cloned().unwrap_or_default();
-            lines.usage(*month, &used.less(&self.billed_in(*month).0))?;
+        for (month, _) in months {
+            let used = self.reading.usage().get(month).cloned().unwrap_or_default();
+            let owed = used.less(&self.billed_in(*month).0);
+            let (owed, lost) = owed.without_loss(&self.reading.void(*month));
+            if lost && !self.despite_damage {
+                return Err(Refused::UsageGone(month.to_string()));
+            }
+            lines.usage(*month, &owed)?;
         }
         let due = |adjustment: &&Adjustment| {
             if adjustment.kind != AdjustmentKind::Invoice {
                 return false;
             }
-            let of = |month: Month| month.to_string() == adjustment.month;
-            let closed = self.billed.closed.contains_key(&adjustment.month);
-            let earlier = closed && adjustment.month < month.to_string();
-            (of(month) || earlier) && !self.billed.adjustments.contains(&adjustment.id)
+            let own: Option<Month> = adjustment.month.parse().ok();
+            let earlier = own.filter(|own| *own < month && self.billed.closed(*own).is_some());
+            (own == Some(month) || earlier.is_some())
+                && !self.billed.adjustments.contains(&adjustment.id)
         };
         for adjustment in self.adjustments.iter().filter(due) {
             lines.adjustment(adjustment)?;

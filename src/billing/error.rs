@@ -37,6 +37,9 @@ pub enum Refused {
     /// A draft that was made from what is not true any more.
     #[error("other invoices of the account have changed since this draft was made: make it again")]
     OutOfDate,
+    /// The draft is not the one that was seen.
+    #[error("the draft is not the one with this hash any more: look at it again")]
+    NotAsSeen,
     /// Credits exceed what is owed.
     #[error("the credits are more than is owed: the invoice's total would be {0}")]
     BelowZero(Money),
@@ -61,6 +64,20 @@ pub enum Refused {
     /// What is kept is not what was written.
     #[error("the invoice {0} is damaged: its content does not match its hash")]
     Damaged(String),
+    /// Damage of the ledger where an invoice is to be made from it.
+    #[error(
+        "the ledger is damaged where this invoice is made from it, {0}, so what was used then is \
+         not known: see `tollgate ledger verify`, and bring back what is lost; or say \
+         `despite_damage`, and what is left is billed"
+    )]
+    LedgerDamaged(String),
+    /// Usage that an invoice has billed and the ledger has no more.
+    #[error(
+        "invoices have billed usage of {0} that the ledger does not have any more: see `tollgate \
+         ledger verify`, and bring back what is lost; or say `despite_damage`, and what is left is \
+         billed, and nothing given back"
+    )]
+    UsageGone(String),
     /// The ledger fails.
     #[error("the ledger cannot be read at the moment")]
     Ledger,

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calendar::Span;
 use super::error::Refused;
 use crate::base::currency::Currency;
 use crate::base::money::Money;
@@ -27,6 +28,10 @@ pub struct Content {
     pub period: String,
     /// The period's first day and last, in the billing time zone.
     pub days: [String; 2],
+    /// What of time it is about, whatever becomes of the billing time zone; none
+    /// where it was made before invoices said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
     /// The currency's code.
     pub currency: String,
     /// What it corrects, if it is a credit note.
@@ -181,6 +186,16 @@ impl Content {
     }
 }
 
+impl Invoice {
+    /// The hash that it has, or had, as a draft.
+    pub(super) fn draft_hash(&self) -> Option<String> {
+        let content = self.content.clone();
+        let draft = Content { number: None, issued_at: None, issued_on: None, ..content };
+        let document = draft.document(Status::Draft)?;
+        Some(blake3::Hash::from_bytes(document.hash).to_hex().to_string())
+    }
+}
+
 impl TryFrom<&Document> for Invoice {
     type Error = Refused;
 
@@ -200,6 +215,7 @@ impl TryFrom<&Document> for Invoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::Timestamp;
 
     pub(crate) fn content() -> Content {
         Content {
@@ -209,6 +225,7 @@ mod tests {
             customer: "Shop".to_owned(),
             period: "2026-11".to_owned(),
             days: ["2026-11-01".to_owned(), "2026-11-30".to_owned()],
+            span: Some(Span { from: Timestamp(1), to: Timestamp(2) }),
             currency: "USD".to_owned(),
             corrects: None,
             seller: None,
@@ -237,6 +254,16 @@ mod tests {
         assert_eq!((invoice.content, invoice.status), (content(), Status::Final));
         let paid = Document { status: Status::Paid, ..document };
         assert_eq!(Invoice::try_from(&paid).unwrap().hash, invoice.hash);
+    }
+
+    /// What was kept before invoices had a span is read, and its hash holds.
+    #[test]
+    fn an_invoice_without_a_span_is_read() {
+        let old = Content { span: None, ..content() };
+        let document = old.document(Status::Final).unwrap();
+        let text = String::from_utf8(document.content.clone()).unwrap();
+        assert!(text.contains(r#""days":["2026-11-01","2026-11-30"],"currency""#), "{text}");
+        assert_eq!(Invoice::try_from(&document).unwrap().content, old);
     }
 
     #[test]

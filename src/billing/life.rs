@@ -12,20 +12,29 @@ use crate::store::billing::{Document, Status, Step};
 
 impl Biller {
     /// Makes a draft final, as it is: it gets the next number of the year, in one
-    /// step. Once more is no error, and changes nothing.
+    /// step. Once more is no error, and changes nothing. Where `seen` is given, it is
+    /// the hash of the draft that is meant.
     ///
     /// # Errors
     /// [`Refused`]; nothing is changed then.
-    pub fn finalize(&self, config: &Config, id: &str) -> Result<Invoice, Refused> {
+    pub fn finalize(
+        &self,
+        config: &Config,
+        id: &str,
+        seen: Option<&str>,
+    ) -> Result<Invoice, Refused> {
         let _turn = self.turn.lock();
         let invoice = self.invoice(id)?;
-        match invoice.status {
-            Status::Final => {
-                self.tell();
-                return Ok(invoice);
-            }
-            Status::Draft => {}
-            is => return Err(Refused::Status { is, must: "a draft" }),
+        let is = invoice.status;
+        if !matches!(is, Status::Draft | Status::Final) {
+            return Err(Refused::Status { is, must: "a draft" });
+        }
+        if seen.is_some() && invoice.draft_hash().as_deref() != seen {
+            return Err(Refused::NotAsSeen);
+        }
+        if is == Status::Final {
+            self.tell();
+            return Ok(invoice);
         }
         let content = invoice.content;
         let own = self.own(&content.account)?;
@@ -160,6 +169,7 @@ impl Biller {
                 )
             }
         })?;
+        self.parts.invoices.flush()?;
         let invoice = Invoice::try_from(&document.ok_or(Refused::NoInvoice)?)?;
         tracing::info!(id, number = invoice.content.number, "an invoice is final");
         self.tell();
@@ -174,6 +184,7 @@ impl Biller {
             None => Step::Keep,
             Some(kept) => Step::Put(Document { status, ..kept }, event),
         })?;
+        self.parts.invoices.flush()?;
         let invoice = Invoice::try_from(&document.ok_or(Refused::NoInvoice)?)?;
         self.tell();
         Ok(invoice)

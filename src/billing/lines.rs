@@ -3,7 +3,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::calendar::{Month, length, shown};
+use super::calendar::{Month, Span, length, shown};
 use super::error::Refused;
 use super::fees::{Fees, PlanFee, Time};
 use super::invoice::{Basis, Line, Unit};
@@ -36,12 +36,16 @@ impl Lines<'_> {
         self.lines.iter().map(|line| line.total).sum()
     }
 
-    /// A line for each plan of `fees`, the fees of `month`.
+    /// A line for each plan of `fees`, the fees of `month`, which is `span`.
     ///
     /// # Errors
-    /// [`Refused::TooLarge`], [`Refused::NothingThen`].
-    pub(super) fn fees(&mut self, month: Month, fees: &Fees) -> Result<(), Refused> {
-        let whole = month.span(self.zone).ok_or(Refused::NothingThen)?.micros();
+    /// [`Refused::TooLarge`].
+    pub(super) fn fees(
+        &mut self,
+        (month, span): (Month, Span),
+        fees: &Fees,
+    ) -> Result<(), Refused> {
+        let whole = span.micros();
         for (fee, time) in fees.plans() {
             let picos = fee.monthly_price.picos().checked_mul(i128::from(time.micros));
             let total = picos.and_then(|picos| self.currency.round(picos, i128::from(whole)));
@@ -75,7 +79,7 @@ impl Lines<'_> {
         let spans = match time.spans.len() {
             0 => String::new(),
             1..=NAMED_SPANS => {
-                let span = |span: &super::calendar::Span| {
+                let span = |span: &Span| {
                     format!("{} to {}", shown(span.from, self.zone), shown(span.to, self.zone))
                 };
                 time.spans.iter().map(span).collect::<Vec<_>>().join(", ") + ", "

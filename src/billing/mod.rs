@@ -13,12 +13,14 @@ mod draft;
 mod error;
 pub mod export;
 mod fees;
+mod generate;
 pub mod invoice;
 mod life;
 mod lines;
+mod months;
+mod reading;
 mod usage;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -31,14 +33,13 @@ use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::store::accounts::Accounts;
 use crate::store::billing::{
-    Adjustment, AdjustmentKind, Adjustments, Assignment, Choice, History, Invoices, Status, Step,
+    Adjustment, AdjustmentKind, Adjustments, Assignment, Choice, History, Invoices,
 };
 use crate::webhooks::Webhooks;
 use calendar::{Month, Span};
-use draft::{Billed, LATE, Sources};
+use draft::Billed;
 pub use error::Refused;
-use invoice::{Content, Invoice, Line};
-use usage::{ByAccount, Usage};
+use invoice::Invoice;
 
 /// What [`Biller::new`] joins.
 pub struct Parts {
@@ -101,157 +102,6 @@ impl Biller {
         biller
     }
 
-    /// Makes the drafts of `month` anew, of one account or of all that owe or used
-    /// something. Of all, those are left out whose invoice is final.
-    ///
-    /// # Errors
-    /// [`Refused`]: for a month that has not begun; of one account also if its
-    /// invoice is final or it did not exist then. Of all, the first account's whose
-    /// draft cannot be made; those of the others are made, and the log names each.
-    pub fn generate(
-        &self,
-        config: &Config,
-        month: Month,
-        account: Option<&str>,
-    ) -> Result<Vec<Invoice>, Refused> {
-        let _turn = self.turn.lock();
-        let span = self.begun(config, month)?;
-        let usage = self.usage(config, month, span, account)?;
-        let accounts: Vec<String> = match account {
-            Some(account) => vec![account.to_owned()],
-            None => {
-                let used = usage.keys().map(ToString::to_string);
-                let all: BTreeSet<String> =
-                    self.parts.history.assigned()?.into_iter().chain(used).collect();
-                all.into_iter().collect()
-            }
-        };
-        let mut made = Vec::new();
-        let mut failed = None;
-        for id in accounts {
-            match self.draft_of(config, (month, span), &id, usage.get(&*id), account.is_some()) {
-                Ok(draft) => made.extend(draft),
-                Err(refused) if account.is_some() => return Err(refused),
-                // One account's trouble is not the others'.
-                Err(refused) => {
-                    tracing::error!(account = id, error = %refused, "no invoice can be drafted");
-                    failed.get_or_insert(refused);
-                }
-            }
-        }
-        failed.map_or(Ok(made), Err)
-    }
-
-    /// Writes the account's draft of `month`, which is `span`; none where its invoice
-    /// is final or there is nothing on it, unless it is `wanted` all the same.
-    fn draft_of(
-        &self,
-        config: &Config,
-        (month, span): (Month, Span),
-        account: &str,
-        used: Option<&BTreeMap<Month, Usage>>,
-        wanted: bool,
-    ) -> Result<Option<Invoice>, Refused> {
-        let own = self.own(account)?;
-        if let Some(number) = own.billed.closed(month) {
-            return if wanted { Err(Refused::AlreadyFinal(number.clone())) } else { Ok(None) };
-        }
-        if wanted && used.is_none() {
-            self.known(account, &own)?;
-            if own.history.first().is_none_or(|first| first.at >= span.to) {
-                return Err(Refused::NothingThen);
-            }
-        }
-        self.draft(config, month, account, &own, used, wanted)
-    }
-
-    /// Writes the account's draft of `month`; none where there is nothing on it,
-    /// unless there was one or it is `wanted` all the same.
-    fn draft(
-        &self,
-        config: &Config,
-        month: Month,
-        account: &str,
-        own: &Own,
-        usage: Option<&BTreeMap<Month, Usage>>,
-        wanted: bool,
-    ) -> Result<Option<Invoice>, Refused> {
-        let lines = self.lines(config, month, own, usage, &own.adjustments)?;
-        let is_it =
-            |it: &&Invoice| it.status == Status::Draft && it.content.period == month.to_string();
-        let before = own.invoices.iter().find(is_it);
-        if lines.is_empty() && before.is_none() && !wanted {
-            return Ok(None);
-        }
-        let customer = self.parts.accounts.account(account)?.map(|account| account.name);
-        let now = self.parts.clock.wall();
-        let content = Content {
-            id: before.map_or_else(|| self.new_id("inv"), |draft| draft.content.id.clone()),
-            number: None,
-            account: account.to_owned(),
-            customer: customer.unwrap_or_else(|| account.to_owned()),
-            period: month.to_string(),
-            days: month.days(),
-            currency: config.invoicing.currency.to_string(),
-            corrects: None,
-            seller: config.invoicing.seller.clone(),
-            tax: config.invoicing.tax.clone(),
-            created_at: now.to_string(),
-            issued_at: None,
-            issued_on: None,
-            base: own.billed.base.clone(),
-            total: draft::total(&lines),
-            lines,
-        };
-        let document = content.document(Status::Draft).ok_or(Refused::TooLarge)?;
-        self.parts.invoices.change(&content.id, &|kept| match kept {
-            Some(kept) if kept.status != Status::Draft => Step::Keep,
-            _ => Step::Put(document.clone(), None),
-        })?;
-        Invoice::try_from(&document).map(Some)
-    }
-
-    fn lines(
-        &self,
-        config: &Config,
-        month: Month,
-        own: &Own,
-        usage: Option<&BTreeMap<Month, Usage>>,
-        adjustments: &[Adjustment],
-    ) -> Result<Vec<Line>, Refused> {
-        let none = BTreeMap::new();
-        let usage = usage.unwrap_or(&none);
-        let sources = Sources { history: &own.history, usage, adjustments, billed: &own.billed };
-        sources.lines(month, &config.timezone, &config.invoicing)
-    }
-
-    /// The usage that the invoices of `month` are about: the month's, and that of
-    /// the few months before it which an invoice has closed.
-    fn usage(
-        &self,
-        config: &Config,
-        month: Month,
-        span: Span,
-        account: Option<&str>,
-    ) -> Result<ByAccount, Refused> {
-        let mut from = span.from;
-        'earliest: for before in month.before(LATE) {
-            for status in [Status::Final, Status::Paid] {
-                let choice = Choice {
-                    account: account.map(str::to_owned),
-                    period: Some(before.to_string()),
-                    status: Some(status),
-                };
-                if !self.parts.invoices.invoices(&choice, None, 1)?.is_empty() {
-                    from = before.span(&config.timezone).map_or(from, |before| before.from);
-                    break 'earliest;
-                }
-            }
-        }
-        let span = Span { from, ..span };
-        Ok(usage::read(&self.parts.ledger, account, span, &config.timezone)?)
-    }
-
     /// Adds a credit or debit to a month whose invoice is not final, or pays into
     /// or out of the prepaid balance.
     ///
@@ -270,7 +120,7 @@ impl Biller {
         let now = self.parts.clock.wall();
         let month = month.or_else(|| Month::of(now, &config.timezone));
         let month = month.ok_or(Refused::FutureMonth)?;
-        let span = self.begun(config, month)?;
+        self.begun(config, month)?;
         let id = self.new_id("adj");
         let (month_text, created_at) = (month.to_string(), now);
         let adjustment =
@@ -282,11 +132,11 @@ impl Biller {
             return Err(Refused::AlreadyFinal(number.clone()));
         }
         if amount < Money::ZERO {
-            let usage = self.usage(config, month, span, Some(&adjustment.account))?;
-            let usage = usage.get(&*adjustment.account);
+            // What the ledger has lost is owed by nobody, so it allows for no credit.
+            let (reading, _) = self.read(config, month, &adjustment.account, &own)?;
             let mut all = own.adjustments.clone();
             all.push(adjustment.clone());
-            let total = draft::total(&self.lines(config, month, &own, usage, &all)?);
+            let total = draft::total(&self.lines(config, &own, &reading, &all, true)?);
             if total < Money::ZERO {
                 return Err(Refused::BelowZero(total));
             }
@@ -334,14 +184,18 @@ impl Biller {
     }
 
     fn own(&self, account: &str) -> Result<Own, Refused> {
-        let choice = Choice { account: Some(account.to_owned()), ..Choice::default() };
-        let invoices = self.invoices(&choice, None, usize::MAX)?;
+        let invoices = self.of_account(account)?;
         Ok(Own {
             history: self.parts.history.assignments(account)?,
             adjustments: self.adjustments(Some(account), None, usize::MAX)?,
             billed: Billed::of(invoices.iter()),
             invoices,
         })
+    }
+
+    fn of_account(&self, account: &str) -> Result<Vec<Invoice>, Refused> {
+        let choice = Choice { account: Some(account.to_owned()), ..Choice::default() };
+        self.invoices(&choice, None, usize::MAX)
     }
 
     fn known(&self, account: &str, own: &Own) -> Result<(), Refused> {

@@ -3,17 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ahash::AHashMap;
-use jiff::tz::TimeZone;
-
-use super::calendar::{Month, Span};
 use super::invoice::Unit;
 use crate::base::money::Money;
 use crate::ledger::record::{TokenRates, Tokens, UsageRecord};
-use crate::ledger::{Filter, Ledger, Page, StorageError};
 
-/// Records that are read at once.
-const PAGE: usize = 5_000;
 /// The most unit prices of one kind of usage that are lines of their own. Above
 /// that each request has a price of its own, and one line sums them all up.
 const MOST_PRICES: usize = 64;
@@ -51,6 +44,11 @@ impl Amount {
             quantity: self.quantity.saturating_sub(other.quantity),
             exact: self.exact - other.exact,
         }
+    }
+
+    /// Whether more was billed than there is.
+    fn lacks(&self) -> bool {
+        self.quantity < 0 || self.exact < Money::ZERO
     }
 
     fn is_nothing(self) -> bool {
@@ -110,6 +108,35 @@ impl Prices {
         }
     }
 
+    /// Whether more is missing of what was billed than `taken_back`.
+    fn lacks_more_than(&self, taken_back: Amount) -> bool {
+        let lacks = |amount: &Amount| amount.lacks();
+        let lack = match self {
+            Self::Sum(sum) => Some(*sum).filter(lacks).unwrap_or_default(),
+            Self::Each(prices) => {
+                let mut lack = Amount::default();
+                prices.values().filter(|amount| amount.lacks()).for_each(|it| lack.add(*it));
+                lack
+            }
+        };
+        lack.lacks() && {
+            let mut left = lack;
+            left.add(taken_back);
+            left.lacks()
+        }
+    }
+
+    /// Leaves out what is missing of what was billed; whether anything is left.
+    fn forget_lack(&mut self) -> bool {
+        match self {
+            Self::Sum(sum) => !sum.lacks(),
+            Self::Each(prices) => {
+                prices.retain(|_, amount| !amount.lacks());
+                !prices.is_empty()
+            }
+        }
+    }
+
     fn less(&self, billed: &Self) -> Self {
         let (Self::Each(own), Self::Each(other)) = (self, billed) else {
             return Self::Sum(self.sum().less(billed.sum()));
@@ -157,6 +184,11 @@ impl Usage {
         self.put(kind, Some(record.unit_price), amount);
     }
 
+    /// Adds a void record, as it was charged before.
+    pub(super) fn add_void(&mut self, record: &UsageRecord) {
+        self.add(&UsageRecord { quantity: 1, price: record.unit_price, ..record.clone() });
+    }
+
     /// Adds an amount of a kind at a unit price; `None` is a sum of many.
     pub(super) fn put(&mut self, kind: Kind, unit_price: Option<Money>, amount: Amount) {
         self.0.entry(kind).or_default().add(unit_price, amount);
@@ -175,6 +207,22 @@ impl Usage {
             Prices::Sum(sum) => !sum.is_nothing(),
         });
         Self(owed)
+    }
+
+    /// What is owed, less what was billed and is not in the ledger any more, though
+    /// it is not `void` either; and whether there is any of that.
+    #[must_use]
+    pub(super) fn without_loss(mut self, void: &Self) -> (Self, bool) {
+        let mut lost = false;
+        self.0.retain(|kind, prices| {
+            let taken_back = void.0.get(kind).map(Prices::sum).unwrap_or_default();
+            if !prices.lacks_more_than(taken_back) {
+                return true;
+            }
+            lost = true;
+            prices.forget_lack()
+        });
+        (self, lost)
     }
 
     /// What was used, by kind.
@@ -199,47 +247,6 @@ fn parts(tokens: &Tokens, rates: &TokenRates, price: Money) -> Option<[(Unit, Mo
     ];
     let sum: Money = parts.iter().map(|(.., amount)| amount.exact).sum();
     (sum == price).then_some(parts)
-}
-
-/// The usage of accounts, each month for itself.
-pub(super) type ByAccount = AHashMap<Arc<str>, BTreeMap<Month, Usage>>;
-
-/// Reads the usage in `span`, of one account or of all, from the ledger.
-///
-/// # Errors
-/// [`StorageError::Unreadable`].
-pub(super) fn read(
-    ledger: &Ledger,
-    account: Option<&str>,
-    span: Span,
-    zone: &TimeZone,
-) -> Result<ByAccount, StorageError> {
-    let account = account.map(Arc::from);
-    let filter = Filter { account, from: Some(span.from), to: Some(span.to) };
-    let mut found = ByAccount::default();
-    let mut after = None;
-    // Records come almost in the order of their times.
-    let mut last: Option<(Span, Month)> = None;
-    loop {
-        let page = ledger.records(&filter, Page { after, limit: PAGE })?;
-        for record in &page.records {
-            let known = last.filter(|(at, _)| at.from <= record.time && record.time < at.to);
-            let month = match known {
-                Some((_, month)) => month,
-                None => {
-                    let Some(month) = Month::of(record.time, zone) else { continue };
-                    last = month.span(zone).map(|span| (span, month));
-                    month
-                }
-            };
-            let months = found.entry(record.account.clone()).or_default();
-            months.entry(month).or_default().add(record);
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(found),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -305,6 +312,20 @@ mod tests {
             ]
         );
         assert_eq!(of(91), [(None, Unit::Requests, 1, rate(91), rate(91))]);
+    }
+
+    /// What is gone from the ledger is no credit; what was taken back is one.
+    #[test]
+    fn what_was_billed_and_is_gone_is_owed_to_nobody() {
+        let owed = usage(3..6).less(&usage(0..5));
+        assert_eq!(owed.clone().without_loss(&Usage::default()), (usage(5..6), true));
+        assert_eq!(owed.clone().without_loss(&usage(1..3)), (usage(5..6), true), "not enough");
+        assert_eq!(owed.clone().without_loss(&usage(0..3)), (owed, false));
+        let sum = usage(0..900).less(&usage(0..1_000));
+        assert_eq!(sum.clone().without_loss(&Usage::default()), (Usage::default(), true));
+        assert_eq!(sum.clone().without_loss(&usage(900..1_000)), (sum, false));
+        let more = usage(0..5).less(&usage(0..3));
+        assert_eq!(more.clone().without_loss(&Usage::default()), (more, false));
     }
 
     #[test]

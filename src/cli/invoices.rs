@@ -12,7 +12,7 @@ use super::out::{Failure, Out};
 
 /// The fields of an invoice.
 const FIELDS: &[&str] =
-    &["id", "number", "account", "period", "status", "currency", "total", "lines"];
+    &["id", "number", "account", "period", "status", "currency", "total", "hash", "lines"];
 /// Where invoices are.
 const PATH: &str = "/admin/invoices";
 
@@ -33,6 +33,9 @@ enum What {
         /// Only this account's
         #[arg(long, value_name = "ID")]
         account: Option<String>,
+        /// Of what is left, where the ledger is damaged
+        #[arg(long)]
+        despite_damage: bool,
         /// How to print them
         #[arg(long, value_enum, default_value_t = format::Format::Table)]
         format: format::Format,
@@ -59,7 +62,13 @@ enum What {
     /// Show an invoice
     Show(One),
     /// Give a draft its number; it does not change any more
-    Finalize(One),
+    Finalize {
+        #[command(flatten)]
+        one: One,
+        /// The hash that `show` gave: refuse if the draft is another one now
+        #[arg(long)]
+        hash: Option<String>,
+    },
     /// Say that a final invoice is paid
     Pay(One),
     /// Make a draft or a final invoice void
@@ -104,9 +113,11 @@ impl Invoices {
     /// Does it and prints what came of it.
     pub(super) fn run(&self, out: &mut Out) -> Result<(), Failure> {
         match &self.what {
-            What::Generate { month, account, format, file } => {
+            What::Generate { month, account, despite_damage, format, file } => {
                 let client = AdminClient::find(file)?;
-                let body = json!({ "month": month, "account": account });
+                let body = json!({
+                    "month": month, "account": account, "despite_damage": despite_damage,
+                });
                 let made = run(client.send(Method::POST, PATH, Some(&body)))?;
                 if account.is_some() {
                     let mut printer = Printer::new(*format, Columns::Invoices, out);
@@ -123,11 +134,16 @@ impl Invoices {
                 let query: Vec<_> = query.collect();
                 run(follow(&client, PATH, &query, *format, Columns::Invoices, out))
             }
-            What::Show(one) => one.send(Method::GET, "", out),
-            What::Finalize(one) => one.send(Method::POST, "/finalize", out),
-            What::Pay(one) => one.send(Method::POST, "/pay", out),
-            What::Void(one) => one.send(Method::POST, "/void", out),
-            What::Push(one) => one.send(Method::POST, "/push", out),
+            // As a table with its hash, which the other has as a header.
+            What::Show(one) if one.shape.is_table() => one.send(Method::GET, "/export", None, out),
+            What::Show(one) => one.send(Method::GET, "", None, out),
+            What::Finalize { one, hash } => {
+                let body = hash.as_ref().map(|hash| json!({ "hash": hash }));
+                one.send(Method::POST, "/finalize", body.as_ref(), out)
+            }
+            What::Pay(one) => one.send(Method::POST, "/pay", None, out),
+            What::Void(one) => one.send(Method::POST, "/void", None, out),
+            What::Push(one) => one.send(Method::POST, "/push", None, out),
             What::Export { id, format, file } => {
                 let client = AdminClient::find(file)?;
                 let format = match format {
@@ -144,10 +160,16 @@ impl Invoices {
 }
 
 impl One {
-    fn send(&self, method: Method, what: &str, out: &mut Out) -> Result<(), Failure> {
+    fn send(
+        &self,
+        method: Method,
+        what: &str,
+        body: Option<&Value>,
+        out: &mut Out,
+    ) -> Result<(), Failure> {
         let path = format!("{PATH}/{}{what}", segment(&self.id)?);
         let client = AdminClient::find(&self.file)?;
-        let invoice = run(client.send(method, &path, None))?;
+        let invoice = run(client.send(method, &path, body))?;
         if !self.shape.is_table() {
             return print_object(&invoice, FIELDS, &self.shape, out);
         }

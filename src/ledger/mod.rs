@@ -8,6 +8,7 @@
 mod codec;
 mod digest;
 mod error;
+mod harm;
 mod index;
 mod journal;
 mod query;
@@ -39,6 +40,7 @@ pub use self::journal::scan::{Damage, Fault};
 pub use self::query::{By, Filter, Page, Records, Row};
 pub use self::report::{IndexFlaw, Report};
 
+use self::harm::{Harms, Hole};
 use self::index::Index;
 use self::journal::Journal;
 use self::journal::recover::{self, Listed};
@@ -47,7 +49,7 @@ use self::query::View;
 use self::read::Voids;
 use self::recent::Recent;
 use self::record::{Attempt, UsageRecord, Void};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::id::RecordId;
 use crate::config::Durability;
 
@@ -67,6 +69,7 @@ pub struct Ledger {
     settled: Box<[Mutex<Recent>]>,
     durability: Durability,
     report: Report,
+    harms: Harms,
     _lock: File,
 }
 
@@ -112,7 +115,18 @@ impl Ledger {
         let lock = lock(dir)?;
         let index = Index::in_directory(dir);
         let mut report = Report::default();
-        let Listed { mut segments, next_number } = recover::list(&directory, &mut report)?;
+        let Listed { mut segments, next_number, mut holes } =
+            recover::list(&directory, &mut report)?;
+        // Segments at the end that only the index still knows.
+        let known = index.numbers().into_iter().map(|number| number + 1).max().unwrap_or_default();
+        if known > next_number {
+            let path = directory.join(journal::segment::file_name(next_number));
+            let damage = Damage { path: path.into(), offset: 0, length: 0, fault: Fault::Missing };
+            holes.push(Hole { numbers: next_number..known, damage: damage.clone() });
+            report.missing_segments += known - next_number;
+            report.add(damage);
+        }
+        let next_number = next_number.max(known);
         let mut voided = Vec::new();
         for segment in &mut segments {
             voided.extend(attach(&index, segment, &mut report).map_err(OpenError::reading)?);
@@ -120,6 +134,7 @@ impl Ledger {
         let lost = recover::lost(&index, &segments).map_err(OpenError::reading)?;
         report.lost = lost.len();
         let voids = Voids::find(&index, &segments, &voided).map_err(OpenError::reading)?;
+        let harms = Harms::of(&index, &segments, holes, (next_number, clock.wall()));
         read::replay(&index, &segments, &voids, &mut replay).map_err(OpenError::reading)?;
         let journal =
             Journal::start(directory, clock, options, index.clone(), segments, next_number)
@@ -131,7 +146,7 @@ impl Ledger {
         journal.upkeep();
         let settled = (0..PARTS).map(|_| Mutex::new(Recent::of(PART))).collect();
         let voids = ArcSwap::from_pointee(voids);
-        Ok(Self { journal, index, voids, settled, durability, report, _lock: lock })
+        Ok(Self { journal, index, voids, settled, durability, report, harms, _lock: lock })
     }
 
     /// Checks the ledger in the data directory `dir` and changes nothing of it:
@@ -210,7 +225,7 @@ impl Ledger {
 
     /// Takes back what the record `id` charges. Where even that cannot be
     /// written, it counts until the process ends.
-    fn void(&self, id: RecordId) {
+    pub(crate) fn void(&self, id: RecordId) {
         let void = Void { record: id, time: self.journal.now() };
         if let Err(error) = self.journal.append(&void) {
             tracing::error!(%error, record = %id, "a charge cannot be taken back");
@@ -244,6 +259,16 @@ impl Ledger {
     /// What was found when the ledger was opened.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// The first damage that may have taken away records of `period`, as far as the
+    /// ledger has been read: at its opening, when the index was made, and by what
+    /// the index knows of files that are gone. What the index has and a segment does
+    /// not is found where records are read: see [`Records::damage`].
+    pub fn harmed(&self, period: &std::ops::Range<Timestamp>) -> Option<Damage> {
+        let mut segments = self.journal.segments();
+        segments.sort_by_key(|segment| segment.number);
+        self.harms.within(period, &segments)
     }
 
     /// Finds out whether writes succeed again, and leaves nothing behind. It
@@ -327,7 +352,7 @@ fn attach(
 ) -> Result<Vec<RecordId>, StorageError> {
     match index.head(segment) {
         Ok(head) => {
-            segment.span = head.span;
+            (segment.span, segment.harm) = (head.span, head.harm);
             report.settled += head.records;
             report.repeated += head.repeated;
             let voids = head.voids.clone();
@@ -335,6 +360,7 @@ fn attach(
             Ok(voids)
         }
         Err(flaw) => {
+            segment.harm = index.cut_off(segment);
             if flaw != Flaw::Absent {
                 report.flaws.push(IndexFlaw { path: index.path(segment.number), flaw });
             }

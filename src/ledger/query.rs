@@ -13,7 +13,7 @@ use crate::ledger::index::Index;
 use crate::ledger::index::summary::{DAY, day_of, request_hash};
 use crate::ledger::journal::Journal;
 use crate::ledger::journal::frame::Kind;
-use crate::ledger::journal::scan::Scan;
+use crate::ledger::journal::scan::{Damage, Fault, Scan};
 use crate::ledger::journal::segment::Segment;
 use crate::ledger::read::{self, Voids};
 use crate::ledger::record::{Tokens, UsageRecord};
@@ -50,6 +50,9 @@ pub struct Records {
     pub records: Vec<UsageRecord>,
     /// [`Page::after`] of the next page; none if this one is the last.
     pub next: Option<RecordId>,
+    /// The first place met where the index has a record and the segment has none,
+    /// because it is damaged. That record is not among these.
+    pub damage: Option<Damage>,
 }
 
 /// What a sum is made by.
@@ -153,23 +156,24 @@ impl View<'_> {
         all.retain(|one| filter.meets(&one.segment));
         all.retain(|one| one.segment.span.map(|span| span.last_id) > page.after);
         all.sort_by_key(|one| one.segment.span.map(|span| span.first_id));
-        let mut found: BTreeMap<RecordId, UsageRecord> = BTreeMap::new();
+        let (mut found, mut damage) = (BTreeMap::new(), None);
         for one in all {
             let last = found.last_key_value().map(|(id, _)| *id);
             if found.len() >= wanted && one.segment.span.map(|span| span.first_id) > last {
                 break;
             }
-            self.fill(&mut found, one, filter, page.after, wanted)?;
+            let gone = self.fill(&mut found, one, filter, page.after, wanted)?;
+            damage = damage.or(gone);
         }
         let mut records: Vec<UsageRecord> = found.into_values().collect();
         let more = records.len() > page.limit;
         records.truncate(page.limit);
         let next = records.last().map(|record| record.id).filter(|_| more);
-        Ok(Records { records, next })
+        Ok(Records { records, next, damage })
     }
 
     /// Adds to `found` what `one` has after `after`, so that the first `wanted`
-    /// of all are in it.
+    /// of all are in it. Gives the first place at which a record is gone.
     fn fill(
         &self,
         found: &mut BTreeMap<RecordId, UsageRecord>,
@@ -177,7 +181,7 @@ impl View<'_> {
         filter: &Filter,
         after: Option<RecordId>,
         wanted: usize,
-    ) -> Result<(), StorageError> {
+    ) -> Result<Option<Damage>, StorageError> {
         let Places { segment, places } = one;
         let places = match places {
             Some(places) => places,
@@ -185,6 +189,7 @@ impl View<'_> {
         };
         let unreadable = |error| StorageError::unreadable(&segment.path, error);
         let mut scan = Scan::open(&segment).map_err(unreadable)?;
+        let mut damage = None;
         let begin = places.partition_point(|(id, _)| Some(*id) <= after);
         for (id, place) in places.get(begin..).unwrap_or_default() {
             let last = found.last_key_value().map(|(id, _)| *id);
@@ -192,18 +197,23 @@ impl View<'_> {
                 break;
             }
             let frame = scan.frame_at(u64::from(*place), Kind::Settle).map_err(unreadable)?;
-            let Some(payload) = frame else { continue };
-            let digest = Digest::read(payload).filter(|digest| digest.id == *id);
-            if !digest.is_some_and(|digest| filter.holds(digest.account, digest.time)) {
+            let record = frame.and_then(|payload| {
+                let digest = Digest::read(payload).filter(|digest| digest.id == *id)?;
+                let meant = filter.holds(digest.account, digest.time);
+                Some(if meant { Some(minicbor::decode(payload).ok()?) } else { None })
+            });
+            let Some(record) = record else {
+                let (path, offset) = (segment.path.clone(), u64::from(*place));
+                damage.get_or_insert(Damage { path, offset, length: 0, fault: Fault::Damaged });
                 continue;
-            }
-            let Ok(record) = minicbor::decode::<UsageRecord>(payload) else { continue };
+            };
+            let Some(record): Option<UsageRecord> = record else { continue };
             found.entry(record.id).or_insert_with(|| self.voids.apply(record));
             if found.len() > wanted {
                 found.pop_last();
             }
         }
-        Ok(())
+        Ok(damage)
     }
 
     /// The sums over what `filter` means, in the order of their names.

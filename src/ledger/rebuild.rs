@@ -19,7 +19,11 @@ use super::report::Report;
 /// See [`OpenError`].
 pub(super) fn rebuild(directory: &Path, index: &Index) -> Result<Report, OpenError> {
     let mut report = Report::default();
-    let listed = recover::list(directory, &mut report)?;
+    let mut listed = recover::list(directory, &mut report)?;
+    for segment in &mut listed.segments {
+        // The one thing that the segments do not show.
+        segment.harm = index.cut_off(segment);
+    }
     index.clear().map_err(OpenError::io(index.directory()))?;
     for mut segment in listed.segments.clone() {
         let summary = index::index(index, &mut segment).map_err(OpenError::reading)?;

@@ -313,6 +313,11 @@ impl UsageRecord {
         }
     }
 
+    /// Whether it is void: charged once, and taken back.
+    pub fn is_void(&self) -> bool {
+        self.status == VOID_STATUS && self.outcome == Outcome::InternalError && self.quantity == 0
+    }
+
     /// The record without its metadata and with every text cut to 1 KiB: for
     /// the rare one that fits no frame.
     #[must_use]

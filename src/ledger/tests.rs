@@ -13,6 +13,7 @@ use crate::base::money::Money;
 
 mod clock;
 mod damage;
+mod harm;
 mod index;
 
 const ALL: Page = Page { after: None, limit: usize::MAX };

@@ -293,8 +293,8 @@ pub struct Change {
     pub status: Status,
 }
 
-/// Invoices and their numbers. Everything blocks; what has returned survives the
-/// end of the process.
+/// Invoices and their numbers. Everything blocks, and nothing outlives a crash
+/// before [`Invoices::flush`] has returned.
 pub trait Invoices: Send + Sync {
     /// Changes the invoice with this id as `step` says of what is kept under it,
     /// in one transaction: a number is given out if and only if it is written.
@@ -307,6 +307,12 @@ pub trait Invoices: Send + Sync {
         id: &str,
         step: &dyn Fn(Option<Document>) -> Step,
     ) -> Result<Option<Document>, StoreError>;
+
+    /// Waits until every change outlives the process.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn flush(&self) -> Result<(), StoreError>;
 
     /// The changes that are to be told, in the order of their events' ids. They
     /// were kept with the change, in one transaction.

@@ -107,9 +107,11 @@ impl Job {
                 self.note(&entry, outcome);
             }
             Ok(None) => {
-                if let Some(endpoint) = webhooks.state.lock().endpoint(self.recipient) {
+                let mut state = webhooks.state.lock();
+                if let Some(endpoint) = state.endpoint(self.recipient) {
                     endpoint.lane.remove(self.id);
                 }
+                webhooks.finish(&mut state, self.id, self.recipient);
             }
             Err(error) => {
                 tracing::error!(%error, "an event cannot be read");

@@ -28,7 +28,7 @@ use crate::base::clock::Clock;
 use crate::base::id::{RecordId, RecordIds};
 use crate::config::{Config, QUOTA_WARNING, Webhook};
 use crate::notice::{Notice, Notices};
-use crate::store::outbox::{EmbeddedOutbox, Entry, Once, Outbox, Recipient};
+use crate::store::outbox::{EmbeddedOutbox, Entry, Once, Outbox, Recipient, Waiting};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -38,7 +38,7 @@ use lane::Lane;
 pub use event::Event;
 pub use view::{Last, Standing};
 
-/// Most events that are kept; the oldest go first.
+/// Most events that are kept, those that tell of money apart; the oldest go first.
 const MOST: usize = 10_000;
 /// Most notices that wait to be kept. What comes then is found again among the
 /// limits that are used up.
@@ -59,13 +59,17 @@ pub struct Webhooks {
     heard: Notify,
     /// Limits may be used up of which nobody was told.
     missed: AtomicBool,
+    /// The month in which marks were forgotten last.
+    forgot: Mutex<String>,
 }
 
 #[derive(Default)]
 struct State {
     endpoints: Vec<Endpoint>,
-    /// Every event that somebody waits for.
+    /// Every event that somebody waits for, but those that tell of money.
     events: BTreeSet<RecordId>,
+    /// Those that do: none of them is thrown away to make room.
+    of_money: BTreeSet<RecordId>,
 }
 
 /// One address.
@@ -114,9 +118,12 @@ impl Webhooks {
             raised: Mutex::default(),
             heard: Notify::new(),
             missed: AtomicBool::new(false),
+            forgot: Mutex::default(),
         };
         opened.configure(webhooks);
-        opened.release(opened.outbox.entries()?);
+        let mut waiting = Vec::new();
+        opened.outbox.waiting(&mut |one| waiting.push(one))?;
+        opened.release(waiting);
         Ok(Arc::new(opened))
     }
 
@@ -167,10 +174,13 @@ impl Webhooks {
     /// [`StoreError`]; it may be kept all the same and be sent after the next
     /// start.
     pub fn post(&self, event: &Event, once: Option<&Once>) -> Result<usize, StoreError> {
-        let Some(entry) = self.keep(event, once)? else { return Ok(0) };
-        let told = entry.pending.len();
+        let waiting = self.keep(event, once)?;
+        if waiting.is_empty() {
+            return Ok(0);
+        }
         self.outbox.flush()?;
-        self.release([entry]);
+        let told = waiting.len();
+        self.release(waiting);
         Ok(told)
     }
 
@@ -191,19 +201,29 @@ impl Webhooks {
     }
 
     /// Keeps notices of what is used up now and was not announced, if there may
-    /// be any, and forgets the marks of months that are over. Blocks.
+    /// be any. Blocks.
     fn keep_missed(&self, used_up: &impl Fn() -> Vec<Notice>) {
         if !self.missed.swap(false, Ordering::AcqRel) || self.state.lock().endpoints.is_empty() {
             return;
         }
-        let notices = used_up();
-        // All are of the present month. A notice of the one before may still come.
-        if let Some(month) = notices.first().and_then(|notice| month_before(&notice.month))
-            && let Err(error) = self.outbox.forget_marks(&month)
-        {
-            tracing::error!(%error, "what was announced in earlier months cannot be forgotten");
+        self.keep_notices(used_up());
+    }
+
+    /// Forgets, once a month, what was announced before the two months that came
+    /// before this one: of those somebody may still have something to say. `period`
+    /// is what is announced now; what was kept back for long forgets nothing, or
+    /// what comes after it might be announced twice.
+    fn forget_marks(&self, period: &str) {
+        let month: String = self.clock.wall().to_string().chars().take("2026-11".len()).collect();
+        let mut forgot = self.forgot.lock();
+        if period != month || *forgot == month {
+            return;
         }
-        self.keep_notices(notices);
+        let earliest = month_before(&month).and_then(|before| month_before(&before));
+        match earliest.map_or(Ok(()), |earliest| self.outbox.forget_marks(&earliest)) {
+            Ok(()) => *forgot = month,
+            Err(error) => tracing::error!(%error, "what was announced long ago is not forgotten"),
+        }
     }
 
     fn keep_notices(&self, notices: impl IntoIterator<Item = Notice>) {
@@ -211,7 +231,7 @@ impl Webhooks {
         for notice in notices {
             let event = self.event(QUOTA_WARNING, event::notice_data(&notice));
             match self.keep(&event, Some(&event::notice_once(&notice))) {
-                Ok(entry) => kept.extend(entry),
+                Ok(waiting) => kept.extend(waiting),
                 Err(error) => {
                     tracing::error!(%error, "a notice is kept later");
                     self.missed.store(true, Ordering::Release);
@@ -227,41 +247,43 @@ impl Webhooks {
         self.release(kept);
     }
 
-    /// Keeps `event`, which is not sent before [`Webhooks::release`].
-    fn keep(&self, event: &Event, once: Option<&Once>) -> Result<Option<Entry>, StoreError> {
+    /// Keeps `event`, which is not sent before [`Webhooks::release`]. Gives those
+    /// who wait for it then.
+    fn keep(&self, event: &Event, once: Option<&Once>) -> Result<Vec<Waiting>, StoreError> {
         let wanted =
             |endpoint: &&Endpoint| event.kind == event::TEST || endpoint.webhook.wants(event.kind);
-        let pending: Vec<Recipient> = {
+        let recipients: Vec<Recipient> = {
             let state = self.state.lock();
             state.endpoints.iter().filter(wanted).map(|endpoint| endpoint.recipient).collect()
         };
-        if pending.is_empty() {
-            return Ok(None);
+        if recipients.is_empty() {
+            return Ok(Vec::new());
         }
         let entry = Entry {
             id: event.id,
             micros: event.time.0,
             kind: event.kind.to_owned(),
             data: event.data.to_string(),
-            pending,
+            recipients,
         };
-        Ok(self.outbox.add(&entry, once)?.then_some(entry))
+        let added = self.outbox.add(&entry, once)?;
+        if let Some(once) = once {
+            self.forget_marks(&once.period);
+        }
+        let (id, of_money) = (entry.id, entry.is_of_money());
+        let waiting = entry.recipients.into_iter();
+        let waiting = waiting.map(|recipient| Waiting { id, recipient, of_money });
+        Ok(waiting.filter(|_| added).collect())
     }
 
-    /// Has entries of the outbox sent.
-    fn release(&self, entries: impl IntoIterator<Item = Entry>) {
+    /// Has events of the outbox sent to those who wait for them.
+    fn release(&self, waiting: Vec<Waiting>) {
         let mut state = self.state.lock();
-        for entry in entries {
-            state.events.insert(entry.id);
-            let mut gone = Vec::new();
-            for recipient in &entry.pending {
-                match state.endpoint(*recipient) {
-                    Some(endpoint) => endpoint.lane.add(entry.id, entry.time()),
-                    None => gone.push(*recipient),
-                }
-            }
-            for recipient in gone {
-                self.finish(&mut state, entry.id, recipient);
+        for Waiting { id, recipient, of_money } in waiting {
+            if of_money { &mut state.of_money } else { &mut state.events }.insert(id);
+            match state.endpoint(recipient) {
+                Some(endpoint) => endpoint.lane.add(id, id.time()),
+                None => self.finish(&mut state, id, recipient),
             }
         }
         self.make_room(&mut state);
@@ -270,7 +292,8 @@ impl Webhooks {
         self.changed.notify_one();
     }
 
-    /// Throws the oldest events away where there are too many.
+    /// Throws the oldest events away where there are too many, and none that tells
+    /// of money.
     fn make_room(&self, state: &mut State) {
         while state.events.len() > MOST
             && let Some(oldest) = state.events.pop_first()
@@ -294,12 +317,13 @@ impl Webhooks {
         }
         if !state.endpoints.iter().any(|endpoint| endpoint.lane.holds(id)) {
             state.events.remove(&id);
+            state.of_money.remove(&id);
         }
         self.show_pending(state);
     }
 
     fn show_pending(&self, state: &State) {
-        self.metrics.webhooks().pending(state.events.len());
+        self.metrics.webhooks().pending(state.events.len() + state.of_money.len());
     }
 }
 

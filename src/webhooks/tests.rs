@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::secret::Secret;
+use crate::config::INVOICE_FINALIZED;
 use crate::notice::Kind;
 
 const NOW: Timestamp = Timestamp(1_795_496_400_000_000);
@@ -37,8 +38,26 @@ impl Fixture {
         Self { clock, metrics, outbox, webhooks, _dir: dir }
     }
 
+    fn waiting(&self) -> Vec<Waiting> {
+        let mut waiting = Vec::new();
+        self.outbox.waiting(&mut |one| waiting.push(one)).unwrap();
+        waiting
+    }
+
+    /// The events that somebody waits for.
     fn kept(&self) -> Vec<Entry> {
-        self.outbox.entries().unwrap()
+        let mut ids: Vec<_> = self.waiting().iter().map(|one| one.id).collect();
+        ids.dedup();
+        ids.into_iter().map(|id| self.outbox.entry(id).unwrap().unwrap()).collect()
+    }
+
+    /// Has so many events of this kind wait, without a disk's wait for each.
+    fn post(&self, kind: &'static str, count: usize) -> Vec<RecordId> {
+        let event = || self.webhooks.event(kind, json!({}));
+        let kept = (0..count).flat_map(|_| self.webhooks.keep(&event(), None).unwrap());
+        let kept: Vec<Waiting> = kept.collect();
+        self.webhooks.release(kept.clone());
+        kept.into_iter().map(|one| one.id).collect()
     }
 
     fn metric(&self, series: &str) -> u64 {
@@ -113,7 +132,8 @@ fn an_address_that_is_gone_holds_nothing_back() {
     let event = it.webhooks.event(QUOTA_WARNING, json!({}));
     assert_eq!(it.webhooks.post(&event, None).unwrap(), 2);
     it.webhooks.configure(&[hook(2)]);
-    assert_eq!(it.kept()[0].pending, [recipient(&hook(2))]);
+    let waiting: Vec<_> = it.waiting().iter().map(|one| one.recipient).collect();
+    assert_eq!(waiting, [recipient(&hook(2))]);
     assert_eq!(it.metric("tollgate_outbox_pending"), 1);
     it.webhooks.configure(&[hook(3)]);
     assert_eq!(it.kept(), []);
@@ -123,30 +143,43 @@ fn an_address_that_is_gone_holds_nothing_back() {
 #[test]
 fn of_too_many_events_the_oldest_go() {
     let it = Fixture::new(&[hook(1)]);
-    let entries: Vec<Entry> = (0..MOST + 2)
-        .filter_map(|_| {
-            it.webhooks.keep(&it.webhooks.event(QUOTA_WARNING, json!({})), None).unwrap()
-        })
-        .collect();
-    it.webhooks.release(entries.clone());
-    let kept = it.kept();
-    assert_eq!((kept.len(), kept[0].id), (MOST, entries[2].id));
+    let of_money = it.post(INVOICE_FINALIZED, 3);
+    let others = it.post(QUOTA_WARNING, MOST + 2);
+    let kept: Vec<_> = it.waiting().iter().map(|one| one.id).collect();
+    assert_eq!(kept, [&of_money, &others[2..]].concat(), "but none that tells of money");
     assert_eq!(it.metric("tollgate_outbox_dropped_total"), 2);
-    assert_eq!(it.metric("tollgate_outbox_pending"), 10_000);
-    assert_eq!(it.webhooks.standing()[0].pending, MOST);
+    assert_eq!(it.metric("tollgate_outbox_pending"), 10_003);
+    assert_eq!(it.webhooks.standing()[0].pending, MOST + 3);
+}
+
+/// However many tell of money: each waits, and each is there after a start.
+#[test]
+fn no_event_that_tells_of_money_is_lost_for_want_of_room() {
+    let it = Fixture::new(&[hook(1)]);
+    let of_money = it.post(INVOICE_FINALIZED, MOST + 2);
+    let other = it.post(QUOTA_WARNING, 1);
+    let again = Webhooks::open(it.outbox.clone(), it.clock.clone(), it.metrics.clone(), &[hook(1)]);
+    assert_eq!(again.unwrap().standing()[0].pending, MOST + 3);
+    let kept: Vec<_> = it.waiting().iter().map(|one| one.id).collect();
+    assert_eq!(kept, [of_money, other].concat());
+    assert_eq!(it.metric("tollgate_outbox_dropped_total"), 0);
 }
 
 #[test]
 fn marks_of_months_long_over_are_forgotten() {
     let it = Fixture::new(&[hook(1)]);
-    it.webhooks.keep_missed(&|| vec![notice("a", 80, "2026-10"), notice("b", 80, "2026-10")]);
-    it.clock.advance(Duration::from_secs(86_400));
-    it.webhooks.configure(&[hook(1)]);
-    it.webhooks.keep_missed(&|| vec![notice("a", 80, "2026-12")]);
-    it.webhooks.raise(notice("a", 80, "2026-10"));
-    it.webhooks.keep_raised();
-    // Two of October, one of December, and one of October again.
-    assert_eq!(it.kept().len(), 4);
+    let raise = |account: &str, month: &str| {
+        it.webhooks.raise(notice(account, 80, month));
+        it.webhooks.keep_raised();
+        it.kept().len()
+    };
+    assert_eq!((raise("a", "2026-11"), raise("b", "2026-11")), (1, 2));
+    // Two months on it may still be announced, though not again.
+    it.clock.advance(Duration::from_secs(60 * 86_400));
+    assert_eq!((raise("a", "2027-01"), raise("a", "2026-11")), (3, 3));
+    // Nobody has reloaded anything since.
+    it.clock.advance(Duration::from_secs(30 * 86_400));
+    assert_eq!((raise("a", "2027-02"), raise("a", "2026-11")), (4, 5));
     assert_eq!(month_before("2026-01").as_deref(), Some("2025-12"));
     assert_eq!(month_before("2026-12").as_deref(), Some("2026-11"));
 }

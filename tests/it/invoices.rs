@@ -1,5 +1,6 @@
 //! Invoices as operators and their customers meet them. Covers A4, H2 and H3.
 
+mod damage;
 mod page;
 mod tokens;
 mod told;
@@ -132,8 +133,10 @@ async fn drafts_are_made_for_all_who_owe_or_used_something() {
     assert_eq!(accounts(&made(&all)), ["pro"], "free owes nothing and did nothing");
     ask(&gate, "free", "/v1/chat/completions").await;
     let all = made(&post(&gate, "/admin/invoices", &json!({"month": "2026-06"})).await);
-    assert_eq!(accounts(&all), ["free", "pro"]);
-    assert_eq!(lines(&all["data"][0]), [row("ai_api", "default", 1, "0", "0")]);
+    assert_eq!(accounts(&all), ["pro", "free"]);
+    assert_eq!(lines(&all["data"][1]), [row("ai_api", "default", 1, "0", "0")]);
+    let listed = gate.admin("/admin/invoices?month=2026-06&status=draft").await.ok().json();
+    assert_eq!(all, listed, "and the pages after the first follow in the list");
 }
 
 #[tokio::test]
@@ -186,6 +189,14 @@ async fn bad_input_is_refused_and_changes_nothing() {
         (&of(&last, "/push"), Value::Null, 409, "conflict", ""),
         (&of(&open, "/pay"), Value::Null, 409, "conflict", ""),
         (&of(&open, "/finalize"), json!({"number": "7"}), 400, "invalid_value", "number"),
+        (&of(&open, "/finalize"), json!({"hash": "7"}), 400, "invalid_value", "hash"),
+        (
+            &new,
+            json!({"month": "2026-06", "despite_damage": 1}),
+            400,
+            "invalid_value",
+            "despite_damage",
+        ),
         (&"/admin/invoices/..%2fx/finalize".to_owned(), Value::Null, 404, "not_found", ""),
         (&"/admin/invoices/inv_0/void".to_owned(), Value::Null, 404, "not_found", ""),
         (&of(&last, "/credit-note"), json!({"reason": "x"}), 400, "invalid_value", "amount"),

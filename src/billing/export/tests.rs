@@ -27,6 +27,7 @@ fn invoice(status: Status) -> Invoice {
             customer: "<script>alert(1)</script> & 'Söhne'".to_owned(),
             period: "2026-11".to_owned(),
             days: ["2026-11-01".to_owned(), "2026-11-30".to_owned()],
+            span: None,
             currency: "USD".to_owned(),
             corrects: None,
             seller: Some(Seller {

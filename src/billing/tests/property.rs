@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::super::draft::{Billed, Sources, total};
 use super::super::invoice::{Basis, Line};
-use super::super::usage::Usage;
+use super::super::reading::Reading;
 use crate::admin::fixture;
 use crate::base::clock::Timestamp;
 use crate::base::currency::Currency;
@@ -20,24 +20,25 @@ use crate::ledger::record::{TokenRates, Tokens, UsageRecord};
 use crate::meter::price;
 use crate::store::billing::{Adjustment, AdjustmentKind, Assignment, Standing};
 
-const ZONES: [&str; 3] = ["America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
+pub(super) const ZONES: [&str; 3] = ["America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
 /// Months with daylight saving that begins or ends somewhere, and a leap day.
-const MONTHS: [&str; 6] = ["2026-03", "2026-04", "2026-09", "2026-11", "2028-02", "2026-02"];
+pub(super) const MONTHS: [&str; 6] =
+    ["2026-03", "2026-04", "2026-09", "2026-11", "2028-02", "2026-02"];
 
 /// A share of the time from a week before the month to a week after it.
-fn moment(share: u32, month: Month, zone: &TimeZone) -> Timestamp {
+pub(super) fn moment(share: u32, month: Month, zone: &TimeZone) -> Timestamp {
     const WEEK: u64 = 7 * 86_400_000_000;
     let span = month.span(zone).unwrap();
     let (from, length) = (span.from.0 - WEEK, span.micros() + 2 * WEEK);
     Timestamp(from + u64::try_from(u128::from(length) * u128::from(share) / (1 << 32)).unwrap())
 }
 
-fn rational(picos: i128) -> BigRational {
+pub(super) fn rational(picos: i128) -> BigRational {
     BigRational::from_integer(picos.into())
 }
 
 /// `exact`, rounded half-even to whole units of `unit`.
-fn rounded(exact: &BigRational, unit: &BigRational) -> BigRational {
+pub(super) fn rounded(exact: &BigRational, unit: &BigRational) -> BigRational {
     let two = rational(2);
     let units = exact / unit;
     let below = units.floor();
@@ -196,18 +197,17 @@ impl World {
     }
 
     fn lines(&self) -> Vec<Line> {
-        let mut usage: BTreeMap<Month, Usage> = BTreeMap::new();
-        for record in &self.records {
-            let month = Month::of(record.time, &self.zone).unwrap();
-            usage.entry(month).or_default().add(record);
-        }
+        let billed = Billed::default();
+        let mut reading = Reading::of(billed.about(self.month, &self.zone).unwrap());
+        self.records.iter().for_each(|record| reading.add(record));
         let sources = Sources {
             history: &self.history,
-            usage: &usage,
+            reading: &reading,
             adjustments: &self.adjustments,
-            billed: &Billed::default(),
+            billed: &billed,
+            despite_damage: false,
         };
-        sources.lines(self.month, &self.zone, &self.invoicing).unwrap()
+        sources.lines(&self.zone, &self.invoicing).unwrap()
     }
 
     /// What each line comes to before it is rounded, by what it is about; tax left

@@ -21,7 +21,8 @@ use self::sidecar::Sidecar;
 pub(super) use self::sidecar::{Head, Identity};
 use self::summary::{Summary, Totals};
 use super::error::StorageError;
-use super::journal::segment::Segment;
+use super::harm::Harm;
+use super::journal::segment::{Segment, Span};
 use crate::base::id::RecordId;
 use crate::base::money::Money;
 
@@ -91,12 +92,27 @@ impl Index {
         }
     }
 
+    /// Whether the end of `segment` is gone, as far as the index still shows it.
+    pub(super) fn cut_off(&self, segment: &Segment) -> Option<Harm> {
+        match self.head(segment) {
+            Ok(head) => head.harm.filter(Harm::is_cut_off),
+            Err(Flaw::Truncated) => Some(Harm::cut_off(segment.length)),
+            Err(_) => None,
+        }
+    }
+
+    /// What the records of segment `number` span, if the index has it: there may be
+    /// none.
+    pub(super) fn span(&self, number: u64) -> Option<Option<Span>> {
+        Some(self.sidecar(number).ok()?.head.span)
+    }
+
     /// Keeps what `segment` holds.
     ///
     /// # Errors
     /// What the kernel says; nothing is then changed.
     pub(super) fn put(&self, segment: &Segment, summary: &Summary) -> io::Result<Head> {
-        let (bytes, head) = sidecar::encode(Identity::of(segment), summary)
+        let (bytes, head) = sidecar::encode(Identity::of(segment), summary, segment.harm)
             .ok_or(io::Error::from(io::ErrorKind::InvalidData))?;
         self.replace(&self.path(segment.number), &bytes)?;
         Ok(head)
@@ -105,7 +121,10 @@ impl Index {
     /// Whether the sidecar of `segment` says what `summary` does, to the byte.
     pub(super) fn agrees(&self, segment: &Segment, summary: &Summary) -> Result<(), Flaw> {
         let sidecar = self.sidecar(segment.number)?;
-        let expected = sidecar::encode(Identity::of(segment), summary).ok_or(Flaw::Damaged)?.0;
+        let harm = Harm::among(&summary.damages);
+        let harm = sidecar.head.harm.filter(Harm::is_cut_off).or(harm);
+        let expected = sidecar::encode(Identity::of(segment), summary, harm);
+        let expected = expected.ok_or(Flaw::Damaged)?.0;
         let bytes = sidecar.bytes().map_err(|_| Flaw::Damaged)?;
         if bytes == expected { Ok(()) } else { Err(Flaw::Damaged) }
     }
@@ -260,13 +279,15 @@ impl Index {
     }
 }
 
-/// Sums `segment` up and keeps that, as far as it can be kept.
+/// Sums `segment` up and keeps that, as far as it can be kept. A harm that it has
+/// already stays.
 ///
 /// # Errors
 /// [`StorageError::Unreadable`].
 pub(super) fn index(index: &Index, segment: &mut Segment) -> Result<Summary, StorageError> {
     let summary = Summary::of(segment)?;
     segment.span = summary.span;
+    segment.harm = segment.harm.or_else(|| Harm::among(&summary.damages));
     match index.put(segment, &summary) {
         Ok(head) => segment.index = Some(Arc::new(head)),
         Err(error) => tracing::warn!(%error, "a part of the ledger's index cannot be kept"),

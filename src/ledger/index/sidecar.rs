@@ -17,6 +17,7 @@ use std::os::unix::fs::FileExt;
 use super::summary::{Summary, Totals};
 use crate::base::id::RecordId;
 use crate::base::money::Money;
+use crate::ledger::harm::Harm;
 use crate::ledger::journal::segment::{Segment, Span};
 
 /// The format that this version writes and reads; any other is made anew.
@@ -96,13 +97,20 @@ pub(in crate::ledger) struct Head {
     postings: Section,
     #[n(10)]
     paid: Section,
+    /// Where records may be missing.
+    #[n(11)]
+    pub(in crate::ledger) harm: Option<Harm>,
     /// Where its head ends in the file.
     #[n(9)]
     start: u64,
 }
 
 /// The bytes of the sidecar of the segment `identity`, and its head.
-pub(super) fn encode(identity: Identity, summary: &Summary) -> Option<(Vec<u8>, Head)> {
+pub(super) fn encode(
+    identity: Identity,
+    summary: &Summary,
+    harm: Option<Harm>,
+) -> Option<(Vec<u8>, Head)> {
     let totals = minicbor::to_vec(&summary.totals).ok()?;
     let mut ids = Vec::with_capacity(summary.ids.len() * ID);
     for (id, offset) in &summary.ids {
@@ -130,6 +138,7 @@ pub(super) fn encode(identity: Identity, summary: &Summary) -> Option<(Vec<u8>, 
         requests: Section::of(&requests),
         postings: Section::of(&postings),
         paid: Section::of(&paid),
+        harm,
         start: 0,
     };
     let encoded = minicbor::to_vec(&head).ok()?;

@@ -15,6 +15,7 @@ use crate::base::id::RecordId;
 use crate::base::money::Money;
 use crate::ledger::digest::Digest;
 use crate::ledger::error::{OpenError, StorageError};
+use crate::ledger::harm::Hole;
 use crate::ledger::index::{Identity, Index};
 use crate::ledger::recent::Recent;
 use crate::ledger::record::{Attempt, Outcome, Tokens, UsageRecord};
@@ -29,6 +30,8 @@ pub(in crate::ledger) struct Listed {
     pub(in crate::ledger) segments: Vec<Segment>,
     /// The first segment number that is free.
     pub(in crate::ledger) next_number: u64,
+    /// What is missing between them or cannot be read.
+    pub(in crate::ledger) holes: Vec<Hole>,
 }
 
 /// The segments of `directory`. Files that cannot be read, copies and gaps are
@@ -45,12 +48,14 @@ pub(in crate::ledger) fn list(directory: &Path, report: &mut Report) -> Result<L
     numbered.sort_unstable();
     let mut segments: Vec<Segment> = Vec::new();
     let mut known: HashMap<_, u64> = HashMap::new();
-    let mut next_number = 0;
+    let (mut next_number, mut holes) = (0, Vec::new());
     for (number, path) in numbered {
         if number > next_number {
             let path = directory.join(segment::file_name(next_number));
             report.missing_segments += number - next_number;
-            report.add(Damage::whole(&path, 0, Fault::Missing));
+            let damage = Damage::whole(&path, 0, Fault::Missing);
+            holes.push(Hole { numbers: next_number..number, damage: damage.clone() });
+            report.add(damage);
         }
         next_number = number.saturating_add(1);
         report.segments += 1;
@@ -68,6 +73,7 @@ pub(in crate::ledger) fn list(directory: &Path, report: &mut Report) -> Result<L
                         length,
                         span: None,
                         index: None,
+                        harm: None,
                     });
                     continue;
                 }
@@ -79,9 +85,13 @@ pub(in crate::ledger) fn list(directory: &Path, report: &mut Report) -> Result<L
             Err(BadHeader::Torn) => Fault::Torn,
             Err(BadHeader::Broken) => Fault::Header,
         };
-        report.add(Damage::whole(&path, length, fault));
+        let damage = Damage::whole(&path, length, fault);
+        if fault == Fault::Header {
+            holes.push(Hole { numbers: number..number + 1, damage: damage.clone() });
+        }
+        report.add(damage);
     }
-    Ok(Listed { segments, next_number })
+    Ok(Listed { segments, next_number, holes })
 }
 
 /// Records that close the provider calls that nothing settled.

@@ -16,23 +16,33 @@ use super::segment::{self, BadHeader, Header, Segment};
 const CHUNK: usize = 64 * 1024;
 
 /// What is wrong with some bytes of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode, strum::IntoStaticStr,
+)]
 #[strum(serialize_all = "snake_case")]
+#[cbor(index_only)]
 pub enum Fault {
     /// The last frame is not whole: its writing was interrupted. No answer that
     /// was handed over belongs to it, except after a power loss.
+    #[n(0)]
     Torn,
     /// Bytes that are no frame.
+    #[n(1)]
     Damaged,
     /// An intact frame whose content is not understood.
+    #[n(2)]
     Undecodable,
     /// The header is damaged in both copies: nothing of the segment is readable.
+    #[n(3)]
     Header,
     /// An intact frame that does not come after the one before it.
+    #[n(4)]
     Misplaced,
     /// Another copy of a segment that is there; it is not read.
+    #[n(5)]
     Duplicate,
     /// A segment is not there, or frames that must have been here are not.
+    #[n(6)]
     Missing,
 }
 

@@ -19,6 +19,7 @@ use super::media::{Media, Sink};
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::ledger::codec::timestamp;
+use crate::ledger::harm::Harm;
 use crate::ledger::index::Head;
 
 /// The format that this version writes, and the newest that it reads.
@@ -44,7 +45,7 @@ pub(in crate::ledger) struct Header {
     /// Where the checksum of each frame starts.
     pub(in crate::ledger) salt: u32,
     /// When it was created.
-    pub(super) created: Timestamp,
+    pub(in crate::ledger) created: Timestamp,
 }
 
 /// Why a header cannot be used.
@@ -164,6 +165,8 @@ pub(in crate::ledger) struct Segment {
     pub(in crate::ledger) span: Option<Span>,
     /// What the index keeps of it, if it does.
     pub(in crate::ledger) index: Option<Arc<Head>>,
+    /// Where records of it may be missing, as far as it was read.
+    pub(in crate::ledger) harm: Option<Harm>,
 }
 
 /// The name of segment `number`.
@@ -232,8 +235,8 @@ impl Active {
             return Err(error);
         }
         let length = HEADER as u64;
-        let segment =
-            Segment { number, path: Arc::from(path), header, length, span: None, index: None };
+        let path = Arc::from(path);
+        let segment = Segment { number, path, header, length, span: None, index: None, harm: None };
         Ok(Self { segment, sink, dirty: true, condemned: false, entries: Vec::new() })
     }
 

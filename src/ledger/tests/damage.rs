@@ -49,7 +49,8 @@ fn frames(path: &Path) -> Vec<Frame> {
     let number = segment::number_of(path).unwrap();
     let (header, path) = (header.unwrap(), path.into());
     let mut scan =
-        Scan::open(&Segment { number, path, header, length, span: None, index: None }).unwrap();
+        Scan::open(&Segment { number, path, header, length, span: None, index: None, harm: None })
+            .unwrap();
     let mut found = Vec::new();
     while let Some(frame) = scan.next(&mut Vec::new()).unwrap() {
         let begin = usize::try_from(frame.offset).unwrap();

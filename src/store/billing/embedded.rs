@@ -186,8 +186,11 @@ impl Invoices for Book {
                 Ok(Some(document))
             })
             .map_err(failed)?;
-        self.store.flush()?;
         Ok(changed)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.store.flush()
     }
 
     fn untold(&self) -> Result<Vec<Change>, StoreError> {
