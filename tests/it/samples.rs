@@ -14,6 +14,7 @@ use crate::harness::reply::Reply;
 use crate::harness::setup::{Setup, Tollgate, key_of};
 
 mod faults;
+mod mixes;
 mod streams;
 mod sums;
 

@@ -8,7 +8,7 @@ use crate::harness::provider::Provider;
 
 /// What the provider charges for a call with this usage, at $0.15, $0.075 and $0.60 per
 /// million.
-fn charge(usage: &Value) -> Money {
+pub(super) fn charge(usage: &Value) -> Money {
     let figure = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
     let cached = figure("/prompt_tokens_details/cached_tokens");
     let price = |dollars: &str| dollars.parse::<Money>().unwrap().picos() / 1_000_000;
