@@ -19,7 +19,7 @@ use crate::cache::key::{Context, Fields, Key};
 use crate::cache::replay::Shape;
 use crate::cache::steer::Steering;
 use crate::cache::{self, Epoch, Wanted, Whose};
-use crate::config::{CacheScope, CacheWhen, Class, Samples, Stale};
+use crate::config::{CacheScope, CacheWhen, Class, Stale};
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::idempotency;
 use crate::intake::endpoint::Endpoint;
@@ -139,7 +139,7 @@ async fn recall(
             return recalled;
         }
     }
-    if is_distinct(steering, class) {
+    if samples::is_distinct(steering, class) {
         return samples::recall(app, snapshot, steering, question);
     }
     let lifetime = lifetime(steering, question);
@@ -223,12 +223,7 @@ fn is_own(steering: &Steering, question: &Question<'_>) -> bool {
     let Question { class, endpoint, request, .. } = *question;
     // What a request does beside making an answer, a cached answer does not do.
     let stores = request.store == Some(true) && endpoint != Endpoint::Responses;
-    steering.no_store || is_distinct(steering, class) || stores || request.stateful
-}
-
-/// Whether each request is to have an answer of its own.
-fn is_distinct(steering: &Steering, class: &Class) -> bool {
-    steering.distinct.unwrap_or(class.samples == Samples::Distinct)
+    steering.no_store || samples::is_distinct(steering, class) || stores || request.stateful
 }
 
 /// What besides its body decides about the answer; `None` without a target.

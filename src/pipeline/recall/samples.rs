@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::app::{App, Snapshot};
 use crate::cache::key::Fields;
 use crate::cache::steer::Steering;
+use crate::config::{Class, Samples};
 use crate::intake::endpoint::Endpoint;
 use crate::pipeline::recall::{Question, Recalled, context};
 use crate::share::FlightKey;
@@ -17,6 +18,11 @@ pub(in crate::pipeline) struct Sampled {
     pub(in crate::pipeline) window: Duration,
     /// How many samples a call may make.
     pub(in crate::pipeline) most: usize,
+}
+
+/// Whether the request is to have an answer of its own.
+pub(super) fn is_distinct(steering: &Steering, class: &Class) -> bool {
+    steering.distinct.unwrap_or(class.samples == Samples::Distinct)
 }
 
 /// What there is of a request that wants a sample of its own: nothing in the cache,
