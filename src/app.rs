@@ -35,8 +35,8 @@ use crate::idempotency::Idempotency;
 use crate::ledger::Ledger;
 use crate::notice::Notices;
 use crate::sandbox::{self, ReplyBody};
-use crate::share::Flights;
 use crate::share::embeddings::Groups;
+use crate::share::{Flights, Windows};
 use crate::store::Store;
 use crate::store::ownership::Owners;
 use crate::telemetry::metrics::{Metrics, labels};
@@ -93,6 +93,8 @@ pub struct App {
     pub flights: Flights,
     /// Embeddings that wait behind a call of their kind.
     pub groups: Groups,
+    /// Requests for samples that wait for others of the same prompt.
+    pub windows: Windows,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Keeps the loss guard from filling the log.
@@ -161,6 +163,7 @@ impl App {
             idempotency: parts.idempotency,
             flights: Flights::new(),
             groups: Groups::default(),
+            windows: Windows::default(),
             metrics: parts.metrics,
             guard_log: Seldom::default(),
             names: Names::default(),

@@ -78,6 +78,11 @@ pub async fn serve<C: Client>(
             if let Some(stored) = recalled.stored.take() {
                 return Box::pin(idempotent::answer(app, client, exchange, bill, *stored)).await;
             }
+            if let Some(sampled) = recalled.sampled() {
+                let (look, snapshot, request) = (None, &snapshot, &request);
+                let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
+                return Box::pin(relay.sample(sampled, plain, uri.query())).await;
+            }
             let boarding = recall::board(app, exchange, &mut bill, &mut recalled, plain);
             let Recalled { keeping, inputs, again: look, .. } = recalled;
             let (snapshot, request) = (&snapshot, &request);

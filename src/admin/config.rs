@@ -144,6 +144,7 @@ fn provider(provider: &Provider) -> Value {
         "base_url": provider.base_url.as_ref().map(base_url),
         "api_key": where_given(&provider.api_key),
         "off": provider.off,
+        "n_max": provider.n_max,
         "stream_usage": provider.stream_usage,
         "latency": span(provider.latency),
         "pool": match provider.pool {

@@ -1,7 +1,13 @@
 //! The time, as a trait, so that tests own it.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+/// Resolves once a clock has come to a moment.
+pub type Reached<'c> = Pin<Box<dyn Future<Output = ()> + Send + 'c>>;
 
 /// A wall-clock moment: microseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +44,12 @@ pub trait Clock: Send + Sync + 'static {
     /// Time since an arbitrary fixed moment; it never steps backwards. Limits
     /// and durations are measured on it.
     fn monotonic(&self) -> Duration;
+
+    /// Resolves once [`Self::monotonic`] is `at` or later. For a clock that runs by
+    /// itself, on the runtime's timer.
+    fn reached(&self, at: Duration) -> Reached<'_> {
+        Box::pin(tokio::time::sleep(at.saturating_sub(self.monotonic())))
+    }
 }
 
 /// The machine's clocks.
@@ -79,18 +91,20 @@ impl Clock for SystemClock {
 pub struct TestClock {
     micros: AtomicU64,
     epoch: Timestamp,
+    moved: Notify,
 }
 
 impl TestClock {
     /// A clock that stands at `wall`, its monotonic time at one day.
     pub fn at(wall: Timestamp) -> Self {
-        Self { micros: AtomicU64::new(86_400_000_000), epoch: wall }
+        Self { micros: AtomicU64::new(86_400_000_000), epoch: wall, moved: Notify::new() }
     }
 
     /// Moves both clocks forward by `step`, rounded down to a microsecond.
     pub fn advance(&self, step: Duration) {
         let micros = u64::try_from(step.as_micros()).unwrap_or(u64::MAX);
         self.micros.fetch_add(micros, Ordering::SeqCst);
+        self.moved.notify_waiters();
     }
 }
 
@@ -102,5 +116,17 @@ impl Clock for TestClock {
 
     fn monotonic(&self) -> Duration {
         Duration::from_micros(self.micros.load(Ordering::SeqCst))
+    }
+    fn reached(&self, at: Duration) -> Reached<'_> {
+        Box::pin(async move {
+            loop {
+                // Before the look, so that no step between the two is missed.
+                let moved = self.moved.notified();
+                if self.monotonic() >= at {
+                    return;
+                }
+                moved.await;
+            }
+        })
     }
 }

@@ -64,6 +64,9 @@ pub struct Config {
     /// Whether equal requests that run at once become one call, where their
     /// class lets them (`batching.coalesce`).
     pub coalesce: bool,
+    /// How long requests that want samples of their own wait for each other
+    /// (`batching.window`); `None` where they do not (`batching.samples`).
+    pub sample_window: Option<Duration>,
     /// Whether embeddings are grouped behind a running call of their kind, and
     /// cached by the input (`batching.embeddings`).
     pub batch_embeddings: bool,

@@ -34,6 +34,8 @@ pub struct Request {
     limits: Limits,
     /// How many answers are asked for (`n`).
     choices: u64,
+    /// Whether it says so itself, be it null.
+    pub says_n: bool,
     /// How many answers a completion makes of each prompt, where that is more
     /// than it gives (`best_of`).
     best_of: u64,
@@ -90,6 +92,7 @@ impl Request {
         };
         let stream = optional(fields.stream, "stream", "true or false")?.unwrap_or(false);
         let stream_options = stream_options(text, fields.stream_options)?;
+        let says_n = fields.n.is_some();
         let choices = optional(fields.n, "n", "a whole number")?.unwrap_or(1);
         let limit = |raw: Option<&RawValue>, name| {
             let value = optional(raw, name, "a whole number")?;
@@ -117,6 +120,7 @@ impl Request {
             class,
             limits,
             choices,
+            says_n,
             best_of,
             prompts: output::prompts(fields.prompt),
             edits: Vec::new(),
@@ -174,6 +178,18 @@ impl Request {
         }
         self.edits = self.limits.cap(endpoint, each, &self.body);
         Ok(())
+    }
+
+    /// The same request for so many answers; of one that says itself how many it
+    /// wants, nothing is to be asked.
+    pub fn sampling(&self, samples: u64) -> Self {
+        let mut joint = self.clone();
+        joint.choices = samples;
+        if let Some(brace) = memchr::memchr(b'{', &self.body) {
+            // The object has members, so a member and a comma can go first.
+            joint.edits.push((brace + 1..brace + 1, format!("\"n\":{samples},").into()));
+        }
+        joint
     }
 
     /// The body for a provider: `model` renamed to `model` if given, usage of a

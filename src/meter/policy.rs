@@ -44,7 +44,7 @@ pub struct Row {
 }
 
 /// The policy, row by row, as the manual prints it.
-pub const TABLE: [Row; 20] = [
+pub const TABLE: [Row; 21] = [
     row("the whole answer is handed over", Outcome::Ok, "one request", "as the provider reports"),
     row(
         "the provider answers with an error, or not at all",
@@ -101,6 +101,12 @@ pub const TABLE: [Row; 20] = [
         Outcome::Ok,
         "one request",
         "its own inputs' share",
+    ),
+    row(
+        "samples of one prompt are made in one call",
+        Outcome::Ok,
+        "one request",
+        "the prompt's tokens and its own choice's; a share of the prompt's cost",
     ),
     Row {
         case: "an idempotent repeat: the same request under the same `idempotency-key`",

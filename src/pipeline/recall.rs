@@ -2,6 +2,7 @@
 //! look-up, the answer, and the keeping of a new one.
 
 mod inputs;
+mod samples;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::cache::key::{Context, Fields, Key};
 use crate::cache::replay::Shape;
 use crate::cache::steer::Steering;
 use crate::cache::{self, Epoch, Wanted, Whose};
-use crate::config::{CacheScope, CacheWhen, Class, Samples, Stale};
+use crate::config::{CacheScope, CacheWhen, Class, Stale};
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::idempotency;
 use crate::intake::endpoint::Endpoint;
@@ -34,6 +35,7 @@ use crate::share::{self, Boarding, FlightKey, Passenger};
 use crate::telemetry::metrics::Lookup;
 
 pub(super) use inputs::Inputs;
+pub(super) use samples::Sampled;
 
 /// What decides about a look-up.
 pub(super) struct Question<'q> {
@@ -59,6 +61,8 @@ pub(super) struct Recalled {
     pub(super) keeping: Option<Keeping>,
     /// What it asks for, where that is looked up, called for and kept input by input.
     pub(super) inputs: Option<Box<Inputs>>,
+    /// How it shares a call that makes a sample for each.
+    samples: Option<Sampled>,
     /// What an equal request has too, where calls may be shared.
     pub(super) flight: Option<FlightKey>,
     /// A place aboard the call of the request that this one repeats.
@@ -134,6 +138,9 @@ async fn recall(
         if let Some(recalled) = Box::pin(recalled).await {
             return recalled;
         }
+    }
+    if samples::is_distinct(steering, class) {
+        return samples::recall(app, snapshot, steering, question);
     }
     let lifetime = lifetime(steering, question);
     // Who wants an answer of now is not given one that was begun before.
@@ -214,10 +221,9 @@ fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
 /// Whether an answer is the asker's alone.
 fn is_own(steering: &Steering, question: &Question<'_>) -> bool {
     let Question { class, endpoint, request, .. } = *question;
-    let distinct = steering.distinct.unwrap_or(class.samples == Samples::Distinct);
     // What a request does beside making an answer, a cached answer does not do.
     let stores = request.store == Some(true) && endpoint != Endpoint::Responses;
-    steering.no_store || distinct || stores || request.stateful
+    steering.no_store || samples::is_distinct(steering, class) || stores || request.stateful
 }
 
 /// What besides its body decides about the answer; `None` without a target.

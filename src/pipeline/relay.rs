@@ -11,10 +11,11 @@ mod learn;
 mod pilot;
 mod reader;
 mod renew;
+mod samples;
 mod sieve;
 mod vectors;
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -87,14 +88,25 @@ impl<'a, C: Client> Relay<'a, C> {
             pilot,
             waited: Duration::ZERO,
         };
+        let fly = pin!(async {
+            match &inputs {
+                // Boxed, as what only some requests need: its future is large.
+                Some(inputs) => Box::pin(flying.embed(inputs)).await,
+                None => flying.fly(deadline).await,
+            }
+        });
+        self.ride(fly, passenger, |left| matches!(left, Left::Flying)).await
+    }
+
+    /// Hands the answer to the client while `fly` makes the call, and settles it. If
+    /// the client leaves before, `goes_on` says whether the call does.
+    async fn ride(
+        &mut self,
+        mut fly: Pin<&mut impl Future<Output = Flown>>,
+        passenger: Passenger,
+        goes_on: impl FnOnce(Left) -> bool,
+    ) -> Result<Ending, Refusal> {
         let (flown, passenger, had) = {
-            let mut fly = pin!(async {
-                match &inputs {
-                    // Boxed, as what only some requests need: its future is large.
-                    Some(inputs) => Box::pin(flying.embed(inputs)).await,
-                    None => flying.fly(deadline).await,
-                }
-            });
             let mut reader = self.reader(true);
             let mut ride = pin!(reader.ride(passenger));
             let mut flown = None;
@@ -115,7 +127,7 @@ impl<'a, C: Client> Relay<'a, C> {
                 (Rode::Left(mut passenger), None) => {
                     let had = passenger.so_far();
                     // What others have of it after this one is not this one's.
-                    let had = matches!(passenger.leave(), Left::Flying).then_some(had);
+                    let had = goes_on(passenger.leave()).then_some(had);
                     (fly.await, passenger, had)
                 }
             }

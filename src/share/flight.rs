@@ -63,6 +63,8 @@ pub struct Landing {
     pub estimated: bool,
     /// What the provider charges for the call.
     pub cost: Money,
+    /// What a call of its own would have cost more, where others shared this one.
+    pub spared: Money,
     /// Time that the pilot has spent waiting for others.
     pub waited: Duration,
 }
@@ -230,6 +232,11 @@ impl Pilot {
         self.flight.news.send_replace(());
     }
 
+    /// Whether the head is shown.
+    pub fn has_departed(&self) -> bool {
+        self.flight.state.lock().head.is_some()
+    }
+
     /// Adds to the answer: `full` as it came, `plain` without what Tollgate had
     /// asked for itself.
     pub fn push(&self, full: Bytes, plain: Bytes) {
@@ -263,6 +270,19 @@ impl Pilot {
     /// Waits until the answer is no more than 64 KB ahead of its fastest reader.
     pub async fn room(&self) {
         self.until(|state| state.log.behind(state.fastest) <= AHEAD || state.aboard == 0).await;
+    }
+
+    /// Whether somebody is aboard, and the answer no more than 64 KB ahead of its
+    /// fastest reader.
+    pub fn has_room(&self) -> bool {
+        let state = self.flight.state.lock();
+        state.aboard > 0 && state.log.behind(state.fastest) <= AHEAD
+    }
+
+    /// Whether nobody is aboard any more, and the flight does not stay.
+    pub fn is_abandoned(&self) -> bool {
+        let state = self.flight.state.lock();
+        state.aboard == 0 && !state.stays
     }
 
     /// Resolves once nobody is aboard, unless the flight stays. Nobody can join
@@ -309,6 +329,7 @@ impl Drop for Pilot {
             tokens: Tokens::default(),
             estimated: false,
             cost: Money::ZERO,
+            spared: Money::ZERO,
             waited: Duration::ZERO,
         };
         self.over(Piece::default(), End::Refused(refusal, landing));

@@ -15,7 +15,10 @@ pub mod flights;
 mod log;
 pub mod passenger;
 pub mod portion;
+pub mod samples;
+pub mod window;
 
 pub use flight::{End, Head, Landing, Pilot, alone};
 pub use flights::{Boarding, FlightKey, Flights};
 pub use passenger::{Left, Lost, Passenger, Step};
+pub use window::Windows;

@@ -69,6 +69,7 @@ pub struct Metrics {
     provider_calls_in_flight: IntGauge,
     aboard: IntGauge,
     held_in_flight: IntGauge,
+    window_in_flight: IntGauge,
     cache: CacheFamilies,
     admission: AdmissionFamilies,
     webhooks: WebhookFamilies,
@@ -137,8 +138,8 @@ impl Metrics {
         let inflight = register.gauges(
             "inflight",
             "Requests (scope requests) and provider calls (scope provider) that run now, requests that \
-             read the answers of calls (scope aboard), and embeddings that wait behind a call (scope \
-             held).",
+             read the answers of calls (scope aboard), embeddings that wait behind a call (scope \
+             held), and requests for samples that wait for each other (scope window).",
             &["scope"],
         )?;
         let build = register.gauges("build_info", "Always 1; the build.", &["version"])?;
@@ -153,6 +154,7 @@ impl Metrics {
             provider_calls_in_flight: scope(Scope::Provider),
             aboard: scope(Scope::Aboard),
             held_in_flight: scope(Scope::Held),
+            window_in_flight: scope(Scope::Window),
             cache: CacheFamilies::register(&register, &families.store_up)?,
             admission: AdmissionFamilies::register(&register)?,
             webhooks: WebhookFamilies::register(&register)?,
@@ -212,6 +214,7 @@ impl Metrics {
             Scope::Provider => &self.provider_calls_in_flight,
             Scope::Aboard => &self.aboard,
             Scope::Held => &self.held_in_flight,
+            Scope::Window => &self.window_in_flight,
         })
     }
 

@@ -207,6 +207,31 @@ async fn a_request_that_joins_a_call_is_charged_and_bears_a_share_of_the_cost() 
 }
 
 #[tokio::test]
+async fn samples_made_in_one_call_are_charged_each_and_share_the_cost_of_the_prompt() {
+    let provider = Provider::start().await;
+    let gate = strict(&provider).provider("n_max", 2).start().await;
+    let mut answer = openai::chat(&chat_body());
+    let mut other = answer["choices"][0].clone();
+    other["index"] = json!(1);
+    answer["choices"].as_array_mut().unwrap().push(other);
+    provider.next(Reply::json(200, &answer));
+    let ask = |id| gate.chat().header("x-tollgate-samples", "distinct").header("x-request-id", id);
+    let mut first = gate.open(&ask("first")).await;
+    gate.wait_for_metric("tollgate_inflight{scope=\"window\"}", 1).await;
+    let mut second = gate.open(&ask("second")).await;
+    first.answer().await.ok();
+    second.answer().await.ok();
+    // Half of 8 × $0.15 + 4 × $0.075 per million, and 4 or 3 × $0.60.
+    for (id, output, cost) in [("first", 4, "0.00000315"), ("second", 3, "0.00000255")] {
+        let record = gate.record_of(id).await;
+        says(&record, "ok", Some("0.02"));
+        assert_eq!((&record["cache"], &record["cost"]), (&json!("batched"), &json!(cost)));
+        let tokens = &record["tokens"];
+        assert_eq!((&tokens["input"], &tokens["output"]), (&json!(12), &json!(output)));
+    }
+}
+
+#[tokio::test]
 async fn an_idempotent_repeat_is_free_and_the_first_bears_the_cost() {
     let provider = Provider::start().await;
     let gate = strict(&provider).start().await;

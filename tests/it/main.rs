@@ -81,6 +81,8 @@ mod reload;
 #[cfg(test)]
 mod retries;
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod sdk;
 #[cfg(test)]
 mod stale;

@@ -8,6 +8,7 @@ use crate::harness::provider::Provider;
 use crate::harness::reply::Reply;
 use crate::harness::sdk;
 use crate::harness::setup::Tollgate;
+use crate::samples;
 
 const GATEWAY: (&str, &str) = ("GATEWAY", "1");
 const MOCK: (&str, &str) = ("TEXT", openai::TEXT);
@@ -46,6 +47,16 @@ async fn embeddings_are_put_together_of_what_is_kept_and_what_is_new() {
     sdk::run("embeddings.py", &gate, &[GATEWAY, MOCK, ("OPENAI_BASE_URL", &url)]).await;
     let last = provider.calls().pop().unwrap();
     assert_eq!(last.json()["input"], json!(["another", "a third"]));
+}
+
+/// Covers E2: what is dealt out is like what a provider says to one.
+#[tokio::test]
+async fn samples_of_one_call_are_dealt_out() {
+    let provider = Provider::start().await;
+    provider.answer(samples::honest);
+    let gate = Tollgate::before(&provider).provider("n_max", 2).start().await;
+    sdk::run("samples.py", &gate, &[]).await;
+    assert_eq!(provider.calls().len(), 3);
 }
 
 #[tokio::test]

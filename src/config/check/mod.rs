@@ -80,6 +80,7 @@ pub(super) fn check(
             .map_or(Duration::ZERO, |grace| time(grace, Duration::ZERO..=LONGEST_GRACE, report)),
         log: sections::log(&raw.log, report),
         coalesce: raw.batching.value().is_none_or(|batching| batching.coalesce.or(true)),
+        sample_window: sections::sample_window(&raw.batching, report),
         batch_embeddings: raw.batching.value().is_none_or(|all| all.embeddings.or(true)),
         log_text_hash: raw.privacy.value().is_none_or(|privacy| privacy.log_text_hash.or(true)),
         master_keys: privacy::master_keys(&raw.privacy, report),

@@ -55,7 +55,6 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
         RawDialect::Sandbox => Dialect::Sandbox,
     };
     let sandbox = dialect == Dialect::Sandbox;
-    whole(&entry.n_max, 1..=u32::MAX, report);
     if sandbox {
         for (key, mark) in [
             ("base_url", entry.base_url.mark()),
@@ -93,6 +92,7 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
         base_url,
         api_key,
         off: off.map(str::to_owned),
+        n_max: whole(&entry.n_max, 1..=u32::MAX, report),
         stream_usage: entry.stream_usage.or(true),
         latency: time(&entry.latency, Duration::ZERO..=LONGEST_LATENCY, report),
         pool: match entry.pool.or(RawPool::Shared) {

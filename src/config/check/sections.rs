@@ -9,8 +9,8 @@ use super::common::{capacity, count, entries, required, time, whole};
 use crate::base::network::Networks;
 use crate::config::field::Field;
 use crate::config::raw::{
-    Network, RawDurability, RawGlobalLimits, RawIpLimits, RawLimits, RawListen, RawLog,
-    RawLogFormat, RawRouting, RawStore, RawTls, RawUserLimits,
+    Network, RawBatching, RawDurability, RawGlobalLimits, RawIpLimits, RawLimits, RawListen,
+    RawLog, RawLogFormat, RawRouting, RawStore, RawTls, RawUserLimits,
 };
 use crate::config::read::suggestion;
 use crate::config::report::Report;
@@ -31,6 +31,16 @@ const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 const MOST_RETRIES: u32 = 10;
 /// The words of `log.level`.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Longest time for which requests that want samples of their own wait.
+const LONGEST_WINDOW: Duration = Duration::from_secs(10);
+
+/// Checks `batching.window`; `None` where nothing waits.
+pub(super) fn sample_window(raw: &Field<RawBatching>, report: &mut Report) -> Option<Duration> {
+    let batching = raw.value()?;
+    let window = time(&batching.window, Duration::ZERO..=LONGEST_WINDOW, report);
+    (batching.samples.or(true) && !window.is_zero()).then_some(window)
+}
 
 /// Checks `listen`.
 pub(super) fn listen(raw: &Field<RawListen>, report: &mut Report) -> Listen {

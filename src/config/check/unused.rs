@@ -26,9 +26,6 @@ pub(super) fn check(raw: &RawConfig, models: &Named<Model>, report: &mut Report)
     if let Some(scale) = raw.autoscale.value() {
         autoscale(scale, report);
     }
-    if let Some(batching) = raw.batching.value() {
-        time(&batching.window, Duration::ZERO..=Duration::from_secs(10), report);
-    }
     if let Some(privacy) = raw.privacy.value() {
         time(&privacy.retention, AT_LEAST_A_SECOND, report);
     }

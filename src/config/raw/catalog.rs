@@ -24,7 +24,8 @@ pub(crate) struct RawProvider {
     /// The seller's key. Empty: the provider is off. Left out, beside a
     /// `base_url`: the server needs none.
     pub(crate) api_key: Field<String>,
-    /// Most samples that one call may ask for. Left out: 1.
+    /// Most samples that one call may ask for (`n`); with 1, requests that want
+    /// samples of their own do not wait for each other. Left out: 1.
     pub(crate) n_max: Field<Whole>,
     /// Whether it takes `stream_options.include_usage`. Left out: true.
     pub(crate) stream_usage: Field<bool>,

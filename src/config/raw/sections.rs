@@ -171,7 +171,8 @@ pub(crate) struct RawGlobalLimits {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Batching")]
 pub(crate) struct RawBatching {
-    /// How long requests that want samples of their own wait for each other.
+    /// How long requests that want samples of their own wait for others of the same
+    /// prompt. `0s`: not at all.
     pub(crate) window: Field<Time>,
     /// Whether equal requests that run at once become one call.
     pub(crate) coalesce: Field<bool>,

@@ -45,6 +45,8 @@ pub struct Provider {
     pub api_key: Secret,
     /// Why the provider is off, or `None` if it is on.
     pub off: Option<String>,
+    /// Most samples that one call may ask for (`n`); 1 where they are not gathered.
+    pub n_max: u32,
     /// Whether it takes `stream_options.include_usage`.
     pub stream_usage: bool,
     /// How long the sandbox waits before the first byte of its answer; zero for

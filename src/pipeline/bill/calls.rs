@@ -24,6 +24,10 @@ pub(in crate::pipeline) struct Calls<'a> {
     assumed: Tokens,
     /// What the provider of the calls charges; `None` is unpriced.
     prices: Option<TokenPrices>,
+    /// The request's share of calls before these, which were made for others too.
+    spent: Money,
+    /// How many calls had been made by then.
+    before: u32,
     priority: Priority,
     /// Calls made; the bill knows them too.
     made: Arc<AtomicU32>,
@@ -60,7 +64,8 @@ impl<'a> Bill<'a> {
         };
         let (app, priority, made) = (self.app, self.priority, self.made.clone());
         let (assumed, prices) = (self.assumed, self.prices);
-        Calls { app, frame, assumed, prices, priority, made, slot: None, calling: None }
+        let (spent, before, slot, calling) = (Money::ZERO, 0, None, None);
+        Calls { app, frame, assumed, prices, spent, before, priority, made, slot, calling }
     }
 }
 
@@ -71,7 +76,20 @@ impl<'a> Calls<'a> {
         let mut frame = self.frame.clone();
         frame.estimated_input = assumed.input;
         let made = self.made.clone();
-        Calls { app, frame, assumed, prices, priority, made, slot: None, calling: None }
+        let (spent, before, slot, calling) = (Money::ZERO, 0, None, None);
+        Calls { app, frame, assumed, prices, spent, before, priority, made, slot, calling }
+    }
+
+    /// Notes that the calls so far were made for others too and brought the request
+    /// nothing, and its share of what they cost.
+    pub(in crate::pipeline) fn spend(&mut self, share: Money) {
+        self.spent += share;
+        self.before = self.made.load(Ordering::Relaxed);
+    }
+
+    /// Whether something was spent on such calls.
+    pub(in crate::pipeline) fn has_spent(&self) -> bool {
+        !self.spent.is_zero()
     }
 
     /// Names the provider of the calls that follow, and what it charges.
@@ -90,6 +108,11 @@ impl<'a> Calls<'a> {
     /// What it charges for `tokens`; nothing where that is not known.
     pub(in crate::pipeline) fn cost(&self, tokens: &Tokens) -> Money {
         self.prices.as_ref().map_or(Money::ZERO, |prices| price::cost(tokens, prices))
+    }
+
+    /// What the request bears if `tokens` are charged now, with what it has spent before.
+    pub(in crate::pipeline) fn cost_in_all(&self, tokens: &Tokens) -> Money {
+        self.cost(tokens) + self.spent
     }
 
     /// What the last frame says, or the next one if no call was made.
@@ -117,9 +140,9 @@ impl<'a> Calls<'a> {
         (self.calling, self.slot) = (None, None);
     }
 
-    /// Whether a call was made.
+    /// Whether a call was made, for the request alone.
     pub(in crate::pipeline) fn any(&self) -> bool {
-        self.made.load(Ordering::Relaxed) > 0
+        self.made.load(Ordering::Relaxed) > self.before
     }
 
     /// Writes down a call that is about to be made.

@@ -63,7 +63,11 @@ impl Flying<'_> {
     /// Calls a provider, another one or once more where that may help, and shows
     /// the answer.
     pub(super) async fn fly(&mut self, deadline: Instant) -> Flown {
-        let mut number = 0;
+        self.fly_from(0, deadline).await
+    }
+
+    /// The same from attempt `number` on: those before it are made.
+    pub(super) async fn fly_from(&mut self, mut number: u32, deadline: Instant) -> Flown {
         loop {
             let called = self.call(number, deadline).await;
             let more = number < self.retries && Instant::now() < deadline;
@@ -247,7 +251,7 @@ impl Flying<'_> {
 
     /// Ends a call of which no (further) attempt may be made.
     fn turn_away(&mut self, refusal: Refusal) -> Flown {
-        if self.calls.any() {
+        if self.calls.any() || self.calls.has_spent() {
             return self.refuse(refusal, Outcome::ProviderError);
         }
         let landing = self.landing(Outcome::ProviderError, Tokens::default(), false);
@@ -289,7 +293,8 @@ impl Flying<'_> {
             broken: false,
             tokens,
             estimated,
-            cost: self.calls.cost(&tokens),
+            cost: self.calls.cost_in_all(&tokens),
+            spared: Money::ZERO,
             waited: self.waited,
         }
     }

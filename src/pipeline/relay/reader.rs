@@ -221,7 +221,8 @@ impl<C: Client> Reader<'_, '_, C> {
         let share = self.bill.portion(landing.cost, passenger.share(landing.cost));
         self.bill.waited(self.exchange.waited);
         self.bill.bear(share);
-        self.bill.save(Savings { coalesce: landing.cost - share, ..Savings::default() });
+        let (coalesce, batch) = (landing.cost - share, landing.spared);
+        self.bill.save(Savings { coalesce, batch, ..Savings::default() });
         let tokens = || (landing.tokens, landing.estimated);
         self.bill.settle(landing.outcome, status, tokens).await
     }

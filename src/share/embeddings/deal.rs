@@ -152,6 +152,7 @@ mod tests {
             tokens: Tokens { input, cached_input, ..Tokens::default() },
             estimated: false,
             cost: Money::from_picos(picos),
+            spared: Money::ZERO,
             waited: std::time::Duration::ZERO,
         }
     }

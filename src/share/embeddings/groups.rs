@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,7 +44,14 @@ impl GroupKey {
 
 /// The groups of every kind; clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Groups(Arc<Mutex<HashMap<GroupKey, Group, ahash::RandomState>>>);
+pub struct Groups(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    groups: Mutex<HashMap<GroupKey, Group, ahash::RandomState>>,
+    /// The number that the next fellow has: no two have the same.
+    next: AtomicU64,
+}
 
 /// The requests of one kind.
 #[derive(Debug, Default)]
@@ -54,8 +62,6 @@ struct Group {
     gathered: Vec<Fellow>,
     inputs: usize,
     bytes: usize,
-    /// The number that the next fellow has.
-    next: u64,
 }
 
 /// One request that has gathered.
@@ -117,7 +123,7 @@ impl Groups {
         let bytes = parts.iter().map(Bytes::len).sum();
         let mut full = None;
         let place = {
-            let mut groups = self.0.lock();
+            let mut groups = self.0.groups.lock();
             let group = groups.entry(key).or_default();
             if group.running == 0 || bytes > MOST_BYTES {
                 group.running += 1;
@@ -137,18 +143,18 @@ impl Groups {
 
     /// Counts a call that a request makes for itself alone.
     pub fn alone(&self, key: GroupKey) -> Running {
-        self.0.lock().entry(key).or_default().running += 1;
+        self.0.groups.lock().entry(key).or_default().running += 1;
         self.running(key)
     }
 
     /// Kinds of which a call runs.
     pub fn kinds(&self) -> usize {
-        self.0.lock().len()
+        self.0.groups.lock().len()
     }
 
     /// Requests that are held.
     pub fn held(&self) -> usize {
-        self.0.lock().values().map(|group| group.gathered.len()).sum()
+        self.0.groups.lock().values().map(|group| group.gathered.len()).sum()
     }
 
     fn running(&self, key: GroupKey) -> Running {
@@ -163,8 +169,7 @@ impl Group {
     }
 
     fn hold(&mut self, groups: &Groups, key: GroupKey, parts: Vec<Bytes>, bytes: usize) -> Held {
-        let number = self.next;
-        self.next += 1;
+        let number = groups.0.next.fetch_add(1, Ordering::Relaxed);
         self.inputs += parts.len();
         self.bytes += bytes;
         let (here, is_here) = oneshot::channel();
@@ -212,7 +217,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let fellows = {
-            let mut groups = self.groups.0.lock();
+            let mut groups = self.groups.0.groups.lock();
             let Some(group) = groups.get_mut(&self.key) else { return };
             group.running -= 1;
             if group.running > 0 {
@@ -261,14 +266,14 @@ impl Held {
     /// Leaves: true if it was held still, false if a call is made for it.
     pub fn leave(&mut self) -> bool {
         self.here = None;
-        let mut groups = self.groups.0.lock();
+        let mut groups = self.groups.0.groups.lock();
         groups.get_mut(&self.key).and_then(|group| group.take(self.number)).is_some()
     }
 
     /// Has what it gathered with make its call now.
     fn go(&self) {
         let fellows = {
-            let mut groups = self.groups.0.lock();
+            let mut groups = self.groups.0.groups.lock();
             let Some(group) = groups.get_mut(&self.key) else { return };
             if !group.gathered.iter().any(|fellow| fellow.number == self.number) {
                 return;

@@ -30,6 +30,7 @@ fn landing(picos: i128) -> Landing {
         tokens: Tokens::default(),
         estimated: false,
         cost: Money::from_picos(picos),
+        spared: Money::ZERO,
         waited: Duration::ZERO,
     }
 }

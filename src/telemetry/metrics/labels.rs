@@ -12,6 +12,8 @@ pub enum Scope {
     Aboard,
     /// Requests for embeddings that wait behind a running call of their kind.
     Held,
+    /// Requests for samples of their own that wait for others of the same prompt.
+    Window,
 }
 
 /// What `store_up` and other store metrics speak of.

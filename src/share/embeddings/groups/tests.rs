@@ -194,3 +194,21 @@ proptest! {
         prop_assert_eq!(groups.kinds(), 0);
     }
 }
+
+/// A group that begins anew is another one.
+#[tokio::test]
+async fn who_has_had_its_turn_takes_nobody_out_of_a_later_group() {
+    let groups = Groups::default();
+    drop(first(groups.join(KEY, parts(1))));
+    let running = first(groups.join(KEY, parts(1)));
+    let mut old = held(groups.join(KEY, parts(1)));
+    drop(running);
+    drop(leads(&mut old));
+    assert_eq!(groups.kinds(), 0);
+    let running = first(groups.join(KEY, parts(1)));
+    let mut new = held(groups.join(KEY, parts(1)));
+    drop(old);
+    assert_eq!(groups.held(), 1);
+    drop(running);
+    drop(leads(&mut new));
+}
