@@ -21,8 +21,8 @@ use crate::base::secret::Secret;
 
 pub use cache::CacheRoom;
 pub use catalog::{
-    BaseUrl, Billing, CacheScope, CacheWhen, Class, ClassCache, Dialect, Model, Plan, Pool,
-    Probe, Provider, Samples, Stale, Target, Tier, TokenPrices,
+    BaseUrl, Billing, CacheScope, CacheWhen, Class, ClassCache, Dialect, Model, Plan, Pool, Probe,
+    Provider, Samples, Stale, Target, Tier, TokenPrices,
 };
 pub use invoicing::{Invoicing, Seller, Tax};
 pub use privacy::MasterKeys;

@@ -140,7 +140,10 @@ mod tests {
                 scope.spawn(|| {
                     start.wait();
                     for _ in 0..100 {
-                        allowed.fetch_add(u32::from(budget.withdraw(fifth(), at(0))), Ordering::SeqCst);
+                        allowed.fetch_add(
+                            u32::from(budget.withdraw(fifth(), at(0))),
+                            Ordering::SeqCst,
+                        );
                     }
                 });
             }

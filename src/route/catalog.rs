@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use crate::config::{Config, Model, Plan, Pool, Prefer, PriceTable, Provider, Target, Tier, TokenPrices};
+use crate::config::{
+    Config, Model, Plan, Pool, Prefer, PriceTable, Provider, Target, Tier, TokenPrices,
+};
 use crate::refusal::{Code, Refusal};
 use crate::route::choice;
 

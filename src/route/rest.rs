@@ -53,7 +53,8 @@ mod tests {
     #[test]
     fn seconds_milliseconds_and_dates_are_understood() {
         let asked = |pairs: &[(&'static str, &str)]| {
-            let pairs = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let pairs =
+                pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             retry_after(&pairs.collect(), NOW).map(|wait| wait.as_millis())
         };
         assert_eq!(asked(&[("retry-after", "7")]), Some(7_000));

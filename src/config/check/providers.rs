@@ -121,7 +121,9 @@ fn api_keys(entry: &RawProvider, report: &mut Report) -> Vec<Secret> {
             continue;
         }
         match field.mark() {
-            Some(mark) if keys.contains(&key) => report.error(mark, "the same key stands here twice"),
+            Some(mark) if keys.contains(&key) => {
+                report.error(mark, "the same key stands here twice")
+            }
             _ => keys.push(key),
         }
     }

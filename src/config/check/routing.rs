@@ -54,7 +54,8 @@ fn breaker(raw: &Field<RawBreaker>, report: &mut Report) -> BreakerRule {
     let calls = whole(&raw.calls, 1..=MOST_CALLS, report);
     let minimum = whole(&raw.minimum, 1..=MOST_CALLS, report);
     if minimum > calls
-        && let Some(mark) = raw.minimum.mark().filter(|mark| !mark.is_default()).or(raw.calls.mark())
+        && let Some(mark) =
+            raw.minimum.mark().filter(|mark| !mark.is_default()).or(raw.calls.mark())
     {
         report.error(mark, "routing.breaker.minimum is more than routing.breaker.calls");
     }

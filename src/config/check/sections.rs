@@ -16,14 +16,14 @@ use crate::config::read::suggestion;
 use crate::config::report::Report;
 use crate::config::tree::Mark;
 use crate::config::types::{
-    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Store, TlsFiles,
-    UserLimits,
+    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Store, TlsFiles, UserLimits,
 };
 
 /// Largest body limit.
 const LARGEST_BODY: u64 = 1024 * 1024 * 1024;
 /// What a time-out may be.
-pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+pub(super) const TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(86_400);
 /// What a client may be waited for: no longer than its connection may idle
 /// without cost to it.
 const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(300);

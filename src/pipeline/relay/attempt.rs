@@ -101,9 +101,8 @@ impl Flying<'_> {
         };
         let prepared = Prepared::new(origin, call);
         let (app, calls) = (self.app, &mut self.calls);
-        let sent = app
-            .upstream
-            .send(origin, &prepared, turn, || calls.attempt().map_err(Failed::Refused));
+        let sent =
+            app.upstream.send(origin, &prepared, turn, || calls.attempt().map_err(Failed::Refused));
         // Pinned here: each future around it would hold it twice.
         let sent = pin!(tokio::time::timeout_at(deadline, sent));
         let mut waited = Duration::ZERO;

@@ -245,8 +245,7 @@ impl Flying<'_> {
         let (provider, prices) = (self.calls.frame().provider.clone(), self.calls.prices());
         let waited = self.waited;
         let (choice, batched) = (self.course.choice(), false);
-        let head =
-            Head { status, headers, provider, prices, choice, streamed, batched, waited };
+        let head = Head { status, headers, provider, prices, choice, streamed, batched, waited };
         self.pilot.depart(head);
     }
 
