@@ -17,8 +17,7 @@ use crate::upstream::{Call, Failure, Prepared};
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Makes the probes that are due, for ever: the first of each provider an interval
-/// after it is there.
+/// Makes the probes that are due, for ever: the first of each provider at once.
 pub(super) async fn run(app: Arc<App>) {
     let mut due: AHashMap<Arc<str>, Duration> = AHashMap::new();
     loop {
@@ -28,7 +27,8 @@ pub(super) async fn run(app: Arc<App>) {
         for (name, reach) in &snapshot.providers {
             let Some(probe) = &reach.provider.probe else { continue };
             let again = now.saturating_add(probe.interval);
-            let mut then = due.get(name).copied().unwrap_or(again).min(again);
+            // Not later than the interval says now: a reload may have shortened it.
+            let mut then = due.get(name).copied().unwrap_or(now).min(again);
             if then <= now {
                 then = again;
                 let rule = snapshot.config.routing.breaker;

@@ -26,7 +26,6 @@ use tokio::time::Instant;
 use crate::app::{App, Snapshot};
 use crate::base::money::Money;
 use crate::exchange::{CacheResult, Client, Ending, Exchange};
-use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::estimate;
@@ -84,7 +83,7 @@ impl<'a, C: Client> Relay<'a, C> {
             headers: upstream::forwarded(&self.client.head().headers),
             query,
             calls: self.bill.calls(),
-            course: self.course(),
+            course: Course::new(self.snapshot, self.bill.endpoint, self.request),
             keeping,
             first_target: true,
             pilot,
@@ -136,16 +135,6 @@ impl<'a, C: Client> Relay<'a, C> {
             Rode::Ended(ending) => ending,
             Rode::Left(passenger) => self.settle_off(passenger).await,
         }
-    }
-
-    /// The attempts of the request. What a provider keeps can be found again with the
-    /// key that it was made with alone.
-    fn course(&self) -> Course<'a> {
-        let request = self.request;
-        let kept = self.bill.endpoint == Endpoint::Responses
-            || request.stateful
-            || request.store == Some(true);
-        Course::new(self.snapshot, self.snapshot.config.routing.retries, kept)
     }
 
     fn reader(&mut self, leads: bool) -> Reader<'_, 'a, C> {

@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 use crate::base::factor::Factor;
 
 /// Slices of the window, a second each.
-const SLICES: u64 = 10;
+const PLACES: usize = 10;
+/// Seconds of the window.
+const SLICES: u64 = PLACES as u64;
 /// Retries in a window that need no requests: as many as it takes failures to open
 /// a breaker as it is shipped, so that none of those requests is left alone.
 const ALWAYS: u64 = 10;
@@ -30,7 +32,7 @@ const MOST: u64 = (1 << COUNT) - 1;
 pub struct Budget {
     /// Each the second that it counts, and its requests and retries, in one word:
     /// so that nothing is added to a slice of another second.
-    slices: [AtomicU64; SLICES as usize],
+    slices: [AtomicU64; PLACES],
     /// Held by who withdraws, so that two do not take the same place.
     withdrawing: Mutex<()>,
 }

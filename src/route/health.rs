@@ -27,12 +27,14 @@ const WEIGHT: u64 = 8;
 pub struct Slot(usize);
 
 impl Slot {
-    /// The slot of the model that the provider calls `model`. FNV-1a.
+    /// The slot of the model that the provider calls `model`: FNV-1a, whose high bits a
+    /// multiplication by the golden ratio mixes (Knuth).
     pub fn of(model: &str) -> Self {
         let hash = model.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-        Self(usize::try_from(hash >> 32).unwrap_or(0) % SLOTS)
+        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        Self((usize::try_from(mixed).unwrap_or(0) * SLOTS) >> 32)
     }
 }
 

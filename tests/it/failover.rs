@@ -17,7 +17,7 @@ use crate::harness::reply::Reply;
 use crate::harness::setup::{Setup, Tollgate};
 
 /// The state of the provider called `name`, as operators see it.
-async fn state(gate: &Gateway, name: &str) -> Value {
+pub(crate) async fn state(gate: &Gateway, name: &str) -> Value {
     let all = gate.admin("/admin/providers").await.ok().json();
     all["data"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
 }

@@ -10,12 +10,16 @@ use std::collections::HashMap;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::harness::client::Request;
+use crate::failover::state;
+use crate::harness::client::{Connection, Request};
+use crate::harness::eventually::eventually;
+use crate::harness::gate::Gate;
 use crate::harness::gateway::Gateway;
 use crate::harness::openai;
 use crate::harness::provider::{Call, Provider, nowhere};
 use crate::harness::reply::{Reply, Step};
 use crate::harness::setup::{DEFAULT_PLAN, Tollgate, key_of};
+use crate::harness::wire::Head;
 
 /// Cases at once.
 const AT_ONCE: usize = 8;
@@ -62,9 +66,9 @@ struct Case {
 impl Case {
     fn all() -> impl Iterator<Item = Self> {
         FAULTS.into_iter().flat_map(|fault| {
-            [false, true].into_iter().flat_map(move |stream| {
-                (1..=3).map(move |targets| Self { fault, stream, targets })
-            })
+            [false, true]
+                .into_iter()
+                .flat_map(move |stream| (1..=3).map(move |targets| Self { fault, stream, targets }))
         })
     }
 
@@ -124,8 +128,9 @@ impl Case {
     }
 }
 
-/// The answer of a target with the fault that its model is named after.
-fn faulty(call: &Call) -> Reply {
+/// The answer of a target with the fault that its model is named after; a connection
+/// is reset once `read` lets it.
+fn faulty(call: &Call, read: &HashMap<String, Gate>) -> Reply {
     let body = call.json();
     let model = body["model"].as_str().unwrap_or_default().to_owned();
     let stream = body["stream"] == true;
@@ -140,7 +145,11 @@ fn faulty(call: &Call) -> Reply {
     };
     match model.split('-').next().unwrap_or_default() {
         "reset_before_header" => Reply::reset(),
-        "reset_after_header" => begun.reset_after(40),
+        // A header that was not read yet could be lost with the reset.
+        "reset_after_header" => match stream {
+            true => Reply::stream().chunk("data: {").wait(&read[&model]).then(Step::Reset),
+            false => Reply::json_text(200, "{").claiming(9).wait(&read[&model]).then(Step::Reset),
+        },
         "429" => closing(Reply::error(429, "slow_down").header("retry-after", "60")),
         "500" => closing(Reply::error(500, "theirs")),
         "503" => closing(Reply::error(503, "theirs")),
@@ -206,22 +215,45 @@ fn request(case: Case, id: &str) -> Request {
         .header("x-request-id", id)
 }
 
-/// Status, whether the answer is whole, and whether the same comes from the cache.
-async fn ask(gate: &Gateway, case: Case) -> (u16, bool, bool) {
-    let mut connection = gate.open(&request(case, &case.name())).await;
-    let status = connection.head().await.status();
-    let whole = loop {
+/// Reads an answer to its end: whether it has a proper one.
+async fn drain(connection: &mut Connection) -> bool {
+    loop {
         match connection.data().await {
             Ok(Some(_)) => {}
-            Ok(None) => break true,
-            Err(_) => break false,
+            Ok(None) => return true,
+            Err(_) => return false,
         }
-    };
-    let mut again = gate.open(&request(case, &format!("{}-again", case.name()))).await;
-    let kept = again.head().await.header("x-tollgate-cache") == Some("hit");
-    // Read to its end, so that nothing is under way when the test ends.
-    while let Ok(Some(_)) = again.data().await {}
-    (status, whole, kept)
+    }
+}
+
+/// Sends the request and reads its answer: its head, and whether it is whole.
+async fn send(gate: &Gateway, request: &Request) -> (Head, bool) {
+    let mut connection = gate.open(request).await;
+    let head = connection.head().await;
+    let whole = drain(&mut connection).await;
+    (head, whole)
+}
+
+/// Lets the connection be reset once `calls` outcomes are known of the first target:
+/// the header of an answer is one, its end another.
+async fn reset_after(gate: &Gateway, case: Case, read: &HashMap<String, Gate>, calls: u64) {
+    let Some(read) = read.get(&case.name()) else { return };
+    let first = format!("{}-0", case.name());
+    eventually("the header to be read", async || {
+        let known = state(gate, &first).await["health"]["calls"].as_u64();
+        (known >= Some(calls)).then_some(())
+    })
+    .await;
+    read.release();
+}
+
+/// Status, whether the answer is whole, and whether the same comes from the cache.
+async fn ask(gate: &Gateway, case: Case, read: &HashMap<String, Gate>) -> (u16, bool, bool) {
+    let asked = request(case, &case.name());
+    let ((head, whole), ()) = tokio::join!(send(gate, &asked), reset_after(gate, case, read, 1));
+    let again = request(case, &format!("{}-again", case.name()));
+    let ((answer, _), ()) = tokio::join!(send(gate, &again), reset_after(gate, case, read, 3));
+    (head.status(), whole, answer.header("x-tollgate-cache") == Some("hit"))
 }
 
 fn outcome(record: &Value, (status, whole, kept): (u16, bool, bool)) -> Outcome {
@@ -245,10 +277,13 @@ fn outcome(record: &Value, (status, whole, kept): (u16, bool, bool)) -> Outcome 
 #[tokio::test]
 async fn every_fault_ends_as_it_should() {
     let (bad, good) = (Provider::start().await, Provider::start().await);
-    bad.answer(faulty);
+    let resets = Case::all().filter(|case| case.fault == "reset_after_header");
+    let read: HashMap<_, _> = resets.map(|case| (case.name(), Gate::closed())).collect();
+    let gates = read.clone();
+    bad.answer(move |call| faulty(call, &gates));
     let gate = gateway(&bad, &good).await;
     let asked = futures_util::stream::iter(Case::all())
-        .map(async |case| (case, ask(&gate, case).await))
+        .map(async |case| (case, ask(&gate, case, &read).await))
         .buffer_unordered(AT_ONCE)
         .collect::<HashMap<_, _>>()
         .await;

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::app::{App, Reach, Snapshot};
 use crate::config::{Prefer, Target};
+use crate::intake::endpoint::Endpoint;
+use crate::intake::request::Request;
 use crate::ledger::record::Tokens;
 use crate::meter::price;
 use crate::pipeline::relay::attempt::Called;
@@ -84,9 +86,24 @@ pub(super) struct Leg<'a> {
 }
 
 impl<'a> Course<'a> {
-    /// The course of a request that has not begun.
-    pub(super) fn new(snapshot: &'a Snapshot, retries: u32, pinned: bool) -> Self {
-        Self { snapshot, retries, repeats: true, pinned, wide: None, made: 0, first: 0, leg: None }
+    /// The course of a request that has not begun. What a provider keeps can be found
+    /// again with the key that it was made with alone.
+    pub(super) fn new(snapshot: &'a Snapshot, endpoint: Endpoint, request: &Request) -> Self {
+        let kept = request.stateful || request.store == Some(true);
+        Self::with(snapshot, kept || endpoint == Endpoint::Responses)
+    }
+
+    fn with(snapshot: &'a Snapshot, pinned: bool) -> Self {
+        Self {
+            snapshot,
+            retries: snapshot.config.routing.retries,
+            repeats: true,
+            pinned,
+            wide: None,
+            made: 0,
+            first: 0,
+            leg: None,
+        }
     }
 
     /// Never calls a target twice.
@@ -97,7 +114,7 @@ impl<'a> Course<'a> {
 
     /// The same, for another call of the same request.
     pub(super) fn anew(&self) -> Self {
-        Self { repeats: self.repeats, ..Self::new(self.snapshot, self.retries, self.pinned) }
+        Self { repeats: self.repeats, ..Self::with(self.snapshot, self.pinned) }
     }
 
     /// Chooses the first target; `assumed` is what the request is expected to use.
@@ -255,17 +272,19 @@ impl<'a> Course<'a> {
     /// is preferred; else one whose breaker is open that was not asked yet; at first
     /// also one that rests, so that somebody is asked.
     fn select(&mut self, route: &Route, first: bool, now: Duration) -> Option<Leg<'a>> {
-        let mut order: Vec<(u32, usize)> = match &self.wide {
-            None => vec![(self.made, 0)],
+        let alone = [(self.made, 0)];
+        let mut several = Vec::new();
+        let order = match &self.wide {
+            None => &alone[..],
             Some(wide) => {
                 let calls = |place: &usize| wide.calls.get(*place).copied().unwrap_or(0);
-                wide.order.iter().map(|place| (calls(place), *place)).collect()
+                several.extend(wide.order.iter().map(|place| (calls(place), *place)));
+                several.sort_by_key(|(calls, _)| *calls);
+                &several[..]
             }
         };
-        order.sort_by_key(|(calls, _)| *calls);
-        order.retain(|(calls, _)| self.repeats || *calls == 0);
         let (mut open, mut resting) = (None, None);
-        for (calls, place) in order {
+        for &(calls, place) in order.iter().filter(|(calls, _)| self.repeats || *calls == 0) {
             let Some(target) = route.target(place) else { continue };
             let slot = Slot::of(route.model_at(target));
             let reach = self.reach(target);

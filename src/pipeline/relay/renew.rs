@@ -101,7 +101,7 @@ impl Work {
         let mut calls = bill.calls();
         calls.call_in(slot);
         // What comes after each target was tried once would wait in the queue.
-        let course = Course::new(snapshot, snapshot.config.routing.retries, false).once_each();
+        let course = Course::new(snapshot, self.endpoint, &self.request).once_each();
         let mut flying = Flying {
             app,
             snapshot,

@@ -78,7 +78,7 @@ async fn an_outage_of_the_first_provider_is_felt_by_nobody() {
     }
 }
 
-/// Two calls of five fail: too few to open the breaker, so that the budget alone
+/// One call of four fails: too few to open the breaker, so that the budget alone
 /// bounds what is tried again.
 #[tokio::test]
 async fn retries_stay_within_their_budget() {
@@ -87,7 +87,7 @@ async fn retries_stay_within_their_budget() {
     let (failing, number) = (Arc::new(AtomicBool::new(true)), AtomicUsize::new(0));
     let fails = failing.clone();
     provider.answer(move |call| {
-        let failed = number.fetch_add(1, Ordering::SeqCst) % 5 < 2;
+        let failed = number.fetch_add(1, Ordering::SeqCst) % 4 == 0;
         match failed && fails.load(Ordering::SeqCst) {
             true => Reply::error(500, "theirs"),
             false => openai::answer(call),
@@ -99,7 +99,7 @@ async fn retries_stay_within_their_budget() {
     }
     assert_eq!(state(&gate, "mock").await["health"]["breaker"], "closed");
     let calls = provider.calls().len();
-    println!("two of five fail: {calls} calls for {OFFERED} requests, {failed} fail in the end");
+    println!("one of four fails: {calls} calls for {OFFERED} requests, {failed} fail in the end");
     assert!((OFFERED * 115 / 100..=OFFERED * 12 / 10).contains(&calls), "{calls}");
     assert_eq!(gate.metric("tollgate_retries_total").await, (calls - OFFERED) as u64);
     assert!(gate.metric("tollgate_retries_withheld_total").await > 0);

@@ -14,8 +14,7 @@ use crate::harness::setup::{PROVIDER_KEY, Tollgate};
 
 /// Lets an interval pass, and waits until the probe of it has ended with `result`.
 async fn probe(gate: &Gateway, result: &str) {
-    let series =
-        format!("tollgate_provider_probes_total{{provider=\"mock\",result=\"{result}\"}}");
+    let series = format!("tollgate_provider_probes_total{{provider=\"mock\",result=\"{result}\"}}");
     let before = gate.metric(&series).await;
     gate.clock().advance(Duration::from_secs(10));
     gate.wait_for_metric(&series, before + 1).await;
@@ -32,11 +31,14 @@ async fn probes_find_out_before_customers_do() {
             _ => openai::answer(call),
         }
     };
-    first.answer(health(|| Reply::json(200, &json!({"up": true}))));
-    probe(&gate, "ok").await;
+    // The first is made at once; here the provider does not know the path.
+    let first_one = "tollgate_provider_probes_total{provider=\"mock\",result=\"ok\"}";
+    gate.wait_for_metric(first_one, 1).await;
     let call = first.only_call();
     assert_eq!((call.method(), call.path()), ("GET", "/v1/health?deep=1"));
     assert_eq!(call.header("authorization"), Some(&*format!("Bearer {PROVIDER_KEY}")));
+    first.answer(health(|| Reply::json(200, &json!({"up": true}))));
+    probe(&gate, "ok").await;
     first.answer(health(|| Reply::error(503, "down")));
     for _ in 0..3 {
         assert_eq!(way(&gate.send(&gate.chat()).await.ok()), "mock;exact");
