@@ -53,9 +53,13 @@ fn breaker(raw: &Field<RawBreaker>, report: &mut Report) -> BreakerRule {
     let raw = raw.value().unwrap_or(&none);
     let calls = whole(&raw.calls, 1..=MOST_CALLS, report);
     let minimum = whole(&raw.minimum, 1..=MOST_CALLS, report);
+    let given = [&raw.calls, &raw.minimum].map(|field| field.value().map(|count| count.0));
+    let in_range =
+        |count: &Option<u64>| count.is_some_and(|it| (1..=u64::from(MOST_CALLS)).contains(&it));
+    let mark = raw.minimum.mark().filter(|mark| !mark.is_default()).or(raw.calls.mark());
     if minimum > calls
-        && let Some(mark) =
-            raw.minimum.mark().filter(|mark| !mark.is_default()).or(raw.calls.mark())
+        && given.iter().all(in_range)
+        && let Some(mark) = mark
     {
         report.error(mark, "routing.breaker.minimum is more than routing.breaker.calls");
     }

@@ -257,12 +257,12 @@ models:
 #[test]
 fn mistakes_of_keys_and_probes_have_their_place() {
     let provider = |rest: &str| format!("providers: [{{ name: openai, api_key: k-1, {rest} }}]");
-    super::one_error(&provider("api_keys: [k-2, k-1]"), "1:61", "stands here twice");
-    super::one_error(&provider("api_keys: ['k 2']"), "1:56", "visible ASCII");
-    super::one_error(&provider("probe: soon"), "1:51", "a duration");
-    super::one_error(&provider("probe: 1ms"), "1:51", "must be from 100ms");
-    super::one_error(&provider("probe: { path: /x }"), "1:51", "`interval` is missing");
-    super::one_error(&provider("probe: { interval: 1s, path: x }"), "1:74", "begins with /");
+    super::one_error(&provider("api_keys: [k-2, k-1]"), "1:59", "stands here twice");
+    super::one_error(&provider("api_keys: ['k 2']"), "1:54", "visible ASCII");
+    super::one_error(&provider("probe: soon"), "1:50", "a duration");
+    super::one_error(&provider("probe: 1ms"), "1:50", "must be from 100ms");
+    super::one_error(&provider("probe: { path: /x }"), "1:50", "`interval` is missing");
+    super::one_error(&provider("probe: { interval: 1s, path: x }"), "1:72", "begins with /");
     let sandbox = "providers: [{ name: s, dialect: sandbox, probe: 1s }]";
     super::one_error(sandbox, "1:49", "a sandbox has no `probe`");
 }

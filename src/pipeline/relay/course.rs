@@ -81,7 +81,7 @@ pub(super) struct Leg<'a> {
     /// How long to wait before it.
     wait: Duration,
     began: Duration,
-    _trial: Option<Trial<'a>>,
+    trial: Option<Trial<'a>>,
     _running: Option<Running<'a>>,
 }
 
@@ -203,9 +203,7 @@ impl<'a> Course<'a> {
     /// Learns from what the present attempt came to.
     pub(super) fn learn(&mut self, app: &App, called: &Called) {
         let Some(leg) = &mut self.leg else { return };
-        let Some(reach) = leg.reach else {
-            return;
-        };
+        let Some(reach) = leg.reach else { return };
         let (now, health) = (app.clock.monotonic(), &reach.health);
         let took = now.saturating_sub(leg.began);
         let failed = match called {
@@ -227,6 +225,11 @@ impl<'a> Course<'a> {
             }
         };
         self.tell(app, failed, now);
+        // It is decided: an answer that goes on for long must not keep others from the
+        // next trial.
+        if let Some(leg) = &mut self.leg {
+            leg.trial = None;
+        }
     }
 
     /// The answer to the present attempt broke off or stalled.
@@ -342,7 +345,7 @@ impl<'a> Course<'a> {
             rests: false,
             wait: back_off(turn),
             began: now,
-            _trial: trial,
+            trial,
             _running: health.map(Health::begin),
         }
     }

@@ -148,3 +148,28 @@ async fn what_is_known_outlives_a_reload() {
     assert_eq!(gate.metric(UP).await, 0);
     assert_eq!(way(&gate.send(&gate.chat()).await.ok()), "spare;exact+health");
 }
+
+/// A trial is decided by its header: the answer may go on for as long as it likes.
+#[tokio::test]
+async fn a_long_answer_to_a_trial_keeps_nobody_from_the_next() {
+    let (first, second) = (Provider::start().await, Provider::start().await);
+    let gate = two(&first, &second, &in_order()).start().await;
+    let fail = async || {
+        first.answer(|_| Reply::reset());
+        for _ in 0..10 {
+            gate.send(&gate.chat()).await.ok();
+        }
+        assert_eq!(state(&gate, "mock").await["health"]["breaker"], "open");
+        gate.clock().advance(Duration::from_secs(15));
+        first.answer(openai::answer);
+    };
+    fail().await;
+    let held = Gate::closed();
+    first.next(Reply::stream().event("{}").wait(&held).event("[DONE]"));
+    let mut trial = gate.open(&gate.stream()).await;
+    trial.event_data().await;
+    fail().await;
+    assert_eq!(way(&gate.send(&gate.chat()).await.ok()), "mock;exact");
+    held.open();
+    assert!(trial.event().await.is_ok());
+}
