@@ -18,12 +18,13 @@ use crate::base::secret::Secret;
 use crate::billing::{self, Biller};
 use crate::cache::Cache;
 use crate::config::{
-    CacheRoom, Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits, Limits,
-    Listen, Log, LogFormat, LossGuard, MasterKeys, Opaque, Ownership, Plan, Pool, Provider,
-    Routing, Samples, Store, Tariff, UserLimits,
+    BreakerRule, CacheRoom, Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits,
+    Limits, Listen, Log, LogFormat, LossGuard, MasterKeys, Opaque, Ownership, Plan, Pool, Prefer,
+    Provider, Routing, Samples, Store, Tariff, UserLimits,
 };
 use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+use crate::route::health::Health;
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
 use crate::telemetry::metrics::Metrics;
@@ -38,11 +39,13 @@ pub(crate) fn provider(name: &str, off: Option<&str>) -> Arc<Provider> {
         dialect: Dialect::OpenAi,
         base_url: None,
         api_key: Secret::new("provider-secret"),
+        further_keys: Vec::new(),
         off: off.map(str::to_owned),
         n_max: 1,
         stream_usage: true,
         latency: Duration::ZERO,
         pool: Pool::Shared,
+        probe: None,
     })
 }
 
@@ -95,7 +98,16 @@ pub(crate) fn config(dir: &Path) -> Config {
             price: Money::ZERO,
         },
         routing: Routing {
+            prefer: Prefer::Order,
             retries: 2,
+            retry_budget: "0.2".parse().unwrap(),
+            breaker: BreakerRule {
+                calls: 20,
+                minimum: 10,
+                failures: "0.5".parse().unwrap(),
+                open: seconds(15),
+                forget: seconds(60),
+            },
             connect_timeout: seconds(5),
             timeout: seconds(60),
             first_byte_timeout: seconds(60),
@@ -246,6 +258,11 @@ pub(crate) struct Still(pub(crate) Arc<Config>);
 impl super::Control for Still {
     fn config(&self) -> Arc<Config> {
         self.0.clone()
+    }
+
+    fn health(&self, name: &str) -> Option<Arc<Health>> {
+        let on = self.0.providers.iter().find(|one| &*one.name == name && one.off.is_none());
+        on.map(|_| Arc::new(Health::new(1)))
     }
 
     fn reload(&self) -> Result<(), crate::config::Errors> {

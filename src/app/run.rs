@@ -14,7 +14,7 @@ use crate::admin::{self, AdminState, Control};
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
 use crate::app::{Addresses, App, Parts, Snapshot, derive_keys, idempotency};
-use crate::app::{cache, control, replay, used_up};
+use crate::app::{cache, control, probes, replay, used_up};
 use crate::auth::key;
 use crate::base::clock::Clock;
 use crate::base::keyfile;
@@ -174,7 +174,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let secrets = control::Secrets { hasher, vault: &vault, cache: &cache };
     let (keyring, registry) = control::accounts(&store, &config, secrets, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
-    let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
+    let snapshot = Snapshot::new(config.clone(), &metrics, &clock, None);
     let idempotency =
         idempotency::open(&store, &vault, secret.expose()).map_err(StartError::Trees)?;
     let webhooks = Webhooks::of(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;
@@ -376,6 +376,7 @@ fn serve_clients(
     let connections = Connections::new(gateway, open, peers, app.metrics.clone()).over(tls);
     let data = runtime("proxy", workers())?;
     data.spawn(server::accept(connections, proxy, stop));
+    data.spawn(probes::run(app.clone()));
     Ok(data)
 }
 

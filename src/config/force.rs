@@ -3,11 +3,10 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 15] = [
+const NOT_IN_FORCE: [&str; 14] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
-    "providers[].probe",
     "classes[].template",
     "classes[].rewrite",
     "plans[].retention",

@@ -7,6 +7,7 @@
 //! nobody shares costs no task of its own.
 
 mod attempt;
+mod course;
 mod learn;
 mod pilot;
 mod reader;
@@ -32,6 +33,7 @@ use crate::meter::estimate;
 use crate::meter::stream::StreamMeter;
 use crate::pipeline::bill::Bill;
 use crate::pipeline::recall::{Inputs, Keeping, Look};
+use crate::pipeline::relay::course::Course;
 use crate::pipeline::relay::pilot::{Flown, Flying};
 use crate::pipeline::relay::reader::{Reader, Rode};
 use crate::refusal::{Code, Refusal};
@@ -82,7 +84,7 @@ impl<'a, C: Client> Relay<'a, C> {
             headers: upstream::forwarded(&self.client.head().headers),
             query,
             calls: self.bill.calls(),
-            retries: self.snapshot.config.routing.retries,
+            course: Course::new(self.snapshot, self.bill.endpoint, self.request),
             keeping,
             first_target: true,
             pilot,
@@ -269,8 +271,7 @@ pub(super) fn headers(
 
 /// The value of `x-tollgate-route`.
 fn way(bill: &Bill<'_>, provider: &str) -> String {
-    let route = &bill.route;
-    format!("{};{};{provider};{}", route.tier.as_str(), route.model, route.reason)
+    bill.route.describe(provider)
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {

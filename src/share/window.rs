@@ -80,12 +80,21 @@ pub enum Turn {
 }
 
 /// How a request that the shared call has nothing for goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alone {
-    /// The number of its first attempt, from 0: those before it were made for all.
-    pub attempt: u32,
+    /// The attempts that were made for all.
+    pub past: Past,
     /// Its share of what the shared call cost.
     pub spent: Money,
+}
+
+/// Attempts that were made for a request and others together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// How many.
+    pub made: u32,
+    /// How many at each target of the route, where it has several.
+    pub calls: Vec<u32>,
 }
 
 /// Where a request waits.

@@ -75,6 +75,13 @@ fn ranges_are_checked() {
     one_error("limits: { user: { per_minute: 0 } }", "1:31", "must be from 1 to 4294967295");
     one_error("limits: { user: { per_day: 4294967296 } }", "1:28", "must be from 1");
     one_error("routing: { retries: 11 }", "1:21", "must be from 0 to 10");
+    one_error("routing: { prefer: price }", "1:20", "expected order, weight, latency, cost");
+    one_error("routing: { retry_budget: 1.5 }", "1:26", "must be from 0 to 1");
+    one_error("routing: { breaker: { calls: 61 } }", "1:30", "must be from 1 to 60");
+    one_error("routing: { breaker: { minimum: 21 } }", "1:32", "more than routing.breaker.calls");
+    one_error("routing: { breaker: { calls: 5 } }", "1:30", "more than routing.breaker.calls");
+    one_error("routing: { breaker: { failures: 0 } }", "1:33", "must be above 0");
+    one_error("routing: { breaker: { open: 0s } }", "1:29", "must be from 1ms");
     one_error("routing: { chunk_timeout: 0s }", "1:27", "must be from 1ms to 86400s");
     one_error("listen: { body_limit: 1B }", "1:23", "must be from 1024B to 1024MB");
     one_error("slo: { error_rate: 1.5 }", "1:20", "must be from 0 to 1");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::config;
 use crate::base::money::Money;
 use crate::base::secret::Key;
-use crate::config::{Billing, Dialect, Errors, LogFormat, Ownership, load};
+use crate::config::{Billing, Dialect, Errors, LogFormat, Ownership, Prefer, load};
 
 #[test]
 fn plans_extend_others_in_any_order() {
@@ -218,4 +218,52 @@ fn master_keys_are_read_or_derived_and_none_is_given_by_default() {
         warnings.iter().any(|warning| warning.contains("privacy.master_key"))
     };
     assert!(warned("12345678") && !warned(text) && !warned(&hex));
+}
+
+/// Covers E5.
+#[test]
+fn providers_may_have_several_keys_and_be_probed() {
+    let config = config(
+        "providers:
+  - { name: a, api_key: k-1, api_keys: [k-2, '', k-3], probe: 30s }
+  - { name: b, api_keys: [k-4], probe: { interval: 1m, path: /health, timeout: 2s } }
+  - { name: c, api_keys: [''], base_url: http://127.0.0.1:1 }
+  - { name: d, base_url: http://127.0.0.1:1 }
+models:
+  - { name: m, prefer: cost, targets: [{ provider: a, weight: 2 }, { provider: b }] }
+",
+    );
+    let keys = |at: usize| {
+        let provider = &config.providers[at];
+        let all = std::iter::once(&provider.api_key).chain(&provider.further_keys);
+        all.map(|key| key.expose().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(0), ["k-1", "k-2", "k-3"]);
+    assert_eq!(keys(1), ["k-4"]);
+    let off = |at: usize| config.providers[at].off.as_deref();
+    assert_eq!((off(1), off(2), off(3)), (None, Some("no api_key"), None));
+    let probe = |at: usize| {
+        let probe = config.providers[at].probe.as_ref()?;
+        Some((probe.interval.as_secs(), probe.path.to_string(), probe.timeout.as_secs()))
+    };
+    assert_eq!(probe(0), Some((30, "/models".to_owned(), 5)));
+    assert_eq!(probe(1), Some((60, "/health".to_owned(), 2)));
+    assert_eq!(probe(2), None);
+    let model = &config.models[0];
+    assert_eq!((model.prefer, config.routing.prefer), (Some(Prefer::Cost), Prefer::Order));
+    let weights: Vec<_> = model.targets.iter().map(|target| target.weight).collect();
+    assert_eq!(weights, [Some(2), None]);
+}
+
+#[test]
+fn mistakes_of_keys_and_probes_have_their_place() {
+    let provider = |rest: &str| format!("providers: [{{ name: openai, api_key: k-1, {rest} }}]");
+    super::one_error(&provider("api_keys: [k-2, k-1]"), "1:59", "stands here twice");
+    super::one_error(&provider("api_keys: ['k 2']"), "1:54", "visible ASCII");
+    super::one_error(&provider("probe: soon"), "1:50", "a duration");
+    super::one_error(&provider("probe: 1ms"), "1:50", "must be from 100ms");
+    super::one_error(&provider("probe: { path: /x }"), "1:50", "`interval` is missing");
+    super::one_error(&provider("probe: { interval: 1s, path: x }"), "1:72", "begins with /");
+    let sandbox = "providers: [{ name: s, dialect: sandbox, probe: 1s }]";
+    super::one_error(sandbox, "1:49", "a sandbox has no `probe`");
 }

@@ -16,6 +16,7 @@ use crate::ledger::record::{Outcome, Tokens};
 use crate::pipeline::bounds;
 use crate::pipeline::recall::Sampled;
 use crate::pipeline::relay::Relay;
+use crate::pipeline::relay::course::Course;
 use crate::pipeline::relay::pilot::{Flown, Flying};
 use crate::refusal::{Code, Refusal};
 use crate::share::window::{Alone, Coming, Fellow, Turn};
@@ -52,7 +53,7 @@ impl<C: Client> Relay<'_, C> {
             headers,
             query,
             calls,
-            retries: snapshot.config.routing.retries,
+            course: Course::new(snapshot, endpoint, request),
             keeping: None,
             first_target: true,
             pilot,
@@ -124,7 +125,7 @@ impl Flying<'_> {
             return self.give_up();
         }
         self.app.metrics.retried();
-        self.fly_from(alone.attempt, self.deadline()).await
+        self.fly_after(&alone.past, self.deadline()).await
     }
 
     /// Makes the call: the parts of the request and its fellows, in order. It is
@@ -132,7 +133,7 @@ impl Flying<'_> {
     async fn ask_for_all(&mut self, plain: bool, fellows: &[Fellow]) -> Vec<Deal> {
         let count = fellows.len() + 1;
         let request = self.request.sampling(count as u64);
-        let attempts = self.attempts_for(count);
+        let samples = u32::try_from(count).unwrap_or(u32::MAX);
         let (pilot, passenger) = share::alone(false, false);
         let mut flying = Flying {
             app: self.app,
@@ -143,7 +144,7 @@ impl Flying<'_> {
             headers: self.headers.clone(),
             query: self.query,
             calls: self.calls.expecting(bounds::assumed(self.endpoint, &request)),
-            retries: self.retries.min(attempts.saturating_sub(1)),
+            course: self.course.anew().making(samples),
             keeping: None,
             first_target: true,
             pilot,
@@ -181,19 +182,9 @@ impl Flying<'_> {
         let prompt = Tokens { output: 0, reasoning: 0, ..landing.tokens };
         let prompt = flying.calls.cost(&prompt);
         // What failed where no other target makes so many is asked for one by one.
-        let further = (attempts <= self.retries).then_some(attempts);
+        let further = flying.course.past(&flying.route);
         let deals = table.deal(given.unwrap_or(Given::Nothing), &end, prompt, further);
         self.waited += flying.waited;
         deals
-    }
-
-    /// How many attempts, from the first on, go to providers that make `count`
-    /// samples in a call.
-    fn attempts_for(&self, count: usize) -> u32 {
-        let makes = |number: &u32| {
-            let target = usize::try_from(*number).ok().and_then(|number| self.route.target(number));
-            target.is_some_and(|target| target.provider.n_max as usize >= count)
-        };
-        u32::try_from((0..=self.retries).take_while(makes).count()).unwrap_or(u32::MAX)
     }
 }

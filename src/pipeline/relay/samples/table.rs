@@ -16,7 +16,7 @@ use crate::meter::stream::StreamMeter;
 use crate::meter::strip;
 use crate::refusal::Refusal;
 use crate::share::samples::{Dealer, Parted, shares};
-use crate::share::window::Alone;
+use crate::share::window::{Alone, Past};
 use crate::share::{End, Head, Landing, Passenger, Pilot};
 
 /// One of those that a call is made for.
@@ -121,14 +121,14 @@ impl<'p> Table<'p> {
     }
 
     /// What each gets of a call that has ended, has `given` this, and whose prompt
-    /// alone cost `prompt`. Where attempt `further` is the first that is made for each
-    /// alone, what may be tried again goes on there.
+    /// alone cost `prompt`. What may be tried again, and can be where more samples are
+    /// not made in a call, goes on there alone after the attempts of `further`.
     pub(super) fn deal(
         self,
         given: Given,
         end: &End,
         prompt: Money,
-        further: Option<u32>,
+        further: Option<Past>,
     ) -> Vec<Deal> {
         let Self { app, seats, dealer, meters } = self;
         let parted = match &given {
@@ -148,9 +148,9 @@ impl<'p> Table<'p> {
         let shares = shares(end.landing(), prompt, &weights).into_iter().zip(&seats).enumerate();
         let deal = |(caller, (landing, seat)): (usize, (Landing, &Seat<'_>))| {
             let landing = Landing { waited: seat.waited(app, landing.waited), ..landing };
-            let alone = |attempt| Deal::Alone(Alone { attempt, spent: landing.cost });
-            if let Some(attempt) = again {
-                return alone(attempt);
+            let alone = |past| Deal::Alone(Alone { past, spent: landing.cost });
+            if let Some(past) = &again {
+                return alone(past.clone());
             }
             match (&given, end) {
                 _ if seat.pilot.has_departed() => match end {
@@ -168,7 +168,7 @@ impl<'p> Table<'p> {
                             parted.of(caller, Some(&landing.tokens))
                         }
                         // A refusal may be of there being several.
-                        _ if is_for_each(head.status) => return alone(0),
+                        _ if is_for_each(head.status) => return alone(Past::default()),
                         _ => body.clone(),
                     };
                     seat.pilot.depart(seat.head(app, head, false));
@@ -176,7 +176,7 @@ impl<'p> Table<'p> {
                 }
                 (_, End::Refused(refusal, _)) => Deal::Refused(refusal.clone(), landing),
                 // A stream without an event of its own, or nobody is there any more.
-                (Given::Nothing, End::Landed(_)) => alone(0),
+                (Given::Nothing, End::Landed(_)) => alone(Past::default()),
             }
         };
         shares.map(deal).collect()
@@ -199,6 +199,7 @@ impl Seat<'_> {
             headers: head.headers.clone(),
             provider: head.provider.clone(),
             prices: head.prices,
+            choice: head.choice,
             streamed,
             batched: true,
             waited: self.waited(app, head.waited),
