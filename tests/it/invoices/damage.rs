@@ -49,6 +49,8 @@ async fn a_draft_over_a_damaged_ledger_is_refused_until_that_is_said() {
     let path = format!("/admin/invoices/{}", before["id"].as_str().unwrap());
     assert_eq!(gate.admin(&path).await.ok().json(), before, "nothing is changed");
 
+    let nonsense = json!({"month": month, "despite_damage": 1});
+    post(&gate, "/admin/invoices", &nonsense).await.refused(400, "invalid_value");
     let output = gate.command(&["invoices", "generate", "--month", month]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(".journal at byte "), "{}", text(&output.stderr));
