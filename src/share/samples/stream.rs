@@ -11,6 +11,9 @@ use crate::ledger::record::Tokens;
 /// Largest event that is dealt out, in bytes.
 const LARGEST_EVENT: usize = 16 * 1024 * 1024;
 
+/// Events before the choices that are held for those who have had none of their own.
+const MOST_OPENING: usize = 16;
+
 /// Deals the events of a stream out to those whose choices are in it.
 ///
 /// What is of no choice goes to all who have had an event of their own: comments,
@@ -99,7 +102,9 @@ impl Dealer {
             self.usage = Some(parted);
         } else if numbers.is_empty() {
             self.to_begun(each, |caller| parted.of(caller, None));
-            self.opening.push(parted);
+            if self.opening.len() < MOST_OPENING {
+                self.opening.push(parted);
+            }
         }
     }
 
