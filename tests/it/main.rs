@@ -104,3 +104,5 @@ mod vault;
 mod warnings;
 #[cfg(test)]
 mod webhooks;
+#[cfg(test)]
+mod zipf;
