@@ -108,3 +108,5 @@ mod vault;
 mod warnings;
 #[cfg(test)]
 mod webhooks;
+#[cfg(test)]
+mod zipf;
