@@ -288,6 +288,18 @@ pub(super) enum Delta {
 }
 
 impl Request {
+    /// Which tools are to be called. Without tools the usual choices say
+    /// nothing, and providers refuse them.
+    pub(super) fn choice(&self) -> Option<&ToolChoice> {
+        let usual = |choice: &&ToolChoice| matches!(choice, ToolChoice::Auto | ToolChoice::None);
+        self.tool_choice.as_ref().filter(|choice| !self.tools.is_empty() || !usual(choice))
+    }
+
+    /// The end user's id, unless it is longer than a provider takes.
+    pub(super) fn user_within(&self, longest: usize) -> Option<&String> {
+        self.user.as_ref().filter(|user| user.len() <= longest)
+    }
+
     /// The parts of the system's turns, and the other turns: those of one role
     /// that follow each other as one, results before what else the user says.
     pub(super) fn turns(&self) -> (Vec<&Part>, Vec<(Role, Vec<&Part>)>) {

@@ -6,6 +6,8 @@ use crate::dialect::Dialect;
 
 /// The longest name of a field that is told, in bytes: names come from clients.
 const LONGEST_PARAM: usize = 200;
+/// The most names of dropped fields that are told of one request.
+const MOST_DROPPED: usize = 64;
 
 /// What a target cannot express.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +124,9 @@ impl Losses {
         let param = short(param.into());
         match self.on {
             OnUnsupported::Drop => {
-                self.dropped.push(param);
+                if self.dropped.len() < MOST_DROPPED {
+                    self.dropped.push(param);
+                }
                 Ok(())
             }
             OnUnsupported::Refuse => {

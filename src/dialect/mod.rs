@@ -59,8 +59,8 @@ pub struct Translated {
     pub body: Bytes,
     /// Translates the answers.
     pub answers: Translation,
-    /// The fields that were dropped as the provider's dialect has no such
-    /// thing; empty unless [`OnUnsupported::Drop`] was asked.
+    /// The first 64 of the fields that were dropped as the provider's dialect
+    /// has no such thing; empty unless [`OnUnsupported::Drop`] was asked.
     pub dropped: Vec<String>,
 }
 

@@ -12,6 +12,8 @@ use crate::dialect::loss::{Checked, Losses, NOTHING};
 const LOW_BUDGET: u64 = 4096;
 /// Up to this many are a `medium` one; more are `high`.
 const MEDIUM_BUDGET: u64 = 16_384;
+/// The longest id of an end user that OpenAI takes, in bytes.
+const LONGEST_USER: usize = 64;
 /// The name of a schema that its client gave none.
 const SCHEMA_NAME: &str = "answer";
 
@@ -19,7 +21,7 @@ const SCHEMA_NAME: &str = "answer";
 ///
 /// Left out without a word: cache markers (a server of this dialect caches by
 /// itself), the mark that a tool failed (the result says how), signed thinking
-/// (only who signed it can read it).
+/// (only who signed it can read it), and an end user's id that is too long.
 pub(in crate::dialect) fn write_request(
     form: &Request,
     model: &str,
@@ -37,11 +39,11 @@ pub(in crate::dialect) fn write_request(
         .maybe(longest, form.max_tokens)
         .some("stop", stop)
         .some("tools", tools(form))
-        .maybe("tool_choice", form.tool_choice.as_ref().map(tool_choice))
-        .maybe("parallel_tool_calls", form.parallel_tool_calls)
+        .maybe("tool_choice", form.choice().map(tool_choice))
+        .maybe("parallel_tool_calls", form.parallel_tool_calls.filter(|_| !form.tools.is_empty()))
         .maybe("response_format", form.format.as_ref().map(format))
         .maybe("reasoning_effort", form.reasoning.as_ref().and_then(effort))
-        .maybe("user", form.user.as_ref());
+        .maybe("user", form.user_within(LONGEST_USER));
     for (name, value) in &form.sampling {
         if *name == "top_k" {
             losses.lacks(name, NOTHING)?;

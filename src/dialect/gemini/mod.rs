@@ -39,7 +39,7 @@ fn call_id(id: Option<&str>, number: u64, signature: Option<&str>) -> String {
 fn signature(id: &str) -> Option<String> {
     let (_, letters) = id.split_once(SIGNED_ID)?;
     let mut signature: String = letters.replace('-', "+").replace('_', "/");
-    while signature.len() % 4 != 0 {
+    while !signature.len().is_multiple_of(4) {
         signature.push('=');
     }
     Some(signature)

@@ -48,7 +48,7 @@ pub(in crate::dialect) fn write_request(
         .maybe("systemInstruction", system)
         .with("contents", contents)
         .some("tools", tools(form))
-        .maybe("toolConfig", form.tool_choice.as_ref().map(tool_config))
+        .maybe("toolConfig", form.choice().map(tool_config))
         .with("generationConfig", config(form, newer, losses)?);
     let (call, query) = match form.stream {
         true => ("streamGenerateContent", Some("alt=sse")),

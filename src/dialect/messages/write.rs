@@ -15,6 +15,8 @@ use crate::dialect::loss::{Checked, Losses, NOTHING};
 /// The longest answer where the client sets no limit, thinking not counted:
 /// Messages asks for one, and every model that is sold now can give as much.
 const MAX_TOKENS: u64 = 8192;
+/// The longest id of an end user that Anthropic takes, in bytes.
+const LONGEST_USER: usize = 256;
 /// The least budget that thinking can have.
 const LEAST_BUDGET: u64 = 1024;
 
@@ -22,8 +24,8 @@ const LEAST_BUDGET: u64 = 1024;
 ///
 /// System messages go together to the front, wherever they stand: there is no
 /// other place. Left out without a word: thinking that nobody signed (it would
-/// be refused), the names of participants, how closely to look at images, and
-/// whether a tool's schema is strict.
+/// be refused), the names of participants, how closely to look at images,
+/// whether a tool's schema is strict, and an end user's id that is too long.
 pub(in crate::dialect) fn write_request(
     form: &Request,
     model: &str,
@@ -50,7 +52,10 @@ pub(in crate::dialect) fn write_request(
         .some("tools", tools)
         .maybe("tool_choice", tool_choice)
         .maybe("thinking", budget.map(|budget| Object::of("enabled").with("budget_tokens", budget)))
-        .maybe("metadata", form.user.as_ref().map(|user| Object::new().with("user_id", user)));
+        .maybe(
+            "metadata",
+            form.user_within(LONGEST_USER).map(|user| Object::new().with("user_id", user)),
+        );
     for (name, value) in &form.sampling {
         match *name {
             "temperature" if value.get().parse().is_ok_and(|given: f64| given > 1.0) => {
@@ -195,7 +200,7 @@ fn tools(form: &Request) -> (Vec<Node<'_>>, Option<Object<'_>>) {
         tools.push(answer_tool(format));
     }
     let none = form.tools.is_empty() || form.tool_choice == Some(ToolChoice::None);
-    let choice = match (&form.tool_choice, &form.format) {
+    let choice = match (form.choice(), &form.format) {
         (Some(ToolChoice::Named(name)), _) => Some(Object::of("tool").with("name", name)),
         (_, Some(_)) if none => Some(Object::of("tool").with("name", ANSWER_TOOL)),
         (_, Some(_)) | (Some(ToolChoice::Required), None) => Some(Object::of("any")),

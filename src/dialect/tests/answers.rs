@@ -46,6 +46,29 @@ fn a_message_as_a_completion() {
     );
 }
 
+/// What a provider signed, a client gives back as it got it, and the provider
+/// gets it as it was.
+#[test]
+fn an_answer_comes_back_as_it_was() {
+    let content = json!([
+        {"type": "thinking", "thinking": "h\"m", "signature": "sig"},
+        {"type": "redacted_thinking", "data": "zz"},
+        {"type": "text", "text": "One"},
+        {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": [1.0, null]}}]);
+    let answer = message(&content, "tool_use");
+    let completion = whole(&answers(Chat, Messages), &answer);
+    let chat = json!({"messages": [{"role": "user", "content": "x"},
+        completion["choices"][0]["message"],
+        {"role": "tool", "tool_call_id": "toolu_1", "content": "y"}]});
+    assert_eq!(translate(Chat, Messages, &chat)["messages"][1]["content"], content);
+    let mut input = vec![json!({"role": "user", "content": "x"})];
+    let response = whole(&answers(Dialect::Responses, Messages), &answer);
+    input.extend(response["output"].as_array().unwrap().iter().cloned());
+    input.push(json!({"type": "function_call_output", "call_id": "toolu_1", "output": "y"}));
+    let body = json!({"model": "m", "input": input});
+    assert_eq!(translate(Dialect::Responses, Messages, &body)["messages"][1]["content"], content);
+}
+
 #[test]
 fn a_completion_as_a_message() {
     let calls = json!([

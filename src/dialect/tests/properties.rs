@@ -132,7 +132,10 @@ fn as_completion(said: &[Said]) -> (Value, String) {
     (whole, events)
 }
 
-fn turns() -> impl Strategy<Value = Vec<(String, Option<String>, Vec<(Value, String)>)>> {
+/// What the user says, the answer, and the calls of a tool with their results.
+type Turn = (String, Option<String>, Vec<(Value, String)>);
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let calls = prop::collection::vec((input(), text()), 0..3);
     prop::collection::vec((text(), prop::option::of(text()), calls), 1..4)
 }

@@ -87,6 +87,20 @@ fn an_agents_turn_for_chat() {
 }
 
 #[test]
+fn what_says_nothing_without_tools_is_left_out() {
+    let usual = hi(
+        &json!({"parallel_tool_calls": true, "tool_choice": "auto", "tools": [], "user": "u".repeat(65)}),
+    );
+    let chat = translate(Responses, Chat, &usual);
+    for name in ["parallel_tool_calls", "tool_choice", "tools", "user"] {
+        assert_eq!(chat.get(name), None, "{name}");
+    }
+    assert_eq!(translate(Responses, Messages, &usual).get("tool_choice"), None);
+    let required = hi(&json!({"tool_choice": "required"}));
+    assert_eq!(translate(Responses, Chat, &required)["tool_choice"], "required");
+}
+
+#[test]
 fn what_needs_state_or_has_no_equal_is_named() {
     let item = |item: Value| json!({"model": "m", "input": [item]});
     for (body, param) in [
