@@ -50,7 +50,13 @@ impl Snapshot {
         let reach = |provider: &Arc<Provider>| {
             let base = provider.base_url.clone()?;
             let reach = Reach {
-                origin: Origin::new(base, &provider.api_key, timeouts, clock.clone()),
+                origin: Origin::new(
+                    base,
+                    &provider.api_key,
+                    &provider.manner,
+                    timeouts,
+                    clock.clone(),
+                ),
                 series: metrics.provider(&provider.name),
                 refuses_usage: AtomicBool::new(!provider.stream_usage),
             };

@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 18] = [
+const NOT_IN_FORCE: [&str; 17] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -15,7 +15,6 @@ const NOT_IN_FORCE: [&str; 18] = [
     "batching.window",
     "batching.samples",
     "routing.auto",
-    "routing.on_unsupported",
     "economics",
     "billing.stripe",
     "privacy.retention",

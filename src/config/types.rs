@@ -3,6 +3,7 @@
 mod cache;
 mod catalog;
 mod invoicing;
+mod manner;
 mod privacy;
 mod tariff;
 mod webhooks;
@@ -24,6 +25,7 @@ pub use catalog::{
     Provider, Samples, Stale, Target, Tier, TokenPrices,
 };
 pub use invoicing::{Invoicing, Seller, Tax};
+pub use manner::{Auth, Manner};
 pub use privacy::MasterKeys;
 pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
 pub use webhooks::{
@@ -264,6 +266,9 @@ pub struct Routing {
     pub first_byte_timeout: Duration,
     /// Time-out between two reads of a streamed answer.
     pub chunk_timeout: Duration,
+    /// Whether a field that no target's dialect can say is left out; otherwise
+    /// the request is refused.
+    pub drop_unsupported: bool,
 }
 
 /// An account and its key, given in the file.

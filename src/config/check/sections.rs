@@ -10,7 +10,7 @@ use crate::base::network::Networks;
 use crate::config::field::Field;
 use crate::config::raw::{
     Network, RawDurability, RawGlobalLimits, RawIpLimits, RawLimits, RawListen, RawLog,
-    RawLogFormat, RawRouting, RawStore, RawTls, RawUserLimits,
+    RawLogFormat, RawRouting, RawStore, RawTls, RawUnsupported, RawUserLimits,
 };
 use crate::config::read::suggestion;
 use crate::config::report::Report;
@@ -177,6 +177,7 @@ pub(super) fn routing(raw: &Field<RawRouting>, report: &mut Report) -> Routing {
         timeout: time(&raw.timeout, TIMEOUT, report),
         first_byte_timeout: time(&raw.first_byte_timeout, TIMEOUT, report),
         chunk_timeout: time(&raw.chunk_timeout, TIMEOUT, report),
+        drop_unsupported: raw.on_unsupported.or(RawUnsupported::Refuse) == RawUnsupported::Drop,
     }
 }
 

@@ -237,7 +237,8 @@ pub(crate) struct RawRouting {
     pub(crate) first_byte_timeout: Field<Time>,
     /// Time-out between two reads of a streamed answer.
     pub(crate) chunk_timeout: Field<Time>,
-    /// What happens to a field that the provider's dialect cannot say.
+    /// What happens to a field that the provider's dialect cannot say, and that
+    /// no other target's can.
     pub(crate) on_unsupported: Field<RawUnsupported>,
 }
 
@@ -261,6 +262,8 @@ pub(crate) struct RawAutoRoute {
 pub(crate) enum RawUnsupported {
     /// The request is refused.
     Refuse,
+    /// The field is left out.
+    Drop,
 }
 
 /// Costs beside the providers', for the reports.

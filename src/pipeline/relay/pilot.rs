@@ -296,6 +296,9 @@ impl Flying<'_> {
 
     /// The tokens of the prompt alone.
     fn prompt(&self) -> Tokens {
+        if self.endpoint.is_free() {
+            return Tokens::default();
+        }
         let input = estimate::prompt_tokens(self.endpoint.path(), self.request.body());
         Tokens { input, ..Tokens::default() }
     }

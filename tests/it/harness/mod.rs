@@ -1,6 +1,7 @@
 //! What the tests stand on: a real provider, a real client, and a gateway
 //! between them.
 
+pub(crate) mod anthropic;
 pub(crate) mod binary;
 pub(crate) mod client;
 pub(crate) mod door;
