@@ -26,6 +26,7 @@ pub mod auth;
 pub mod cache;
 pub mod class;
 pub mod connection;
+pub mod dialect;
 pub mod idempotency;
 pub mod intake;
 pub mod ledger;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What the request path is made of; a stage imports no other stage.
-const STAGES: [&str; 14] = [
+const STAGES: [&str; 15] = [
     "connection",
     "auth",
     "admission",
@@ -14,6 +14,7 @@ const STAGES: [&str; 14] = [
     "idempotency",
     "cache",
     "share",
+    "dialect",
     "upstream",
     "opaque",
     "sandbox",

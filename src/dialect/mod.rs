@@ -1,0 +1,181 @@
+//! The ways of speaking to a model, and the way from each to each.
+//!
+//! A request is read into one internal form (`form.rs`) and written out of it;
+//! so are answers and the events of streams. A dialect knows the form alone and
+//! no other dialect. Clients speak Chat Completions, Completions, Responses and
+//! Messages; providers speak Chat Completions, Messages and Gemini.
+//!
+//! Nothing here does input or output, and nothing is kept between requests.
+//! What goes from a client to a provider of its own dialect never comes here.
+
+mod chat;
+mod form;
+mod json;
+mod loss;
+mod messages;
+mod refusal;
+mod stream;
+
+use bytes::Bytes;
+
+pub use loss::{Bad, Garbled, OnUnsupported, Unsupported};
+pub use stream::Events;
+
+use crate::base::clock::Timestamp;
+use form::{Answer, Request};
+use loss::{Checked, Losses};
+
+/// A way of speaking to a model. The client's follows from the endpoint, the
+/// provider's from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI's Chat Completions, and what is compatible with it.
+    Chat,
+    /// OpenAI's legacy Completions. Clients only.
+    Completions,
+    /// OpenAI's Responses, without state. Clients only.
+    Responses,
+    /// Anthropic's Messages.
+    Messages,
+    /// Google's Gemini, `generateContent`. Providers only.
+    Gemini,
+}
+
+/// A request in the provider's dialect, and what its answers need.
+#[derive(Clone, Debug)]
+pub struct Translated {
+    /// The path under the provider's base URL, such as `/messages`.
+    pub path: String,
+    /// The query that the provider needs, such as `alt=sse`.
+    pub query: Option<&'static str>,
+    /// The body, JSON.
+    pub body: Bytes,
+    /// Translates the answers.
+    pub answers: Translation,
+    /// The fields that were dropped as the provider's dialect has no such
+    /// thing; empty unless [`OnUnsupported::Drop`] was asked.
+    pub dropped: Vec<String>,
+}
+
+/// What the answers to one request need to know of it.
+#[derive(Clone, Debug)]
+pub struct Translation {
+    client: Dialect,
+    provider: Dialect,
+    /// The model as the client calls it.
+    model: String,
+    /// When the answer was made, for dialects that say so.
+    created: Timestamp,
+    /// Whether the text of the answer comes as the call of
+    /// [`form::ANSWER_TOOL`].
+    answer_tool: bool,
+}
+
+/// The request `body`, which a client wrote in dialect `from`, for a provider
+/// that speaks `to` and calls the model `model`.
+///
+/// # Errors
+/// [`Bad::Unsupported`] for a field that `to` cannot express, unless `on` says
+/// to drop it, and for pairs of dialects between which there is no way;
+/// [`Bad::Invalid`] for what is no request in `from`.
+pub fn request(
+    from: Dialect,
+    to: Dialect,
+    body: &[u8],
+    model: &str,
+    on: OnUnsupported,
+) -> Result<Translated, Bad> {
+    let mut losses = Losses::new(on);
+    let form = from.read_request(body, &mut losses)?;
+    let answers = Translation {
+        client: from,
+        provider: to,
+        model: form.model.clone().unwrap_or_else(|| model.to_owned()),
+        created: Timestamp::default(),
+        answer_tool: to == Dialect::Messages && form.format.is_some(),
+    };
+    let (path, query, body) = to.write_request(&form, model, &mut losses)?;
+    Ok(Translated { path, query, body, answers, dropped: losses.dropped() })
+}
+
+impl Translation {
+    /// The same for an answer made at `now`: the providers of some dialects do
+    /// not say when that was, and the clients of others are told.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        Self { created: now, ..self }
+    }
+
+    /// The whole answer `body`, of a status of 2xx, in the client's dialect.
+    ///
+    /// # Errors
+    /// If it is no answer in the provider's dialect.
+    pub fn whole(&self, body: &[u8]) -> Result<Bytes, Garbled> {
+        let mut answer = self.provider.read_answer(body)?;
+        if self.answer_tool {
+            answer.unwrap_answer_tool();
+        }
+        Ok(self.client.write_answer(&answer, self)?)
+    }
+
+    /// The provider's refusal `body` of status `status` in the client's shape.
+    /// Its message is kept, without addresses and what looks like a key.
+    pub fn refusal(&self, status: u16, body: &[u8]) -> Bytes {
+        refusal::translate(self.client, status, body)
+    }
+
+    /// A translator for the events of one streamed answer.
+    pub fn events(&self) -> Events {
+        Events::new(self)
+    }
+}
+
+/// What is written: path, query and body.
+type Written = (String, Option<&'static str>, Bytes);
+
+impl Dialect {
+    fn read_request(self, body: &[u8], losses: &mut Losses) -> Checked<Request> {
+        match self {
+            Self::Chat => chat::read_request(body, losses),
+            Self::Messages => messages::read_request(body, losses),
+            Self::Completions | Self::Responses | Self::Gemini => Err(self.no_client()),
+        }
+    }
+
+    fn write_request(self, form: &Request, model: &str, losses: &mut Losses) -> Checked<Written> {
+        match self {
+            Self::Chat => chat::write_request(form, model, losses),
+            Self::Messages => messages::write_request(form, model, losses),
+            Self::Completions | Self::Responses | Self::Gemini => Err(self.no_provider()),
+        }
+    }
+
+    fn read_answer(self, body: &[u8]) -> Checked<Answer> {
+        match self {
+            Self::Chat => chat::read_answer(body),
+            Self::Messages => messages::read_answer(body),
+            Self::Completions | Self::Responses | Self::Gemini => Err(self.no_provider()),
+        }
+    }
+
+    fn write_answer(self, answer: &Answer, to: &Translation) -> Checked<Bytes> {
+        match self {
+            Self::Chat => Ok(chat::write_answer(answer, to)),
+            Self::Messages => messages::write_answer(answer, to),
+            Self::Completions | Self::Responses | Self::Gemini => Err(self.no_client()),
+        }
+    }
+
+    fn no_client(self) -> Bad {
+        let message = format!("No client speaks {self:?} to a provider of another dialect.");
+        Bad::Unsupported(Unsupported { param: "model".to_owned(), message })
+    }
+
+    fn no_provider(self) -> Bad {
+        let message = format!("No provider is translated to {self:?}.");
+        Bad::Unsupported(Unsupported { param: "model".to_owned(), message })
+    }
+}
+
+#[cfg(test)]
+mod tests;
