@@ -85,7 +85,16 @@ fn view(config: &Config) -> Value {
         "plans": config.plans.iter().map(|one| plan(one)).collect::<Vec<_>>(),
         "limits": limits(&config.limits),
         "routing": {
+            "prefer": <&'static str>::from(routing.prefer),
             "retries": routing.retries,
+            "retry_budget": routing.retry_budget.to_string(),
+            "breaker": {
+                "calls": routing.breaker.calls,
+                "minimum": routing.breaker.minimum,
+                "failures": routing.breaker.failures.to_string(),
+                "open": span(routing.breaker.open),
+                "forget": span(routing.breaker.forget),
+            },
             "connect_timeout": span(routing.connect_timeout),
             "timeout": span(routing.timeout),
             "first_byte_timeout": span(routing.first_byte_timeout),
@@ -144,6 +153,12 @@ fn provider(provider: &Provider) -> Value {
         "dialect": dialect(provider.dialect),
         "base_url": provider.base_url.as_ref().map(base_url),
         "api_key": where_given(&provider.api_key),
+        "api_keys": provider.further_keys,
+        "probe": provider.probe.as_ref().map(|probe| json!({
+            "interval": span(probe.interval),
+            "path": probe.path,
+            "timeout": span(probe.timeout),
+        })),
         "off": provider.off,
         "stream_usage": provider.stream_usage,
         "latency": span(provider.latency),
@@ -174,6 +189,7 @@ fn model(model: &Model) -> Value {
             "weight": target.weight,
         })).collect::<Vec<_>>(),
         "cost": model.cost.as_ref().map(cost),
+        "prefer": model.prefer.map(<&'static str>::from),
     })
 }
 

@@ -18,9 +18,9 @@ use crate::base::secret::Secret;
 use crate::billing::{self, Biller};
 use crate::cache::Cache;
 use crate::config::{
-    CacheRoom, Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits, Limits,
-    Listen, Log, LogFormat, LossGuard, Manner, MasterKeys, Opaque, Ownership, Plan, Pool, Provider,
-    Routing, Samples, Store, Tariff, UserLimits,
+    BreakerRule, CacheRoom, Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits,
+    Limits, Listen, Log, LogFormat, LossGuard, Manner, MasterKeys, Opaque, Ownership, Plan, Pool,
+    Prefer, Provider, Routing, Samples, Store, Tariff, UserLimits,
 };
 use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
@@ -38,11 +38,13 @@ pub(crate) fn provider(name: &str, off: Option<&str>) -> Arc<Provider> {
         dialect: Dialect::OpenAi,
         base_url: None,
         api_key: Secret::new("provider-secret"),
+        further_keys: Vec::new(),
         off: off.map(str::to_owned),
         stream_usage: true,
         latency: Duration::ZERO,
         pool: Pool::Shared,
         manner: Manner::default(),
+        probe: None,
     })
 }
 
@@ -95,7 +97,16 @@ pub(crate) fn config(dir: &Path) -> Config {
             price: Money::ZERO,
         },
         routing: Routing {
+            prefer: Prefer::Order,
             retries: 2,
+            retry_budget: "0.2".parse().unwrap(),
+            breaker: BreakerRule {
+                calls: 20,
+                minimum: 10,
+                failures: "0.5".parse().unwrap(),
+                open: seconds(15),
+                forget: seconds(60),
+            },
             connect_timeout: seconds(5),
             timeout: seconds(60),
             first_byte_timeout: seconds(60),

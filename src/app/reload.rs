@@ -90,7 +90,9 @@ impl Reloader {
         app.calls.set_limits(&config.limits.global);
         app.peers.set(config.clone());
         self.webhooks.configure(&config.webhooks);
-        app.snapshot.store(Arc::new(Snapshot::new(config, &app.metrics, &app.clock)));
+        let known = app.snapshot.load();
+        let snapshot = Snapshot::new(config, &app.metrics, &app.clock, Some(&known));
+        app.snapshot.store(Arc::new(snapshot));
         self.refresh_certificate();
         Ok(())
     }

@@ -174,7 +174,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let secrets = control::Secrets { hasher, vault: &vault, cache: &cache };
     let (keyring, registry) = control::accounts(&store, &config, secrets, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
-    let snapshot = Snapshot::new(config.clone(), &metrics, &clock);
+    let snapshot = Snapshot::new(config.clone(), &metrics, &clock, None);
     let idempotency =
         idempotency::open(&store, &vault, secret.expose()).map_err(StartError::Trees)?;
     let webhooks = Webhooks::of(&store, &config, &clock, &metrics).map_err(StartError::Trees)?;

@@ -9,6 +9,7 @@ use crate::admission::quota::Calendar;
 use crate::base::clock::Clock;
 use crate::config::{Config, Dialect, Provider};
 use crate::route::catalog::Catalog;
+use crate::route::health::Health;
 use crate::telemetry::metrics::{Metrics, ProviderSeries};
 use crate::upstream::{Origin, Timeouts};
 
@@ -27,8 +28,14 @@ pub struct Snapshot {
 
 /// A provider that can be called.
 pub struct Reach {
-    /// Where it is.
+    /// The provider.
+    pub provider: Arc<Provider>,
+    /// Where it is, with its first key.
     pub origin: Arc<Origin>,
+    /// The same with each further key.
+    pub further: Vec<Arc<Origin>>,
+    /// How it fares; outlives a reload that leaves its address and keys alone.
+    pub health: Arc<Health>,
     /// Its metrics.
     pub series: Arc<ProviderSeries>,
     /// Whether it does not take `stream_options.include_usage`: as configured,
@@ -36,9 +43,29 @@ pub struct Reach {
     pub refuses_usage: AtomicBool,
 }
 
+impl Reach {
+    /// Where it is, with key number `key`, from 0.
+    pub fn origin_with(&self, key: usize) -> &Arc<Origin> {
+        key.checked_sub(1).and_then(|key| self.further.get(key)).unwrap_or(&self.origin)
+    }
+
+    /// Whether requests to `other` are the same as to this one.
+    fn is_still(&self, other: &Provider) -> bool {
+        let own = &self.provider;
+        own.base_url == other.base_url
+            && own.api_key == other.api_key
+            && own.further_keys == other.further_keys
+    }
+}
+
 impl Snapshot {
-    /// What `config` makes.
-    pub fn new(config: Arc<Config>, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Self {
+    /// What `config` makes; of what was known `before`, what is still true is kept.
+    pub fn new(
+        config: Arc<Config>,
+        metrics: &Metrics,
+        clock: &Arc<dyn Clock>,
+        before: Option<&Self>,
+    ) -> Self {
         let timeouts = Timeouts {
             connect: config.routing.connect_timeout,
             first_byte: config.routing.first_byte_timeout,
@@ -49,14 +76,16 @@ impl Snapshot {
         };
         let reach = |provider: &Arc<Provider>| {
             let base = provider.base_url.clone()?;
+            let origin =
+                |key| Origin::new(base.clone(), key, &provider.manner, timeouts, clock.clone());
+            let known = before.and_then(|before| before.providers.get(&provider.name));
+            let known = known.filter(|known| known.is_still(provider));
+            let keys = provider.further_keys.len() + 1;
             let reach = Reach {
-                origin: Origin::new(
-                    base,
-                    &provider.api_key,
-                    &provider.manner,
-                    timeouts,
-                    clock.clone(),
-                ),
+                provider: provider.clone(),
+                origin: origin(&provider.api_key),
+                further: provider.further_keys.iter().map(origin).collect(),
+                health: known.map_or_else(|| Arc::new(Health::new(keys)), |it| it.health.clone()),
                 series: metrics.provider(&provider.name),
                 refuses_usage: AtomicBool::new(!provider.stream_usage),
             };

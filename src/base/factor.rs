@@ -45,6 +45,16 @@ impl Factor {
         }
     }
 
+    /// Whether `part` is at least `whole` × the factor, compared exactly.
+    pub const fn reaches(self, part: u64, whole: u64) -> bool {
+        part as i128 * ONE >= whole as i128 * self.millionths
+    }
+
+    /// Whether `part` is at most `whole` × the factor, compared exactly.
+    pub const fn covers(self, part: u64, whole: u64) -> bool {
+        part as i128 * ONE <= whole as i128 * self.millionths
+    }
+
     /// Whether `part` is at most `whole` × (1 − the factor), compared exactly.
     pub const fn leaves(self, part: Money, whole: Money) -> bool {
         let left = ONE - self.millionths;

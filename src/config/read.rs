@@ -19,8 +19,9 @@ use super::tree::{Entry, Fault, Kind, Mark, Node};
 
 /// Keys whose values are never shown, nor anything below them: secrets, and
 /// addresses that may carry one.
-const HIDDEN: [&str; 10] = [
+const HIDDEN: [&str; 11] = [
     "api_key",
+    "api_keys",
     "base_url",
     "key",
     "master_key",

@@ -5,6 +5,7 @@ mod catalog;
 mod invoicing;
 mod manner;
 mod privacy;
+mod routing;
 mod tariff;
 mod webhooks;
 
@@ -21,12 +22,13 @@ use crate::base::secret::Secret;
 
 pub use cache::CacheRoom;
 pub use catalog::{
-    BaseUrl, Billing, CacheScope, CacheWhen, Class, ClassCache, Dialect, Model, Plan, Pool,
+    BaseUrl, Billing, CacheScope, CacheWhen, Class, ClassCache, Dialect, Model, Plan, Pool, Probe,
     Provider, Samples, Stale, Target, Tier, TokenPrices,
 };
 pub use invoicing::{Invoicing, Seller, Tax};
 pub use manner::{Auth, Manner};
 pub use privacy::MasterKeys;
+pub use routing::{BreakerRule, Prefer, Routing};
 pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
 pub use webhooks::{
     EVENTS, INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED, QUOTA_WARNING, Webhook,
@@ -251,24 +253,6 @@ pub enum Ownership {
     Enforce,
     /// Nothing is checked: for a single tenant.
     Off,
-}
-
-/// Routing and provider time-outs.
-#[derive(Clone, Debug)]
-pub struct Routing {
-    /// Retries after the first attempt.
-    pub retries: u32,
-    /// Time-out of connecting, TLS included.
-    pub connect_timeout: Duration,
-    /// Time-out of a whole request that is not streamed.
-    pub timeout: Duration,
-    /// Time-out from the request sent to the first byte of the answer.
-    pub first_byte_timeout: Duration,
-    /// Time-out between two reads of a streamed answer.
-    pub chunk_timeout: Duration,
-    /// Whether a field that no target's dialect can say is left out; otherwise
-    /// the request is refused.
-    pub drop_unsupported: bool,
 }
 
 /// An account and its key, given in the file.

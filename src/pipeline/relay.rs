@@ -7,6 +7,7 @@
 //! nobody shares costs no task of its own.
 
 mod attempt;
+pub(super) mod course;
 mod learn;
 mod pilot;
 mod reader;
@@ -25,12 +26,14 @@ use tokio::time::Instant;
 use crate::app::{App, Snapshot};
 use crate::base::money::Money;
 use crate::exchange::{CacheResult, Client, Ending, Exchange};
+use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::estimate;
 use crate::meter::stream::StreamMeter;
 use crate::pipeline::bill::Bill;
 use crate::pipeline::recall::{Inputs, Keeping, Look};
+use crate::pipeline::relay::course::Course;
 use crate::pipeline::relay::pilot::{Flown, Flying};
 use crate::pipeline::relay::reader::{Reader, Rode};
 use crate::refusal::{Code, Refusal};
@@ -81,7 +84,7 @@ impl<'a, C: Client> Relay<'a, C> {
             headers: upstream::forwarded(&self.client.head().headers),
             query,
             calls: self.bill.calls(),
-            retries: self.snapshot.config.routing.retries,
+            course: self.course(),
             keeping,
             first_target: true,
             pilot,
@@ -133,6 +136,16 @@ impl<'a, C: Client> Relay<'a, C> {
             Rode::Ended(ending) => ending,
             Rode::Left(passenger) => self.settle_off(passenger).await,
         }
+    }
+
+    /// The attempts of the request. What a provider keeps can be found again with the
+    /// key that it was made with alone.
+    fn course(&self) -> Course<'a> {
+        let request = self.request;
+        let kept = self.bill.endpoint == Endpoint::Responses
+            || request.stateful
+            || request.store == Some(true);
+        Course::new(self.snapshot, self.snapshot.config.routing.retries, kept)
     }
 
     fn reader(&mut self, leads: bool) -> Reader<'_, 'a, C> {
@@ -257,8 +270,7 @@ pub(super) fn headers(
 
 /// The value of `x-tollgate-route`.
 fn way(bill: &Bill<'_>, provider: &str) -> String {
-    let route = &bill.route;
-    format!("{};{};{provider};{}", route.tier.as_str(), route.model, route.reason)
+    bill.route.describe(provider)
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {

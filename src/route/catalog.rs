@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use crate::config::{Config, Model, Plan, Pool, PriceTable, Provider, Target, Tier, TokenPrices};
+use crate::config::{
+    Config, Model, Plan, Pool, Prefer, PriceTable, Provider, Target, Tier, TokenPrices,
+};
 use crate::refusal::{Code, Refusal};
+use crate::route::choice;
 
 /// The entry that takes every name that no other entry has.
 const ANY: &str = "*";
@@ -39,9 +42,12 @@ pub struct Route {
     table: Arc<PriceTable>,
     /// Whether the model is named in the catalogue, so that it may be a label.
     pub listed: bool,
-    /// Why these targets: `exact`, `any`, `sandbox`, `opaque`, or `loss_guard` if
+    /// Why this model: `exact`, `any`, `sandbox`, `opaque`, or `loss_guard` if
     /// the model is not the one that was asked for.
     pub reason: &'static str,
+    /// Why the target that answers, where it is not simply the first: `weight`,
+    /// `latency`, `cost`, `health` or `failover`; empty otherwise.
+    pub choice: &'static str,
 }
 
 /// The usable targets of a route.
@@ -60,13 +66,44 @@ pub enum Targets {
 }
 
 impl Route {
-    /// The target of attempt `number`, from 0: the most preferred first, then
-    /// the others in turn.
-    pub fn target(&self, number: usize) -> Option<&Target> {
+    /// The target at `place`, from 0, in the order of the file.
+    pub fn target(&self, place: usize) -> Option<&Target> {
         match &self.targets {
-            Targets::Listed { model, dedicated } => usable(model, *dedicated).cycle().nth(number),
-            Targets::Sandbox(target) => Some(target),
+            Targets::Listed { model, dedicated } => usable(model, *dedicated).nth(place),
+            Targets::Sandbox(target) => Some(target).filter(|_| place == 0),
         }
+    }
+
+    /// How its target is chosen; `otherwise` where its model does not say.
+    pub fn prefer(&self, otherwise: Prefer) -> Prefer {
+        match &self.targets {
+            Targets::Listed { model, .. } => model.prefer.unwrap_or(otherwise),
+            Targets::Sandbox(_) => otherwise,
+        }
+    }
+
+    /// The group of each target (see [`choice::groups`]).
+    pub fn groups(&self, prefer: Prefer) -> Vec<usize> {
+        match &self.targets {
+            Targets::Listed { model, dedicated } => {
+                choice::groups(usable(model, *dedicated), prefer).collect()
+            }
+            Targets::Sandbox(_) => vec![0],
+        }
+    }
+
+    /// The model's name at `target`.
+    pub fn model_at<'a>(&'a self, target: &'a Target) -> &'a str {
+        target.model.as_deref().unwrap_or(&self.model)
+    }
+
+    /// The value of `x-tollgate-route` for an answer of `provider`:
+    /// `tier;model;provider;reason`, where the reason is why this model and, behind
+    /// a `+`, why this target.
+    pub fn describe(&self, provider: &str) -> String {
+        let Self { tier, model, reason, choice, .. } = self;
+        let plus = if choice.is_empty() { "" } else { "+" };
+        format!("{};{model};{provider};{reason}{plus}{choice}", tier.as_str())
     }
 
     /// What the provider of `target` charges; `None` is unpriced.
@@ -92,11 +129,12 @@ impl Route {
         Self {
             model: Arc::default(),
             tier: Tier::Expert,
-            targets: Targets::Sandbox(Target { provider, model: None, weight: 1 }),
+            targets: Targets::Sandbox(Target { provider, model: None, weight: None }),
             own_cost: None,
             table: Arc::default(),
             listed: false,
             reason: "opaque",
+            choice: "",
         }
     }
 
@@ -149,11 +187,11 @@ impl Catalog {
             }
             None => {
                 let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
-                (Targets::Sandbox(Target { provider, model: None, weight: 1 }), "sandbox")
+                (Targets::Sandbox(Target { provider, model: None, weight: None }), "sandbox")
             }
         };
         let table = self.prices.clone();
-        Ok(Route { model, tier, targets, own_cost, table, listed, reason })
+        Ok(Route { model, tier, targets, own_cost, table, listed, reason, choice: "" })
     }
 
     /// The routes to the listed models of a lower tier than `tier` that can be

@@ -36,6 +36,8 @@ pub struct Head {
     pub provider: Arc<str>,
     /// What it charges; `None` is not known.
     pub prices: Option<TokenPrices>,
+    /// Why this provider's target, where it is not simply the first; else empty.
+    pub choice: &'static str,
     /// Whether it is passed on while it comes; otherwise only once it is whole.
     pub streamed: bool,
     /// Whether the call was made for other requests than this and its equals too.

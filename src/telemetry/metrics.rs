@@ -25,6 +25,7 @@ use crate::telemetry::process;
 mod admission;
 mod cache;
 mod guard;
+mod health;
 mod idempotency;
 pub mod labels;
 mod register;
@@ -35,6 +36,7 @@ use admission::AdmissionFamilies;
 use cache::CacheFamilies;
 pub use cache::{CacheSeries, DiskTier, Level, Lookup, Unwritten};
 use guard::GuardFamilies;
+pub use health::HealthFamilies;
 pub use idempotency::{IdempotencyFamilies, KeptAnswer, Repeat};
 use labels::{GuardAction, Scope, Store};
 use register::Register;
@@ -74,6 +76,7 @@ pub struct Metrics {
     webhooks: WebhookFamilies,
     idempotency: IdempotencyFamilies,
     guard: GuardFamilies,
+    health: HealthFamilies,
     families: Families,
 }
 
@@ -158,6 +161,7 @@ impl Metrics {
             webhooks: WebhookFamilies::register(&register)?,
             idempotency: IdempotencyFamilies::register(&register)?,
             guard: GuardFamilies::register(&register)?,
+            health: HealthFamilies::register(&register)?,
             families,
             registry,
         })
@@ -244,6 +248,11 @@ impl Metrics {
     /// The families of idempotency.
     pub const fn idempotency(&self) -> &IdempotencyFamilies {
         &self.idempotency
+    }
+
+    /// The families of how providers fare.
+    pub const fn health(&self) -> &HealthFamilies {
+        &self.health
     }
 
     /// Counts one call made again after a failed attempt.

@@ -15,6 +15,7 @@ mod plans;
 mod prices;
 mod privacy;
 mod providers;
+mod routing;
 mod sections;
 mod tariff;
 mod unused;
@@ -72,7 +73,7 @@ pub(super) fn check(
         limits,
         cache: cache::check(&raw.cache, report),
         opaque,
-        routing: sections::routing(&raw.routing, report),
+        routing: routing::check(&raw.routing, report),
         keys,
         timezone,
         webhooks: webhooks::check(&raw.billing, report),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::common::{Named, entries, name, required, whole};
+use super::routing::prefer;
 use crate::base::money::Money;
 use crate::config::field::Field;
 use crate::config::raw::{Price, RawCost, RawModel, RawTarget, RawTier};
@@ -32,7 +33,9 @@ pub(super) fn check(
             RawTier::Complex => Tier::Complex,
             RawTier::Expert => Tier::Expert,
         };
-        models.add("a model", name, Model { name: name.1.into(), tier, targets, cost }, report);
+        let prefer = prefer(&entry.prefer);
+        let model = Model { name: name.1.into(), tier, targets, cost, prefer };
+        models.add("a model", name, model, report);
     }
     if !gone.is_empty() {
         let off: Vec<_> = models
@@ -67,7 +70,8 @@ fn targets<'a>(
     let (entries, _) = entries(&entry.targets, "a target", report);
     let mut targets = Vec::with_capacity(entries.len());
     for (mark, RawTarget { provider, model, weight }) in entries {
-        let weight = whole(weight, 1..=u32::MAX, report);
+        let given = !matches!(weight, Field::Absent | Field::Null(_));
+        let weight = given.then(|| whole(weight, 1..=u32::MAX, report));
         let model = model.value().map(|model| Arc::from(model.as_str()));
         let Some(named) = name(provider, mark, "provider", report) else { continue };
         let provider = if mark.is_default() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::common::{Named, entries, name, named, time, whole};
 use super::manner;
+use super::routing::probe;
 use crate::base::secret::Secret;
 use crate::config::field::Field;
 use crate::config::raw::{RawDialect, RawPool, RawProvider};
@@ -61,6 +62,8 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
         for (key, mark) in [
             ("base_url", entry.base_url.mark()),
             ("api_key", entry.api_key.mark()),
+            ("api_keys", entry.api_keys.mark()),
+            ("probe", entry.probe.mark()),
             ("pool", entry.pool.mark()),
         ] {
             if let Some(mark) = mark {
@@ -70,9 +73,12 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
     } else if let Some(mark) = entry.latency.mark() {
         report.error(mark, "only a sandbox has a `latency`");
     }
-    let api_key = api_key(&entry.api_key, report);
+    let mut keys = api_keys(entry, report).into_iter();
+    let api_key = keys.next().unwrap_or_default();
     let base_url = if sandbox { None } else { base_url(&entry.base_url, dialect, report) };
-    let keyless = entry.api_key == Field::Absent && entry.base_url.value().is_some();
+    let keyless = entry.api_key == Field::Absent
+        && entry.api_keys == Field::Absent
+        && entry.base_url.value().is_some();
     let off = match dialect {
         Dialect::Sandbox => None,
         _ if api_key.is_empty() && !keyless => Some("no api_key"),
@@ -92,6 +98,7 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
         dialect,
         base_url,
         api_key,
+        further_keys: keys.collect(),
         off: off.map(str::to_owned),
         stream_usage: entry.stream_usage.or(true),
         latency: time(&entry.latency, Duration::ZERO..=LONGEST_LATENCY, report),
@@ -100,7 +107,28 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
             RawPool::Shared => Pool::Shared,
             RawPool::Dedicated => Pool::Dedicated,
         },
+        probe: probe(&entry.probe, report),
     }
+}
+
+/// The seller's keys, those that are empty left out. A key that is there twice
+/// would be counted as two.
+fn api_keys(entry: &RawProvider, report: &mut Report) -> Vec<Secret> {
+    let mut keys: Vec<Secret> = Vec::new();
+    let more = entry.api_keys.value().into_iter().flatten();
+    for field in std::iter::once(&entry.api_key).chain(more) {
+        let key = api_key(field, report);
+        if key.is_empty() {
+            continue;
+        }
+        match field.mark() {
+            Some(mark) if keys.contains(&key) => {
+                report.error(mark, "the same key stands here twice")
+            }
+            _ => keys.push(key),
+        }
+    }
+    keys
 }
 
 /// The seller's key: it goes into a header, so it is visible ASCII.

@@ -5,30 +5,28 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::common::{capacity, count, entries, required, time, whole};
+use super::common::{capacity, count, entries, required, time};
 use crate::base::network::Networks;
 use crate::config::field::Field;
 use crate::config::raw::{
     Network, RawDurability, RawGlobalLimits, RawIpLimits, RawLimits, RawListen, RawLog,
-    RawLogFormat, RawRouting, RawStore, RawTls, RawUnsupported, RawUserLimits,
+    RawLogFormat, RawStore, RawTls, RawUserLimits,
 };
 use crate::config::read::suggestion;
 use crate::config::report::Report;
 use crate::config::tree::Mark;
 use crate::config::types::{
-    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Routing, Store, TlsFiles,
-    UserLimits,
+    Durability, GlobalLimits, IpLimits, Limits, Listen, Log, LogFormat, Store, TlsFiles, UserLimits,
 };
 
 /// Largest body limit.
 const LARGEST_BODY: u64 = 1024 * 1024 * 1024;
 /// What a time-out may be.
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+pub(super) const TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(86_400);
 /// What a client may be waited for: no longer than its connection may idle
 /// without cost to it.
 const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(300);
-/// Most retries.
-const MOST_RETRIES: u32 = 10;
 /// The words of `log.level`.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -165,20 +163,6 @@ fn reserved(global: &RawGlobalLimits, report: &mut Report) -> u32 {
         _ => {}
     }
     count(&global.reserved, 0, report).unwrap_or(0)
-}
-
-/// Checks `routing`, but for `auto`.
-pub(super) fn routing(raw: &Field<RawRouting>, report: &mut Report) -> Routing {
-    let none = RawRouting::default();
-    let raw = raw.value().unwrap_or(&none);
-    Routing {
-        retries: whole(&raw.retries, 0..=MOST_RETRIES, report),
-        connect_timeout: time(&raw.connect_timeout, TIMEOUT, report),
-        timeout: time(&raw.timeout, TIMEOUT, report),
-        first_byte_timeout: time(&raw.first_byte_timeout, TIMEOUT, report),
-        chunk_timeout: time(&raw.chunk_timeout, TIMEOUT, report),
-        drop_unsupported: raw.on_unsupported.or(RawUnsupported::Refuse) == RawUnsupported::Drop,
-    }
 }
 
 /// Checks `log`.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::leaf::{Anything, Count, Decimal, Number, Price, Time, Whole};
+use super::routing::{RawPrefer, RawProbe};
 use super::tariff::{RawLossGuard, RawPrices, RawTokensPrice, RawVolumeTier};
 use crate::config::field::Field;
 
@@ -28,8 +29,13 @@ pub(crate) struct RawProvider {
     pub(crate) n_max: Field<Whole>,
     /// Whether it takes `stream_options.include_usage`. Left out: true.
     pub(crate) stream_usage: Field<bool>,
-    /// Calls of Tollgate's own that show whether it is alive. Left out: none.
-    pub(crate) probe: Field<Anything>,
+    /// Further keys of the seller's, beside `api_key` or in its place. Keys are
+    /// used in turn; one that was refused or limited rests. What a provider keeps,
+    /// such as files and responses, is made and read with the first.
+    pub(crate) api_keys: Field<Vec<Field<String>>>,
+    /// Calls of Tollgate's own that show whether it is alive: how often, or a
+    /// mapping. Left out: none.
+    pub(crate) probe: Field<RawProbe>,
     /// How long a sandbox waits before the first byte of its answer. Left out:
     /// `0s`. For the sandbox alone.
     pub(crate) latency: Field<Time>,
@@ -103,10 +109,13 @@ pub(crate) struct RawModel {
     pub(crate) name: Field<String>,
     /// How demanding it is. Left out: `expert`.
     pub(crate) tier: Field<RawTier>,
-    /// Where it may run, by preference.
+    /// Where it may run, by preference; neighbours that have a `weight` are
+    /// preferred alike.
     pub(crate) targets: Field<Vec<Field<RawTarget>>>,
     /// What its provider charges. Left out: unpriced.
     pub(crate) cost: Field<RawCost>,
+    /// How a request's target is chosen. Left out: as in `routing`.
+    pub(crate) prefer: Field<RawPrefer>,
 }
 
 /// How demanding a model is.
@@ -132,7 +141,8 @@ pub(crate) struct RawTarget {
     /// The provider's own name of the model. Left out: the name that was asked
     /// for.
     pub(crate) model: Field<String>,
-    /// Share of requests among equal targets, at least 1. Left out: 1.
+    /// Share of requests among equal targets, at least 1. Left out: the target
+    /// has no equal, or, where `prefer` makes all equal, 1.
     pub(crate) weight: Field<Whole>,
 }
 

@@ -8,6 +8,7 @@ mod cache;
 mod catalog;
 mod leaf;
 mod operations;
+mod routing;
 mod sections;
 mod tariff;
 mod webhooks;
@@ -22,10 +23,11 @@ pub(super) use catalog::{
     RawAccountKey, RawAuth, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawPool,
     RawProvider, RawSamples, RawScope, RawTarget, RawTier, RawWhen,
 };
-pub(super) use leaf::{Count, Network, Number, Price, Size, Time, Whole};
+pub(super) use leaf::{Count, Decimal, Network, Number, Price, Size, Time, Whole};
 pub(super) use operations::{
     RawAutoscale, RawLog, RawLogFormat, RawPage, RawShutdown, RawSlo, RawThresholds,
 };
+pub(super) use routing::{RawBreaker, RawPrefer, RawProbe, RawProbeSettings};
 pub(super) use sections::{
     RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,
     RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawSeller, RawStore,

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::RawWebhook;
-use super::leaf::{Address, Anything, Count, Network, Percent, Price, Size, Time, Whole};
+use super::leaf::{Address, Anything, Count, Decimal, Network, Percent, Price, Size, Time, Whole};
+use super::routing::{RawBreaker, RawPrefer};
 use crate::config::field::Field;
 
 /// Addresses, and the limits of reading.
@@ -227,8 +228,15 @@ pub(crate) enum RawUnknown {
 pub(crate) struct RawRouting {
     /// The models behind `model: auto`.
     pub(crate) auto: Field<RawAutoRoute>,
+    /// How a request's target is chosen among those of its model.
+    pub(crate) prefer: Field<RawPrefer>,
     /// Retries after the first attempt, at most 10.
     pub(crate) retries: Field<Whole>,
+    /// Most retries after failures of a provider, as a share of the requests
+    /// that it was given in the last 10 s, 0 to 1; a few are always allowed.
+    pub(crate) retry_budget: Field<Decimal>,
+    /// When a provider that fails is left alone.
+    pub(crate) breaker: Field<RawBreaker>,
     /// Time-out of connecting, TLS included.
     pub(crate) connect_timeout: Field<Time>,
     /// Time-out of a whole request that is not streamed.

@@ -114,7 +114,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "store.postgres",
             "store.on_store_loss",
             "providers[].n_max",
-            "providers[].probe",
             "classes[].template",
             "classes[].rewrite",
             "plans[].retention",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::factor::Factor;
 use crate::base::money::Money;
 use crate::base::secret::Secret;
-use crate::config::types::{LossGuard, Manner, Tariff};
+use crate::config::types::{LossGuard, Manner, Prefer, Tariff};
 
 /// The protocol that a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +40,12 @@ pub struct Provider {
     /// Its base, such as `https://api.openai.com/v1`, without a trailing slash;
     /// `None` for the sandbox.
     pub base_url: Option<BaseUrl>,
-    /// The seller's key; empty for the sandbox and for servers that need none,
-    /// which are those with a `base_url` and without the key `api_key`.
+    /// The seller's key, the first where there are several; empty for the sandbox
+    /// and for servers that need none, which are those with a `base_url` and
+    /// without the keys `api_key` and `api_keys`.
     pub api_key: Secret,
+    /// The seller's other keys.
+    pub further_keys: Vec<Secret>,
     /// Why the provider is off, or `None` if it is on.
     pub off: Option<String>,
     /// Whether it takes `stream_options.include_usage`.
@@ -54,6 +57,19 @@ pub struct Provider {
     pub pool: Pool,
     /// How its server differs from others of its dialect.
     pub manner: Manner,
+    /// Calls of Tollgate's own that show whether it is alive.
+    pub probe: Option<Probe>,
+}
+
+/// Calls of Tollgate's own to a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// How often.
+    pub interval: Duration,
+    /// What is fetched, under the provider's base.
+    pub path: Arc<str>,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// A provider's base, in parts.
@@ -103,6 +119,8 @@ pub struct Model {
     pub targets: Vec<Target>,
     /// What its provider charges; `None` is unpriced.
     pub cost: Option<TokenPrices>,
+    /// How a request's target is chosen; `None` is as `routing` says.
+    pub prefer: Option<Prefer>,
 }
 
 /// One place where a model may run.
@@ -112,8 +130,9 @@ pub struct Target {
     pub provider: Arc<Provider>,
     /// The provider's own name of the model; `None` keeps the asked name.
     pub model: Option<Arc<str>>,
-    /// Share of requests among targets that are equally preferred.
-    pub weight: u32,
+    /// Share of requests among targets that are equally preferred; where none is
+    /// given the target has no equals but those that `prefer` makes, and counts 1.
+    pub weight: Option<u32>,
 }
 
 /// Prices of one token.

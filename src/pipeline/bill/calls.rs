@@ -87,6 +87,11 @@ impl<'a> Calls<'a> {
         self.prices
     }
 
+    /// What a call is expected to use.
+    pub(in crate::pipeline) const fn assumed(&self) -> Tokens {
+        self.assumed
+    }
+
     /// What it charges for `tokens`; nothing where that is not known.
     pub(in crate::pipeline) fn cost(&self, tokens: &Tokens) -> Money {
         self.prices.as_ref().map_or(Money::ZERO, |prices| price::cost(tokens, prices))

@@ -17,11 +17,6 @@ use crate::refusal::Refusal;
 use crate::telemetry::metrics::labels::ProviderCode;
 use crate::upstream::{Body, Call, Failure, Prepared, Reply};
 
-/// First wait before the same provider is called again; it doubles.
-const BACK_OFF: Duration = Duration::from_millis(50);
-/// Longest such wait.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
-
 /// What came of an attempt.
 pub(super) enum Called {
     /// The head of an answer.
@@ -47,20 +42,17 @@ impl From<Failure> for Failed {
 }
 
 impl Flying<'_> {
-    /// Makes attempt `number`, from 0.
-    pub(super) async fn call(&mut self, number: u32, deadline: Instant) -> Called {
-        let number = usize::try_from(number).unwrap_or(usize::MAX);
-        let Some(target) = self.route.target(number).cloned() else {
-            return Called::Failed(Failure::Unreachable);
-        };
+    /// Makes the present attempt.
+    pub(super) async fn call(&mut self, deadline: Instant) -> Called {
+        let Some(leg) = self.course.leg() else { return Called::Failed(Failure::Unreachable) };
+        let (target, reach) = (leg.target.clone(), leg.reach);
         self.calls.aim(&target.provider.name, self.route.cost(&target));
-        let Some(reach) = self.snapshot.providers.get(&target.provider.name) else {
+        let Some(reach) = reach else {
             return Box::pin(self.ask_sandbox(&target, deadline)).await;
         };
         let asks = self.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
         let outgoing = self.request.outgoing(self.route.name_at(&target), asks);
-        let turn = number / self.route.width().max(1);
-        let called = self.send(reach, outgoing, turn, deadline).await;
+        let called = self.send(reach, outgoing, deadline).await;
         let Called::Reply(reply) = called else { return called };
         if reply.status != StatusCode::BAD_REQUEST
             || !asks
@@ -82,7 +74,7 @@ impl Flying<'_> {
             return Called::Reply(reply);
         }
         let outgoing = self.request.outgoing(self.route.name_at(&target), false);
-        let called = Box::pin(self.send(reach, outgoing, turn, deadline)).await;
+        let called = Box::pin(self.send(reach, outgoing, deadline)).await;
         // Refused all the same, it was the client's own mistake, which must not
         // cost the others their figures.
         if matches!(&called, Called::Reply(reply) if reply.status != StatusCode::BAD_REQUEST) {
@@ -92,16 +84,13 @@ impl Flying<'_> {
     }
 
     /// Sends one request; counts it for the provider.
-    async fn send(
-        &mut self,
-        reach: &Reach,
-        outgoing: Outgoing,
-        turn: usize,
-        deadline: Instant,
-    ) -> Called {
+    async fn send(&mut self, reach: &Reach, outgoing: Outgoing, deadline: Instant) -> Called {
         if let Err(called) = self.take_slot(deadline).await {
             return called;
         }
+        self.course.called(self.app);
+        let (key, turn) = self.course.leg().map_or((0, 0), |leg| (leg.key, leg.turn as usize));
+        let origin = reach.origin_with(key);
         let path = self.endpoint.path();
         let call = Call {
             method: Method::POST,
@@ -110,11 +99,10 @@ impl Flying<'_> {
             headers: &self.headers,
             body: outgoing.pieces,
         };
-        let prepared = Prepared::new(&reach.origin, call);
+        let prepared = Prepared::new(origin, call);
         let (app, calls) = (self.app, &mut self.calls);
-        let sent = app
-            .upstream
-            .send(&reach.origin, &prepared, turn, || calls.attempt().map_err(Failed::Refused));
+        let sent =
+            app.upstream.send(origin, &prepared, turn, || calls.attempt().map_err(Failed::Refused));
         // Pinned here: each future around it would hold it twice.
         let sent = pin!(tokio::time::timeout_at(deadline, sent));
         let mut waited = Duration::ZERO;
@@ -190,25 +178,14 @@ impl Flying<'_> {
         }
     }
 
-    /// Whether another attempt after attempt `number` may do better than
-    /// `reply`. A 429 is never tried again at the provider that gave it.
-    pub(super) fn is_worth_another(&self, number: u32, reply: &Reply) -> bool {
-        match reply.status.as_u16() {
-            500 | 502 | 503 | 504 => true,
-            429 => usize::try_from(number).is_ok_and(|n| n + 1 < self.route.width()),
-            _ => false,
+    /// Waits as long as is due before the present attempt; false if the client
+    /// leaves meanwhile.
+    pub(super) async fn back_off(&mut self) -> bool {
+        let wait = self.course.wait();
+        if wait.is_zero() {
+            return true;
         }
-    }
-
-    /// Waits before attempt `number + 1` if it goes to a provider that was
-    /// called already; false if the client leaves meanwhile.
-    pub(super) async fn back_off(&mut self, number: u32) -> bool {
-        let width = u32::try_from(self.route.width()).unwrap_or(u32::MAX).max(1);
-        let Some(round) = ((number + 1) / width).checked_sub(1) else { return true };
         self.calls.let_go();
-        let longest = BACK_OFF.saturating_mul(1 << round.min(16)).min(LONGEST_BACK_OFF);
-        // Full jitter above a half, so that many callers do not come at once.
-        let wait = longest.mul_f64(rand::random_range(0.5..=1.0));
         let mut waited = Duration::ZERO;
         let slept = waiting(self.app, &mut waited, tokio::time::sleep(wait));
         let stayed = unless_abandoned(&self.pilot, slept).await.is_some();

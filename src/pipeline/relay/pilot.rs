@@ -22,6 +22,7 @@ use crate::meter::{estimate, usage};
 use crate::pipeline::bill::calls::Calls;
 use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::attempt::Called;
+use crate::pipeline::relay::course::{Course, is_worth_another};
 use crate::pipeline::relay::sieve::{Sieve, Sifted};
 use crate::pipeline::relay::{failed, is_event_stream, provider_status, read_whole};
 use crate::pipeline::waiting;
@@ -41,11 +42,11 @@ pub(super) struct Flying<'a> {
     pub(super) headers: HeaderMap,
     pub(super) query: Option<&'a str>,
     pub(super) calls: Calls<'a>,
-    /// How many more attempts may follow the first.
-    pub(super) retries: u32,
+    /// Who is asked.
+    pub(super) course: Course<'a>,
     /// How to keep the answer in the cache, if it may be kept.
     pub(super) keeping: Option<Keeping>,
-    /// Whether the first target of the route gives the answer.
+    /// Whether one of the most preferred targets gives the answer.
     pub(super) first_target: bool,
     pub(super) pilot: Pilot,
     /// Time spent waiting for others.
@@ -63,29 +64,35 @@ impl Flying<'_> {
     /// Calls a provider, another one or once more where that may help, and shows
     /// the answer.
     pub(super) async fn fly(&mut self, deadline: Instant) -> Flown {
-        let mut number = 0;
+        let assumed = self.calls.assumed();
+        self.course.begin(self.app, &self.route, &assumed);
         loop {
-            let called = self.call(number, deadline).await;
-            let more = number < self.retries && Instant::now() < deadline;
+            let called = self.call(deadline).await;
+            self.course.learn(self.app, &called);
             match called {
                 Called::Gone => return self.give_up(),
                 Called::Refused(refusal) => return self.turn_away(refusal),
-                Called::Failed(failure) if !more => {
+                Called::Failed(failure) if !self.goes_on(deadline) => {
                     return self.refuse(failed(failure), Outcome::ProviderError);
                 }
-                Called::Reply(reply) if !(more && self.is_worth_another(number, &reply)) => {
-                    self.keep_only_from_the_first(number);
+                Called::Reply(reply)
+                    if !(is_worth_another(reply.status) && self.goes_on(deadline)) =>
+                {
+                    self.keep_only_from_preferred();
                     return self.answer(reply, deadline).await;
                 }
                 // The answer is thrown away: its connection is closed.
                 Called::Failed(_) | Called::Reply(_) => {}
             }
-            self.app.metrics.retried();
-            if !self.back_off(number).await {
+            if !self.back_off().await {
                 return self.give_up();
             }
-            number += 1;
         }
+    }
+
+    /// Whether another attempt is made; it is then the present one.
+    fn goes_on(&mut self, deadline: Instant) -> bool {
+        self.course.go_on(self.app, &self.route, deadline)
     }
 
     /// Decides by status and content type what becomes of a reply.
@@ -126,10 +133,12 @@ impl Flying<'_> {
             }
             Some(Ok(Ok(answer))) => answer,
             Some(Ok(Err(BodyError::Cut))) => {
+                self.course.broke_off(self.app);
                 let refusal = Refusal::new(Code::UpstreamError, "The provider's answer broke off.");
                 return self.refuse(refusal, Outcome::Cut);
             }
             Some(Ok(Err(BodyError::TimedOut)) | Err(_)) => {
+                self.course.broke_off(self.app);
                 return self.refuse(failed(Failure::TimedOut), Outcome::Cut);
             }
         };
@@ -204,6 +213,7 @@ impl Flying<'_> {
                     return self.complete(sieve, sifted, &headers);
                 }
                 Some(Ok(None) | Err(BodyError::Cut | BodyError::TimedOut)) => {
+                    self.course.broke_off(self.app);
                     return self.end(sieve, Outcome::Cut);
                 }
             }
@@ -234,8 +244,9 @@ impl Flying<'_> {
     fn depart(&self, status: StatusCode, headers: HeaderMap, streamed: bool) {
         let (provider, prices) = (self.calls.frame().provider.clone(), self.calls.prices());
         let waited = self.waited;
-        let batched = false;
-        self.pilot.depart(Head { status, headers, provider, prices, streamed, batched, waited });
+        let (choice, batched) = (self.course.choice(), false);
+        let head = Head { status, headers, provider, prices, choice, streamed, batched, waited };
+        self.pilot.depart(head);
     }
 
     pub(super) fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
@@ -310,11 +321,10 @@ impl Flying<'_> {
         }
     }
 
-    /// The cache's key names the first target: what another one answers to
-    /// attempt `number` is not kept.
-    fn keep_only_from_the_first(&mut self, number: u32) {
-        let turn = usize::try_from(number).ok().map(|number| number % self.route.width().max(1));
-        if turn != Some(0) {
+    /// The cache's key names the first target: what one answers that is less
+    /// preferred is not kept.
+    fn keep_only_from_preferred(&mut self) {
+        if !self.course.is_preferred() {
             self.keeping = None;
             self.first_target = false;
         }

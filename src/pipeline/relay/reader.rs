@@ -60,6 +60,7 @@ impl<C: Client> Reader<'_, '_, C> {
             self.bill.comes_from(CacheResult::Batched);
         }
         self.bill.answered_by(&head.provider, head.prices);
+        self.bill.route.choice = head.choice;
         match head.streamed {
             // Boxed, as what only some requests need: its future is large.
             true => Box::pin(self.stream(passenger, &head)).await,

@@ -24,6 +24,7 @@ use crate::ledger::record::Outcome;
 use crate::meter::quote::Quote;
 use crate::pipeline::bill::{Bill, Order};
 use crate::pipeline::recall::Keeping;
+use crate::pipeline::relay::course::Course;
 use crate::pipeline::relay::pilot::Flying;
 use crate::route::catalog::Route;
 use crate::share::{Boarding, End, FlightKey, Passenger, Pilot};
@@ -100,7 +101,7 @@ impl Work {
         let mut calls = bill.calls();
         calls.call_in(slot);
         // What comes after each target was tried once would wait in the queue.
-        let round = u32::try_from(self.route.width().saturating_sub(1)).unwrap_or(u32::MAX);
+        let course = Course::new(snapshot, snapshot.config.routing.retries, false).once_each();
         let mut flying = Flying {
             app,
             snapshot,
@@ -110,7 +111,7 @@ impl Work {
             headers: self.headers,
             query: self.query.as_deref(),
             calls,
-            retries: snapshot.config.routing.retries.min(round),
+            course,
             keeping: Some(self.keeping),
             first_target: true,
             pilot,

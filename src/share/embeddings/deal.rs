@@ -202,6 +202,7 @@ mod tests {
             headers: http::HeaderMap::new(),
             provider: "p".into(),
             prices: None,
+            choice: "",
             streamed: false,
             batched: false,
             waited: std::time::Duration::ZERO,

@@ -38,6 +38,26 @@ pub enum GuardAction {
     Unpriced,
 }
 
+/// Why a provider's key rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum RestReason {
+    /// It has been used too much.
+    Limited,
+    /// The provider does not take it.
+    Refused,
+}
+
+/// What came of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ProbeResult {
+    /// The provider is alive.
+    Ok,
+    /// It failed, or said nothing.
+    Failed,
+}
+
 /// The pairs of `layer` and `window` that are shown from the start, so that the
 /// first refusal of a kind is an increase and not a new series.
 pub(super) const REFUSALS: [[&str; 2]; 21] = [

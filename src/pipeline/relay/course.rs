@@ -1,0 +1,387 @@
+//! The way of one request among the targets of its model: who is asked, with which
+//! key, whom its failure leads to, and what each attempt says of who was asked.
+//!
+//! Invariants: a target whose key was limited or refused is never asked again by a
+//! retry before its rest is over; a retry is made only within the time, the number
+//! and the budget that there are; the last target is never refused by its breaker.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use crate::app::{App, Reach, Snapshot};
+use crate::config::{Prefer, Target};
+use crate::ledger::record::Tokens;
+use crate::meter::price;
+use crate::pipeline::relay::attempt::Called;
+use crate::route::breaker::{Change, Entry, Trial};
+use crate::route::catalog::Route;
+use crate::route::choice::{self, Candidate};
+use crate::route::health::{Health, Rest, Running, Slot, Standing};
+use crate::route::rest;
+use crate::telemetry::metrics::labels::RestReason;
+use crate::upstream::{Failure, Reply};
+
+/// First wait before the same target is called again; it doubles.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// Longest such wait.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
+/// How long a key rests that was limited, where the provider does not say.
+const LIMITED: Duration = Duration::from_secs(1);
+/// How long a key rests that was refused.
+const REFUSED: Duration = Duration::from_secs(600);
+
+/// The attempts of one request.
+pub(super) struct Course<'a> {
+    snapshot: &'a Snapshot,
+    /// How many attempts may follow the first.
+    retries: u32,
+    /// Whether a target may be called more than once.
+    repeats: bool,
+    /// Whether only the first key of a provider will do.
+    pinned: bool,
+    /// Where there are several targets.
+    wide: Option<Box<Wide>>,
+    /// Attempts so far.
+    made: u32,
+    /// The target of the first.
+    first: usize,
+    leg: Option<Leg<'a>>,
+}
+
+/// What there is to know of several targets.
+struct Wide {
+    prefer: Prefer,
+    /// Their groups, by place.
+    groups: Vec<usize>,
+    /// Their places, in the order in which they are to be asked.
+    order: Vec<usize>,
+    /// How often each was called, by place.
+    calls: Vec<u32>,
+}
+
+/// One attempt.
+pub(super) struct Leg<'a> {
+    /// The target.
+    pub(super) target: Target,
+    /// How its provider is reached; `None` is the sandbox.
+    pub(super) reach: Option<&'a Reach>,
+    /// The number of the key, from 0.
+    pub(super) key: usize,
+    /// How often the target was called before.
+    pub(super) turn: u32,
+    place: usize,
+    slot: Slot,
+    entry: Option<Entry>,
+    /// How long to wait before it.
+    wait: Duration,
+    began: Duration,
+    _trial: Option<Trial<'a>>,
+    _running: Option<Running<'a>>,
+}
+
+impl<'a> Course<'a> {
+    /// The course of a request that has not begun.
+    pub(super) fn new(snapshot: &'a Snapshot, retries: u32, pinned: bool) -> Self {
+        Self { snapshot, retries, repeats: true, pinned, wide: None, made: 0, first: 0, leg: None }
+    }
+
+    /// Never calls a target twice.
+    pub(super) fn once_each(mut self) -> Self {
+        self.repeats = false;
+        self
+    }
+
+    /// The same, for another call of the same request.
+    pub(super) fn anew(&self) -> Self {
+        Self { repeats: self.repeats, ..Self::new(self.snapshot, self.retries, self.pinned) }
+    }
+
+    /// Chooses the first target; `assumed` is what the request is expected to use.
+    pub(super) fn begin(&mut self, app: &App, route: &Route, assumed: &Tokens) {
+        let now = app.clock.monotonic();
+        if route.width() > 1 {
+            self.wide = Some(Box::new(self.sort(route, assumed, now)));
+        }
+        self.leg = self.select(route, true, now);
+        if let Some(leg) = &self.leg {
+            self.first = leg.place;
+            if let Some(reach) = leg.reach {
+                reach.health.budget.request(now);
+            }
+        }
+    }
+
+    /// The present attempt.
+    pub(super) const fn leg(&self) -> Option<&Leg<'a>> {
+        self.leg.as_ref()
+    }
+
+    /// The call of the present attempt goes out.
+    pub(super) fn called(&mut self, app: &App) {
+        if let Some(leg) = &mut self.leg {
+            leg.began = app.clock.monotonic();
+        }
+    }
+
+    /// Whether the present attempt is at a target of the most preferred group.
+    pub(super) fn is_preferred(&self) -> bool {
+        match (&self.wide, &self.leg) {
+            (Some(wide), Some(leg)) => wide.groups.get(leg.place) == Some(&0),
+            _ => true,
+        }
+    }
+
+    /// Why the present target, where it is not simply the first; else empty.
+    pub(super) fn choice(&self) -> &'static str {
+        let (Some(wide), Some(leg)) = (&self.wide, &self.leg) else { return "" };
+        if self.made > 1 && leg.place != self.first {
+            return "failover";
+        }
+        if wide.order.first() != Some(&leg.place) {
+            return "health";
+        }
+        let group = |place: usize| wide.groups.get(place);
+        let equals = wide.order.iter().filter(|place| group(**place) == group(leg.place)).count();
+        match wide.prefer {
+            _ if equals < 2 => "",
+            Prefer::Order | Prefer::Weight => "weight",
+            Prefer::Latency => "latency",
+            Prefer::Cost => "cost",
+        }
+    }
+
+    /// Chooses whom to ask after the present attempt has failed; false if nobody is
+    /// to be asked any more.
+    pub(super) fn go_on(&mut self, app: &App, route: &Route, deadline: Instant) -> bool {
+        let now = app.clock.monotonic();
+        let Some(failed) = &self.leg else { return false };
+        let (place, key, reach) = (failed.place, failed.key, failed.reach);
+        let Some(reach) = reach.filter(|_| self.made <= self.retries) else { return false };
+        let Some(mut leg) = self.select(route, false, now) else { return false };
+        if leg.turn > 0 && (leg.place, leg.key) != (place, key) && leg.place == place {
+            // Another key: nothing has to pass.
+            leg.wait = Duration::ZERO;
+        }
+        if Instant::now() + leg.wait >= deadline {
+            return false;
+        }
+        if !reach.health.budget.withdraw(self.snapshot.config.routing.retry_budget, now) {
+            app.metrics.health().retry_withheld();
+            return false;
+        }
+        app.metrics.retried();
+        self.leg = Some(leg);
+        true
+    }
+
+    /// How long to wait before the present attempt.
+    pub(super) fn wait(&self) -> Duration {
+        self.leg.as_ref().map_or(Duration::ZERO, |leg| leg.wait)
+    }
+
+    /// Learns from what the present attempt came to.
+    pub(super) fn learn(&self, app: &App, called: &Called) {
+        let Some((leg, reach)) = self.leg.as_ref().and_then(|leg| Some((leg, leg.reach?))) else {
+            return;
+        };
+        let (now, health) = (app.clock.monotonic(), &reach.health);
+        let took = now.saturating_sub(leg.began);
+        let failed = match called {
+            Called::Gone | Called::Refused(_) => return,
+            Called::Failed(failure) => {
+                if *failure == Failure::TimedOut {
+                    health.took(leg.slot, took, now);
+                }
+                true
+            }
+            Called::Reply(reply) => {
+                let rests = leg.heed(app, reach, reply, now);
+                let failed = reply.status.is_server_error();
+                if !(rests || failed) {
+                    health.took(leg.slot, took, now);
+                    health.accepted(leg.key, leg.slot, now);
+                }
+                failed
+            }
+        };
+        self.tell(app, leg, reach, failed, now);
+    }
+
+    /// The answer to the present attempt broke off or stalled.
+    pub(super) fn broke_off(&self, app: &App) {
+        if let Some(leg) = &self.leg
+            && let Some(reach) = leg.reach
+        {
+            self.tell(app, leg, reach, true, app.clock.monotonic());
+        }
+    }
+
+    fn tell(&self, app: &App, leg: &Leg<'_>, reach: &Reach, failed: bool, now: Duration) {
+        let Some(entry) = leg.entry else { return };
+        let rule = &self.snapshot.config.routing.breaker;
+        let change = reach.health.breaker.note(entry, failed, rule, now);
+        show(app, reach, change);
+    }
+
+    fn sort(&self, route: &Route, assumed: &Tokens, now: Duration) -> Wide {
+        let prefer = route.prefer(self.snapshot.config.routing.prefer);
+        let groups = route.groups(prefer);
+        let candidates: Vec<Candidate> = groups
+            .iter()
+            .enumerate()
+            .filter_map(|(place, group)| {
+                let target = route.target(place)?;
+                let health = self.reach(target).map(|reach| &reach.health);
+                let slot = Slot::of(route.model_at(target));
+                Some(Candidate {
+                    group: *group,
+                    weight: target.weight.unwrap_or(1),
+                    load: health.map_or(0, |health| health.load(slot, now)),
+                    cost: route.cost(target).map(|prices| price::cost(assumed, &prices)),
+                })
+            })
+            .collect();
+        let order = choice::order(&candidates, prefer, &mut rand::rng());
+        Wide { prefer, calls: vec![0; groups.len()], groups, order }
+    }
+
+    fn reach(&self, target: &Target) -> Option<&'a Reach> {
+        self.snapshot.providers.get(&target.provider.name).map(|reach| &**reach)
+    }
+
+    /// Who is asked next: of those that can be called, who was asked least, then who
+    /// is preferred; else one whose breaker is open that was not asked yet; at first
+    /// also one that rests, so that somebody is asked.
+    fn select(&mut self, route: &Route, first: bool, now: Duration) -> Option<Leg<'a>> {
+        let mut order: Vec<(u32, usize)> = match &self.wide {
+            None => vec![(self.made, 0)],
+            Some(wide) => {
+                let calls = |place: &usize| wide.calls.get(*place).copied().unwrap_or(0);
+                wide.order.iter().map(|place| (calls(place), *place)).collect()
+            }
+        };
+        order.sort_by_key(|(calls, _)| *calls);
+        order.retain(|(calls, _)| self.repeats || *calls == 0);
+        let (mut open, mut resting) = (None, None);
+        for (calls, place) in order {
+            let Some(target) = route.target(place) else { continue };
+            let slot = Slot::of(route.model_at(target));
+            let reach = self.reach(target);
+            let health = reach.map(|reach| &*reach.health);
+            let standing =
+                health.map_or(Standing::Usable, |it| it.standing(slot, self.pinned, now));
+            let trial = match standing {
+                Standing::Usable => None,
+                Standing::HalfOpen => health.and_then(|health| health.breaker.trial(now)),
+                Standing::Open | Standing::Resting => None,
+            };
+            if standing == Standing::Usable || trial.is_some() {
+                return Some(self.depart(target, place, calls, trial, (slot, now)));
+            }
+            match standing {
+                Standing::Resting if first => resting = resting.or(Some((place, calls))),
+                Standing::Open | Standing::HalfOpen if calls == 0 => {
+                    open = open.or(Some((place, calls)));
+                }
+                _ => {}
+            }
+        }
+        let (place, calls) = open.or(resting)?;
+        let target = route.target(place)?;
+        let slot = Slot::of(route.model_at(target));
+        Some(self.depart(target, place, calls, None, (slot, now)))
+    }
+
+    /// An attempt at the target at `place`.
+    fn depart(
+        &mut self,
+        target: &Target,
+        place: usize,
+        turn: u32,
+        trial: Option<Trial<'a>>,
+        (slot, now): (Slot, Duration),
+    ) -> Leg<'a> {
+        self.made += 1;
+        if let Some(calls) = self.wide.as_mut().and_then(|wide| wide.calls.get_mut(place)) {
+            *calls += 1;
+        }
+        let reach = self.reach(target);
+        let health: Option<&'a Health> = reach.map(|reach| &*reach.health);
+        Leg {
+            target: target.clone(),
+            reach,
+            key: match health {
+                Some(health) if !self.pinned => health.key(slot, now),
+                _ => 0,
+            },
+            turn,
+            place,
+            slot,
+            entry: health.map(|health| health.breaker.enter(now)),
+            wait: back_off(turn),
+            began: now,
+            _trial: trial,
+            _running: health.map(Health::begin),
+        }
+    }
+}
+
+impl Leg<'_> {
+    /// Lets the key rest where the answer says so; whether it does.
+    fn heed(&self, app: &App, reach: &Reach, reply: &Reply, now: Duration) -> bool {
+        let asked = || rest::retry_after(&reply.headers, app.clock.wall());
+        let model = Rest::Model(self.slot);
+        let (rest, span, why) = match reply.status.as_u16() {
+            429 => (model, asked().unwrap_or(LIMITED), RestReason::Limited),
+            503 | 529 => match asked() {
+                Some(span) => (model, span, RestReason::Limited),
+                None => return false,
+            },
+            401 => (Rest::Whole, REFUSED, RestReason::Refused),
+            403 => (model, REFUSED, RestReason::Refused),
+            _ => return false,
+        };
+        if reach.health.rest(self.key, rest, now.saturating_add(span), now) {
+            let provider = &reach.provider.name;
+            app.metrics.health().key_rests(provider, why);
+            if why == RestReason::Refused {
+                let (key, status) = (self.key + 1, reply.status.as_u16());
+                tracing::warn!(%provider, key, status, "the provider refuses the seller's key");
+            }
+        }
+        true
+    }
+}
+
+/// Whether another attempt may do better than an answer with `status`.
+pub(super) fn is_worth_another(status: StatusCode) -> bool {
+    // Cloudflare's 520 to 524 and Anthropic's 529 are as a 503; what 501 and 505 say
+    // will not change.
+    matches!(status.as_u16(), 401 | 403 | 429 | 500 | 502..=504 | 520..=524 | 529)
+}
+
+/// Shows that a breaker has changed.
+pub(in crate::pipeline) fn show(app: &App, reach: &Reach, change: Change) {
+    let provider = &reach.provider.name;
+    match change {
+        Change::None => return,
+        Change::Opened => tracing::warn!(%provider, "calls fail: the breaker opens"),
+        Change::Reopened => tracing::debug!(%provider, "the trial failed: the breaker stays open"),
+        Change::Closed => tracing::info!(%provider, "the breaker closes"),
+    }
+    if change == Change::Opened {
+        app.metrics.health().breaker_opened(provider);
+    }
+    reach.series.set_up(change == Change::Closed);
+}
+
+/// How long to wait before a target is called that was called `turn` times before:
+/// exponential, with full jitter above a half, so that many callers do not come at
+/// once.
+fn back_off(turn: u32) -> Duration {
+    let Some(round) = turn.checked_sub(1) else { return Duration::ZERO };
+    let longest = BACK_OFF.saturating_mul(1 << round.min(16)).min(LONGEST_BACK_OFF);
+    longest.mul_f64(rand::random_range(0.5..=1.0))
+}
