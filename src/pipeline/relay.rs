@@ -13,6 +13,7 @@ mod pilot;
 mod reader;
 mod renew;
 mod sieve;
+mod translate;
 mod vectors;
 
 use std::pin::pin;

@@ -43,6 +43,8 @@ pub(super) struct Course<'a> {
     pinned: bool,
     /// Where there are several targets.
     wide: Option<Box<Wide>>,
+    /// The places of targets that are never asked.
+    left_out: Vec<usize>,
     /// Attempts so far.
     made: u32,
     /// The target of the first.
@@ -84,13 +86,29 @@ pub(super) struct Leg<'a> {
 impl<'a> Course<'a> {
     /// The course of a request that has not begun.
     pub(super) fn new(snapshot: &'a Snapshot, retries: u32, pinned: bool) -> Self {
-        Self { snapshot, retries, repeats: true, pinned, wide: None, made: 0, first: 0, leg: None }
+        let (repeats, left_out) = (true, Vec::new());
+        Self {
+            snapshot,
+            retries,
+            repeats,
+            pinned,
+            wide: None,
+            left_out,
+            made: 0,
+            first: 0,
+            leg: None,
+        }
     }
 
     /// Never calls a target twice.
     pub(super) fn once_each(mut self) -> Self {
         self.repeats = false;
         self
+    }
+
+    /// Never calls the targets at `places`; there are others.
+    pub(super) fn leave_out(&mut self, places: Vec<usize>) {
+        self.left_out = places;
     }
 
     /// The same, for another call of the same request.
@@ -263,7 +281,9 @@ impl<'a> Course<'a> {
             }
         };
         order.sort_by_key(|(calls, _)| *calls);
-        order.retain(|(calls, _)| self.repeats || *calls == 0);
+        order.retain(|(calls, place)| {
+            (self.repeats || *calls == 0) && !self.left_out.contains(place)
+        });
         let (mut open, mut resting) = (None, None);
         for (calls, place) in order {
             let Some(target) = route.target(place) else { continue };
