@@ -1,8 +1,11 @@
 //! Anthropic's Messages before a provider that speaks them: passed byte for byte,
 //! metered, kept and shared as chats are. Covers E4, J1, B1, D2, I4.
 
+mod across;
 mod kept;
+
 mod refusals;
+mod sdk;
 
 use serde_json::{Value, json};
 
