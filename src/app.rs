@@ -4,6 +4,7 @@ mod cache;
 mod control;
 mod idempotency;
 mod names;
+mod probes;
 pub mod reload;
 mod replay;
 pub mod run;

@@ -132,7 +132,7 @@ mod tests {
     fn model(name: &str, off: Option<&str>) -> Arc<Model> {
         let provider = fixture::provider("p", off);
         let targets = vec![Target { provider, model: None, weight: None }];
-        Arc::new(Model { name: name.into(), tier: Tier::Simple, targets, cost: None })
+        Arc::new(Model { name: name.into(), tier: Tier::Simple, targets, cost: None, prefer: None })
     }
 
     fn started<'a>(config: &'a Config, generated: &'a [(Arc<str>, Secret)]) -> Started<'a> {

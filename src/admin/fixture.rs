@@ -24,6 +24,7 @@ use crate::config::{
 };
 use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
+use crate::route::health::Health;
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
 use crate::telemetry::metrics::Metrics;
@@ -257,6 +258,11 @@ pub(crate) struct Still(pub(crate) Arc<Config>);
 impl super::Control for Still {
     fn config(&self) -> Arc<Config> {
         self.0.clone()
+    }
+
+    fn health(&self, name: &str) -> Option<Arc<Health>> {
+        let on = self.0.providers.iter().find(|one| &*one.name == name && one.off.is_none());
+        on.map(|_| Arc::new(Health::new(1)))
     }
 
     fn reload(&self) -> Result<(), crate::config::Errors> {

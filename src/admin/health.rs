@@ -23,8 +23,8 @@ pub(super) async fn alive() -> Json<Value> {
 /// each check.
 pub(super) async fn ready(State(state): State<AdminState>) -> Result<Response, ApiError> {
     let config = state.control.config();
-    let (ledger, providers) =
-        blocking(move || (takes_writes(&config.store.path), any_provider(&config))).await?;
+    let providers = any_provider(&state, &config);
+    let ledger = blocking(move || takes_writes(&config.store.path)).await?;
     let ready = ledger.is_ok() && providers.is_ok();
     let reason = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
     let body = json!({
@@ -49,11 +49,12 @@ fn takes_writes(dir: &Path) -> Result<(), String> {
 }
 
 /// Whether at least one provider is usable.
-fn any_provider(config: &Config) -> Result<(), String> {
-    if config.providers.iter().any(|provider| provider.off.is_none()) {
+fn any_provider(state: &AdminState, config: &Config) -> Result<(), String> {
+    if config.providers.iter().any(|provider| super::providers::reason(state, provider).is_none()) {
         return Ok(());
     }
-    Err("no provider is on".to_owned())
+    let on = config.providers.iter().any(|provider| provider.off.is_none());
+    Err(if on { "the breakers of all providers are open" } else { "no provider is on" }.to_owned())
 }
 
 #[cfg(test)]

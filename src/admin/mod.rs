@@ -24,6 +24,7 @@ use crate::billing::Biller;
 use crate::cache::Cache;
 use crate::config::{Config, Errors};
 use crate::ledger::Ledger;
+use crate::route::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::Webhooks;
 
@@ -52,6 +53,9 @@ use error::ApiError;
 pub trait Control: Send + Sync {
     /// The configuration in force.
     fn config(&self) -> Arc<Config>;
+
+    /// How the provider called `name` fares; `None` if it is off, or the sandbox.
+    fn health(&self, name: &str) -> Option<Arc<Health>>;
 
     /// Reads the configuration's file again and puts it in force. Blocks.
     ///
@@ -161,6 +165,11 @@ impl<T> List<T> {
 }
 
 async fn metrics(State(state): State<AdminState>) -> Result<Response, ApiError> {
+    // A breaker becomes half-open by time alone, which nothing announces.
+    for provider in &state.control.config().providers {
+        let usable = providers::reason(&state, provider).is_none();
+        state.metrics.provider(&provider.name).set_up(usable);
+    }
     let text = blocking(move || state.metrics.render()).await?.map_err(|_| ApiError::Internal)?;
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, format)], text).into_response())

@@ -11,6 +11,7 @@ use crate::app::{App, Snapshot};
 use crate::base::secret::Secret;
 use crate::config::{self, Config, Errors, StaticKey};
 use crate::connection::Certificate;
+use crate::route::health::Health;
 use crate::webhooks::Webhooks;
 
 /// Reads the configuration's file again on request. A request that runs keeps
@@ -101,6 +102,10 @@ impl Reloader {
 impl Control for Reloader {
     fn config(&self) -> Arc<Config> {
         self.app.config()
+    }
+
+    fn health(&self, name: &str) -> Option<Arc<Health>> {
+        self.app.snapshot.load().providers.get(name).map(|reach| reach.health.clone())
     }
 
     fn reload(&self) -> Result<(), Errors> {

@@ -14,7 +14,7 @@ use crate::admin::{self, AdminState, Control};
 use crate::admission::rate::Rates;
 use crate::app::reload::Reloader;
 use crate::app::{Addresses, App, Parts, Snapshot, derive_keys, idempotency};
-use crate::app::{cache, control, replay, used_up};
+use crate::app::{cache, control, probes, replay, used_up};
 use crate::auth::key;
 use crate::base::clock::Clock;
 use crate::base::keyfile;
@@ -376,6 +376,7 @@ fn serve_clients(
     let connections = Connections::new(gateway, open, peers, app.metrics.clone()).over(tls);
     let data = runtime("proxy", workers())?;
     data.spawn(server::accept(connections, proxy, stop));
+    data.spawn(probes::run(app.clone()));
     Ok(data)
 }
 

@@ -8,6 +8,7 @@ use ahash::AHashMap;
 use crate::admission::quota::Calendar;
 use crate::base::clock::Clock;
 use crate::config::{Config, Dialect, Provider};
+use crate::route::breaker::Change;
 use crate::route::catalog::Catalog;
 use crate::route::health::Health;
 use crate::telemetry::metrics::{Metrics, ProviderSeries};
@@ -47,6 +48,23 @@ impl Reach {
     /// Where it is, with key number `key`, from 0.
     pub fn origin_with(&self, key: usize) -> &Arc<Origin> {
         key.checked_sub(1).and_then(|key| self.further.get(key)).unwrap_or(&self.origin)
+    }
+
+    /// Shows that its breaker has changed.
+    pub fn show(&self, metrics: &Metrics, change: Change) {
+        let provider = &self.provider.name;
+        match change {
+            Change::None => return,
+            Change::Opened => tracing::warn!(%provider, "calls fail: the breaker opens"),
+            Change::Reopened => {
+                tracing::debug!(%provider, "it fails still: the breaker stays open")
+            }
+            Change::Closed => tracing::info!(%provider, "the breaker closes"),
+        }
+        if change == Change::Opened {
+            metrics.health().breaker_opened(provider);
+        }
+        self.series.set_up(change == Change::Closed);
     }
 
     /// Whether requests to `other` are the same as to this one.

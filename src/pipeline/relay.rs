@@ -7,7 +7,7 @@
 //! nobody shares costs no task of its own.
 
 mod attempt;
-pub(super) mod course;
+mod course;
 mod learn;
 mod pilot;
 mod reader;

@@ -137,6 +137,23 @@ impl Breaker {
         }
     }
 
+    /// Opens it, or keeps it open for as long again, whatever its calls say.
+    pub fn trip(&self, rule: &BreakerRule, now: Duration) -> Change {
+        match self.open_until.swap(opening(rule, now), Ordering::AcqRel) {
+            CLOSED => Change::Opened,
+            _ => Change::Reopened,
+        }
+    }
+
+    /// Closes it, whatever its calls say.
+    pub fn reset(&self) -> Change {
+        self.window.store(EMPTY, Ordering::Relaxed);
+        match self.open_until.swap(CLOSED, Ordering::AcqRel) {
+            CLOSED => Change::None,
+            _ => Change::Closed,
+        }
+    }
+
     /// Of the latest calls, how many count, and how many of them failed.
     pub fn counts(&self) -> (u32, u32) {
         counts(self.window.load(Ordering::Relaxed))

@@ -7,7 +7,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::route::breaker::{Breaker, State};
+use crate::config::BreakerRule;
+use crate::route::breaker::{Breaker, Change, State};
 use crate::route::budget::Budget;
 
 /// Models are told apart by a hash of so many values; models that share one rest
@@ -16,6 +17,8 @@ const SLOTS: usize = 64;
 /// A time that it takes to answer counts half after so long without a newer one, so
 /// that a target that was slow is asked again.
 const HALF_LIFE: Duration = Duration::from_secs(10);
+/// So many probes in a row must fail to open the breaker.
+const PROBES: u32 = 3;
 /// What a new time weighs in the mean: one part of so many.
 const WEIGHT: u64 = 8;
 
@@ -47,6 +50,8 @@ pub struct Health {
     resting_until: AtomicU64,
     pace: [Pace; SLOTS],
     running: AtomicU32,
+    /// Probes that have failed since one has not.
+    failed_probes: AtomicU32,
 }
 
 /// When one key may be used again, in milliseconds.
@@ -112,6 +117,7 @@ impl Health {
             resting_until: AtomicU64::new(0),
             pace: std::array::from_fn(|_| Pace::default()),
             running: AtomicU32::new(0),
+            failed_probes: AtomicU32::new(0),
         }
     }
 
@@ -216,6 +222,19 @@ impl Health {
         slowest.map(Duration::from_micros)
     }
 
+    /// A probe has ended. Three that fail in a row open the breaker, and each further
+    /// one keeps it open; one that does not fail closes what probes have opened. What
+    /// calls have opened is closed by calls alone: a server that lists its models may
+    /// still fail to run them.
+    pub fn probed(&self, failed: bool, rule: &BreakerRule, now: Duration) -> Change {
+        if failed {
+            let before = self.failed_probes.fetch_add(1, Ordering::AcqRel);
+            return if before + 1 < PROBES { Change::None } else { self.breaker.trip(rule, now) };
+        }
+        let before = self.failed_probes.swap(0, Ordering::AcqRel);
+        if before < PROBES { Change::None } else { self.breaker.reset() }
+    }
+
     /// Calls that run.
     pub fn running(&self) -> u32 {
         self.running.load(Ordering::Relaxed)
@@ -299,6 +318,27 @@ mod tests {
         assert_eq!(health.keys(secs(1)).next(), Some((Some(secs(600)), None)));
         health.accepted(0, slot, secs(1));
         assert_eq!(health.standing(Slot::of("n"), false, secs(1)), Standing::Usable);
+    }
+
+    #[test]
+    fn probes_open_the_breaker_and_close_what_they_have_opened() {
+        let rule = BreakerRule {
+            calls: 1,
+            minimum: 1,
+            failures: "1".parse().unwrap(),
+            open: Duration::from_secs(10),
+            forget: Duration::from_secs(60),
+        };
+        let health = Health::new(1);
+        let probed = |failed, now| health.probed(failed, &rule, secs(now));
+        assert_eq!((probed(true, 0), probed(true, 1)), (Change::None, Change::None));
+        assert_eq!((probed(true, 2), probed(true, 9)), (Change::Opened, Change::Reopened));
+        assert_eq!(health.breaker.state(secs(12)), State::Open, "as long again");
+        assert_eq!(probed(false, 13), Change::Closed);
+        let breaker = &health.breaker;
+        assert_eq!(breaker.note(breaker.enter(secs(14)), true, &rule, secs(14)), Change::Opened);
+        assert_eq!(probed(false, 15), Change::None);
+        assert_eq!(breaker.state(secs(15)), State::Open, "it was opened by a call");
     }
 
     #[test]

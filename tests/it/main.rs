@@ -42,7 +42,11 @@ mod embeddings;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod failures;
+#[cfg(test)]
+mod fault_matrix;
 #[cfg(test)]
 mod flights;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What is tried again, and how often. Covers E5.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::harness::gateway::Gateway;
@@ -94,12 +96,14 @@ async fn the_next_target_answers_where_the_first_fails() {
             let answer = gate.send(&request.header("x-request-id", &id)).await.ok();
             assert_eq!(
                 answer.header("x-tollgate-route"),
-                Some("simple;gpt-4o-mini;spare;exact"),
+                Some("simple;gpt-4o-mini;spare;exact+failover"),
                 "{number}"
             );
             let record = gate.record_of(&id).await;
             let said = (&record["provider"], &record["outcome"], &record["attempts"]);
             assert_eq!(said, (&json!("spare"), &json!("ok"), &json!(2)));
+            // What was limited may be asked again.
+            gate.clock().advance(Duration::from_secs(60));
         }
     }
     let calls = second.calls();

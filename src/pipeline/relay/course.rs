@@ -15,7 +15,7 @@ use crate::config::{Prefer, Target};
 use crate::ledger::record::Tokens;
 use crate::meter::price;
 use crate::pipeline::relay::attempt::Called;
-use crate::route::breaker::{Change, Entry, Trial};
+use crate::route::breaker::{Entry, Trial};
 use crate::route::catalog::Route;
 use crate::route::choice::{self, Candidate};
 use crate::route::health::{Health, Rest, Running, Slot, Standing};
@@ -76,6 +76,8 @@ pub(super) struct Leg<'a> {
     place: usize,
     slot: Slot,
     entry: Option<Entry>,
+    /// Whether its key rests because of what it came to.
+    rests: bool,
     /// How long to wait before it.
     wait: Duration,
     began: Duration,
@@ -175,11 +177,11 @@ impl<'a> Course<'a> {
     pub(super) fn go_on(&mut self, app: &App, route: &Route, deadline: Instant) -> bool {
         let now = app.clock.monotonic();
         let Some(failed) = &self.leg else { return false };
-        let (place, key, reach) = (failed.place, failed.key, failed.reach);
+        let (place, key, rests, reach) = (failed.place, failed.key, failed.rests, failed.reach);
         let Some(reach) = reach.filter(|_| self.made <= self.retries) else { return false };
         let Some(mut leg) = self.select(route, false, now) else { return false };
-        if leg.turn > 0 && (leg.place, leg.key) != (place, key) && leg.place == place {
-            // Another key: nothing has to pass.
+        if rests && leg.place == place && leg.key != key {
+            // It was the key's trouble, and this is another.
             leg.wait = Duration::ZERO;
         }
         if Instant::now() + leg.wait >= deadline {
@@ -200,8 +202,9 @@ impl<'a> Course<'a> {
     }
 
     /// Learns from what the present attempt came to.
-    pub(super) fn learn(&self, app: &App, called: &Called) {
-        let Some((leg, reach)) = self.leg.as_ref().and_then(|leg| Some((leg, leg.reach?))) else {
+    pub(super) fn learn(&mut self, app: &App, called: &Called) {
+        let Some(leg) = &mut self.leg else { return };
+        let Some(reach) = leg.reach else {
             return;
         };
         let (now, health) = (app.clock.monotonic(), &reach.health);
@@ -215,32 +218,29 @@ impl<'a> Course<'a> {
                 true
             }
             Called::Reply(reply) => {
-                let rests = leg.heed(app, reach, reply, now);
+                leg.rests = leg.heed(app, reach, reply, now);
                 let failed = reply.status.is_server_error();
-                if !(rests || failed) {
+                if !(leg.rests || failed) {
                     health.took(leg.slot, took, now);
                     health.accepted(leg.key, leg.slot, now);
                 }
                 failed
             }
         };
-        self.tell(app, leg, reach, failed, now);
+        self.tell(app, failed, now);
     }
 
     /// The answer to the present attempt broke off or stalled.
     pub(super) fn broke_off(&self, app: &App) {
-        if let Some(leg) = &self.leg
-            && let Some(reach) = leg.reach
-        {
-            self.tell(app, leg, reach, true, app.clock.monotonic());
-        }
+        self.tell(app, true, app.clock.monotonic());
     }
 
-    fn tell(&self, app: &App, leg: &Leg<'_>, reach: &Reach, failed: bool, now: Duration) {
-        let Some(entry) = leg.entry else { return };
+    fn tell(&self, app: &App, failed: bool, now: Duration) {
+        let Some(leg) = &self.leg else { return };
+        let (Some(reach), Some(entry)) = (leg.reach, leg.entry) else { return };
         let rule = &self.snapshot.config.routing.breaker;
         let change = reach.health.breaker.note(entry, failed, rule, now);
-        show(app, reach, change);
+        reach.show(&app.metrics, change);
     }
 
     fn sort(&self, route: &Route, assumed: &Tokens, now: Duration) -> Wide {
@@ -340,6 +340,7 @@ impl<'a> Course<'a> {
             place,
             slot,
             entry: health.map(|health| health.breaker.enter(now)),
+            rests: false,
             wait: back_off(turn),
             began: now,
             _trial: trial,
@@ -380,21 +381,6 @@ pub(super) fn is_worth_another(status: StatusCode) -> bool {
     // Cloudflare's 520 to 524 and Anthropic's 529 are as a 503; what 501 and 505 say
     // will not change.
     matches!(status.as_u16(), 401 | 403 | 429 | 500 | 502..=504 | 520..=524 | 529)
-}
-
-/// Shows that a breaker has changed.
-pub(in crate::pipeline) fn show(app: &App, reach: &Reach, change: Change) {
-    let provider = &reach.provider.name;
-    match change {
-        Change::None => return,
-        Change::Opened => tracing::warn!(%provider, "calls fail: the breaker opens"),
-        Change::Reopened => tracing::debug!(%provider, "the trial failed: the breaker stays open"),
-        Change::Closed => tracing::info!(%provider, "the breaker closes"),
-    }
-    if change == Change::Opened {
-        app.metrics.health().breaker_opened(provider);
-    }
-    reach.series.set_up(change == Change::Closed);
 }
 
 /// How long to wait before a target is called that was called `turn` times before:
