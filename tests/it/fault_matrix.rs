@@ -62,9 +62,9 @@ struct Case {
 impl Case {
     fn all() -> impl Iterator<Item = Self> {
         FAULTS.into_iter().flat_map(|fault| {
-            [false, true].into_iter().flat_map(move |stream| {
-                (1..=3).map(move |targets| Self { fault, stream, targets })
-            })
+            [false, true]
+                .into_iter()
+                .flat_map(move |stream| (1..=3).map(move |targets| Self { fault, stream, targets }))
         })
     }
 

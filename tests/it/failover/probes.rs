@@ -14,8 +14,7 @@ use crate::harness::setup::{PROVIDER_KEY, Tollgate};
 
 /// Lets an interval pass, and waits until the probe of it has ended with `result`.
 async fn probe(gate: &Gateway, result: &str) {
-    let series =
-        format!("tollgate_provider_probes_total{{provider=\"mock\",result=\"{result}\"}}");
+    let series = format!("tollgate_provider_probes_total{{provider=\"mock\",result=\"{result}\"}}");
     let before = gate.metric(&series).await;
     gate.clock().advance(Duration::from_secs(10));
     gate.wait_for_metric(&series, before + 1).await;
