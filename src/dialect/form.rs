@@ -12,6 +12,10 @@ use crate::dialect::loss::{Bad, Checked};
 /// way to hold it to JSON.
 pub(super) const ANSWER_TOOL: &str = "json_answer";
 
+/// Ends the id of a call that its provider signed; what follows is the
+/// signature, and another provider need not see it.
+pub(super) const SIGNED_ID: &str = "__thought__";
+
 /// A request.
 #[derive(Debug, Default)]
 pub(super) struct Request {
@@ -24,8 +28,6 @@ pub(super) struct Request {
     /// The longest answer, thinking included, in tokens.
     pub(super) max_tokens: Option<u64>,
     pub(super) stop: Vec<String>,
-    /// Where `stop` stands in the client's dialect.
-    pub(super) stop_name: &'static str,
     pub(super) format: Option<Format>,
     pub(super) reasoning: Option<Reasoning>,
     /// The end user.
@@ -34,6 +36,8 @@ pub(super) struct Request {
     /// The numbers that steer the sampling, under the names that every dialect
     /// of clients gives them: of [`SAMPLING`].
     pub(super) sampling: Vec<(&'static str, Box<RawValue>)>,
+    /// What the answer repeats of the request, where it does.
+    pub(super) echo: Vec<(&'static str, Box<RawValue>)>,
 }
 
 /// The names of [`Request::sampling`].
@@ -283,6 +287,26 @@ pub(super) enum Delta {
     },
 }
 
+impl Request {
+    /// The parts of the system's turns, and the other turns: those of one role
+    /// that follow each other as one, results before what else the user says.
+    pub(super) fn turns(&self) -> (Vec<&Part>, Vec<(Role, Vec<&Part>)>) {
+        let mut system = Vec::new();
+        let mut turns: Vec<(Role, Vec<&Part>)> = Vec::new();
+        for Message { role, parts, .. } in &self.messages {
+            match (role, turns.last_mut()) {
+                (Role::System | Role::Developer, _) => system.extend(parts),
+                (role, Some((last, turn))) if role == last => turn.extend(parts),
+                (role, _) => turns.push((*role, parts.iter().collect())),
+            }
+        }
+        for (_, parts) in &mut turns {
+            parts.sort_by_key(|part| !matches!(part.content, Content::Result(_)));
+        }
+        (system, turns)
+    }
+}
+
 impl Part {
     /// A part without a marker.
     pub(super) const fn plain(content: Content) -> Self {
@@ -343,7 +367,20 @@ impl Stop {
     }
 }
 
+/// The `id` that a provider gave to an answer, as one of those that begin with
+/// `prefix`.
+pub(super) fn answer_id(prefix: &str, id: Option<&str>) -> String {
+    let id = id.unwrap_or("translated");
+    let bare = ["chatcmpl-", "msg_"].iter().find_map(|known| id.strip_prefix(known));
+    format!("{prefix}{}", bare.unwrap_or(id))
+}
+
 impl Answer {
+    /// The id, as one of those that begin with `prefix`.
+    pub(super) fn id(&self, prefix: &str) -> String {
+        answer_id(prefix, self.id.as_deref())
+    }
+
     /// Turns the call of [`ANSWER_TOOL`] into the text that it carries.
     pub(super) fn unwrap_answer_tool(&mut self) {
         for choice in &mut self.choices {
@@ -379,6 +416,11 @@ impl Calls {
             .cloned()
             .ok_or_else(|| Bad::invalid(at(), "No call of a tool before this result has this id."))
     }
+}
+
+/// The `id` of a call without what another provider put at its end.
+pub(super) fn bare_call_id(id: &str) -> &str {
+    id.split_once(SIGNED_ID).map_or(id, |(bare, _)| bare)
 }
 
 /// Whether the sampling field `name` says what every model does anyway.

@@ -49,7 +49,13 @@ impl<'a> Fields<'a> {
 
     /// Whether member `name` is there still, and not null.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|(given, value)| given == name && !is_null(value))
+        self.peek(name).is_some()
+    }
+
+    /// Member `name`, which stays.
+    pub(super) fn peek(&self, name: &str) -> Option<&'a RawValue> {
+        let (_, value) = self.members.iter().find(|(given, _)| given == name)?;
+        (!is_null(value)).then_some(*value)
     }
 
     /// Takes member `name`; null is as if it were not there.
@@ -211,6 +217,13 @@ impl<'a> Object<'a> {
     #[must_use]
     pub(super) fn with(mut self, name: &'static str, value: impl Into<Node<'a>>) -> Self {
         self.0.push((name, value.into()));
+        self
+    }
+
+    /// The same with all members of `more`.
+    #[must_use]
+    pub(super) fn and(mut self, more: Self) -> Self {
+        self.0.extend(more.0);
         self
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::dialect::Dialect;
+
 /// The longest name of a field that is told, in bytes: names come from clients.
 const LONGEST_PARAM: usize = 200;
 
@@ -91,23 +93,32 @@ impl From<Bad> for Garbled {
 /// Takes note of what is lost on the way, if that may be.
 #[derive(Debug)]
 pub(super) struct Losses {
+    client: Dialect,
     on: OnUnsupported,
     dropped: Vec<String>,
 }
 
+/// Why most fields are lost.
+pub(super) const NOTHING: &str = "The provider of this model has nothing like this field.";
+
 impl Losses {
-    /// Nothing is lost yet.
-    pub(super) const fn new(on: OnUnsupported) -> Self {
-        Self { on, dropped: Vec::new() }
+    /// Nothing is lost yet of a request in the dialect `client`.
+    pub(super) const fn new(client: Dialect, on: OnUnsupported) -> Self {
+        Self { client, on, dropped: Vec::new() }
+    }
+
+    /// The target lacks what the form calls `field`; see [`Self::lose`].
+    pub(super) fn lacks(&mut self, field: &str, message: &str) -> Checked<()> {
+        self.lose_as(self.client.name_of(field), message)
     }
 
     /// `param` cannot be expressed: an error, or it is dropped.
     pub(super) fn lose(&mut self, param: impl Into<String>) -> Checked<()> {
-        self.lose_as(param, "The provider of this model has nothing like this field.")
+        self.lose_as(param, NOTHING)
     }
 
     /// The same with a sentence of its own.
-    pub(super) fn lose_as(&mut self, param: impl Into<String>, message: &str) -> Checked<()> {
+    fn lose_as(&mut self, param: impl Into<String>, message: &str) -> Checked<()> {
         let param = short(param.into());
         match self.on {
             OnUnsupported::Drop => {

@@ -9,14 +9,21 @@
 //! What goes from a client to a provider of its own dialect never comes here.
 
 mod chat;
+mod completions;
 mod form;
+mod gemini;
 mod json;
 mod loss;
 mod messages;
+mod openai;
 mod refusal;
+mod responses;
 mod stream;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 pub use loss::{Bad, Garbled, OnUnsupported, Unsupported};
 pub use stream::Events;
@@ -69,6 +76,8 @@ pub struct Translation {
     /// Whether the text of the answer comes as the call of
     /// [`form::ANSWER_TOOL`].
     answer_tool: bool,
+    /// What the answers repeat of the request.
+    echo: Arc<[(&'static str, Box<RawValue>)]>,
 }
 
 /// The request `body`, which a client wrote in dialect `from`, for a provider
@@ -85,14 +94,15 @@ pub fn request(
     model: &str,
     on: OnUnsupported,
 ) -> Result<Translated, Bad> {
-    let mut losses = Losses::new(on);
-    let form = from.read_request(body, &mut losses)?;
+    let mut losses = Losses::new(from, on);
+    let mut form = from.read_request(body, &mut losses)?;
     let answers = Translation {
         client: from,
         provider: to,
         model: form.model.clone().unwrap_or_else(|| model.to_owned()),
         created: Timestamp::default(),
         answer_tool: to == Dialect::Messages && form.format.is_some(),
+        echo: std::mem::take(&mut form.echo).into(),
     };
     let (path, query, body) = to.write_request(&form, model, &mut losses)?;
     Ok(Translated { path, query, body, answers, dropped: losses.dropped() })
@@ -137,8 +147,10 @@ impl Dialect {
     fn read_request(self, body: &[u8], losses: &mut Losses) -> Checked<Request> {
         match self {
             Self::Chat => chat::read_request(body, losses),
+            Self::Completions => completions::read_request(body, losses),
+            Self::Responses => responses::read_request(body, losses),
             Self::Messages => messages::read_request(body, losses),
-            Self::Completions | Self::Responses | Self::Gemini => Err(self.no_client()),
+            Self::Gemini => Err(self.no_client()),
         }
     }
 
@@ -146,7 +158,8 @@ impl Dialect {
         match self {
             Self::Chat => chat::write_request(form, model, losses),
             Self::Messages => messages::write_request(form, model, losses),
-            Self::Completions | Self::Responses | Self::Gemini => Err(self.no_provider()),
+            Self::Gemini => gemini::write_request(form, model, losses),
+            Self::Completions | Self::Responses => Err(self.no_provider()),
         }
     }
 
@@ -154,15 +167,28 @@ impl Dialect {
         match self {
             Self::Chat => chat::read_answer(body),
             Self::Messages => messages::read_answer(body),
-            Self::Completions | Self::Responses | Self::Gemini => Err(self.no_provider()),
+            Self::Gemini => gemini::read_answer(body),
+            Self::Completions | Self::Responses => Err(self.no_provider()),
         }
     }
 
     fn write_answer(self, answer: &Answer, to: &Translation) -> Checked<Bytes> {
         match self {
             Self::Chat => Ok(chat::write_answer(answer, to)),
+            Self::Completions => Ok(completions::write_answer(answer, to)),
+            Self::Responses => responses::write_answer(answer, to),
             Self::Messages => messages::write_answer(answer, to),
-            Self::Completions | Self::Responses | Self::Gemini => Err(self.no_client()),
+            Self::Gemini => Err(self.no_client()),
+        }
+    }
+
+    /// How clients of this dialect call what the form calls `field`.
+    const fn name_of(self, field: &str) -> &str {
+        match (self, field.as_bytes()) {
+            (Self::Messages, b"stop") => "stop_sequences",
+            (Self::Messages, b"parallel_tool_calls") => "tool_choice.disable_parallel_tool_use",
+            (Self::Responses, b"verbosity") => "text.verbosity",
+            _ => field,
         }
     }
 

@@ -89,7 +89,7 @@ pub(super) fn write_event(client: Dialect, kind: &str, message: &str, out: &mut 
     // The words of the two families for the two errors that are worth telling
     // apart: too many calls, and too much work.
     let busy = kind.contains("overloaded") || kind == "UNAVAILABLE";
-    let limited = kind.contains("rate_limit") || kind == "RESOURCE_EXHAUSTED";
+    let limited = is_limit(kind);
     match client {
         Dialect::Messages => {
             let status = if limited {
@@ -107,6 +107,11 @@ pub(super) fn write_event(client: Dialect, kind: &str, message: &str, out: &mut 
             Object::new().with("error", error).write_event(None, out);
         }
     }
+}
+
+/// Whether an error of `kind` says that there were too many calls.
+pub(super) fn is_limit(kind: &str) -> bool {
+    kind.contains("rate_limit") || kind == "RESOURCE_EXHAUSTED"
 }
 
 fn messages<'a>(kind: &'a str, message: &'a str) -> Object<'a> {

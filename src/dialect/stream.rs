@@ -5,7 +5,9 @@ use bytes::{Bytes, BytesMut};
 use crate::base::sse::{Piece, Splitter};
 use crate::dialect::form::{ANSWER_TOOL, Delta, Event, Stop};
 use crate::dialect::loss::{Checked, Garbled};
-use crate::dialect::{Dialect, Translation, chat, messages, refusal};
+use crate::dialect::{
+    Dialect, Translation, chat, completions, gemini, messages, refusal, responses,
+};
 
 /// Largest event that is translated, in bytes.
 const LARGEST_EVENT: usize = 4 * 1024 * 1024;
@@ -31,6 +33,7 @@ pub struct Events {
 enum Reader {
     Chat(chat::Reader),
     Messages(messages::Reader),
+    Gemini(gemini::Reader),
     Nothing,
 }
 
@@ -38,6 +41,8 @@ enum Reader {
 #[derive(Debug)]
 enum Writer {
     Chat(chat::Writer),
+    Completions(completions::Writer),
+    Responses(Box<responses::Writer>),
     Messages(messages::Writer),
     Nothing,
 }
@@ -47,12 +52,15 @@ impl Events {
         let reader = match translation.provider {
             Dialect::Chat => Reader::Chat(chat::Reader::default()),
             Dialect::Messages => Reader::Messages(messages::Reader::default()),
-            Dialect::Completions | Dialect::Responses | Dialect::Gemini => Reader::Nothing,
+            Dialect::Gemini => Reader::Gemini(gemini::Reader::default()),
+            Dialect::Completions | Dialect::Responses => Reader::Nothing,
         };
         let writer = match translation.client {
             Dialect::Chat => Writer::Chat(chat::Writer::new(translation)),
+            Dialect::Completions => Writer::Completions(completions::Writer::new(translation)),
+            Dialect::Responses => Writer::Responses(Box::new(responses::Writer::new(translation))),
             Dialect::Messages => Writer::Messages(messages::Writer::new(translation)),
-            Dialect::Completions | Dialect::Responses | Dialect::Gemini => Writer::Nothing,
+            Dialect::Gemini => Writer::Nothing,
         };
         Self {
             client: translation.client,
@@ -125,13 +133,20 @@ impl Events {
         }) else {
             return Ok(());
         };
+        if is_empty(&step) {
+            return Ok(());
+        }
         self.ended = matches!(step, Event::End | Event::Failed { .. });
-        if let Event::Failed { kind, message } = &step {
+        if let Event::Failed { kind, message } = &step
+            && self.client != Dialect::Responses
+        {
             refusal::write_event(self.client, kind, message, out);
             return Ok(());
         }
         match &mut self.writer {
             Writer::Chat(writer) => writer.write(step, out),
+            Writer::Completions(writer) => writer.write(step, out),
+            Writer::Responses(writer) => writer.write(step, out)?,
             Writer::Messages(writer) => return writer.write(step, out),
             Writer::Nothing => return Err(Garbled("no client speaks this dialect".to_owned())),
         }
@@ -144,6 +159,7 @@ impl Reader {
         match self {
             Self::Chat(reader) => reader.read(event, steps),
             Self::Messages(reader) => reader.read(event, steps),
+            Self::Gemini(reader) => reader.read(event, steps),
             Self::Nothing => Ok(()),
         }
     }
@@ -151,8 +167,19 @@ impl Reader {
     /// Whether the stream may end here without saying so.
     const fn is_whole(&self) -> bool {
         match self {
+            Self::Gemini(reader) => reader.is_whole(),
             Self::Chat(_) | Self::Messages(_) | Self::Nothing => false,
         }
+    }
+}
+
+/// Whether `step` adds nothing.
+fn is_empty(step: &Event) -> bool {
+    let Event::Delta { delta, .. } = step else { return false };
+    match delta {
+        Delta::Text(text) | Delta::Thinking(text) | Delta::Refusal(text) => text.is_empty(),
+        Delta::Signature(text) | Delta::Arguments { text, .. } => text.is_empty(),
+        Delta::Redacted(_) | Delta::Call { .. } => false,
     }
 }
 

@@ -5,10 +5,10 @@ use serde_json::value::RawValue;
 
 use crate::dialect::Translation;
 use crate::dialect::chat::write::tool_call;
-use crate::dialect::chat::{answer_id, finish_reason, read_stop, read_usage, usage};
 use crate::dialect::form::{Answer, Call, Choice, Content};
 use crate::dialect::json::{self, Fields, Node, Object};
 use crate::dialect::loss::{Bad, Checked};
+use crate::dialect::openai::{finish_reason, read_finish, read_usage, usage};
 
 /// Reads the answer `body`.
 pub(in crate::dialect) fn read_answer(body: &[u8]) -> Checked<Answer> {
@@ -27,8 +27,10 @@ pub(in crate::dialect) fn read_answer(body: &[u8]) -> Checked<Answer> {
         let logprobs = choice.keep("logprobs");
         let parts = read_message(message)?;
         let calls = parts.iter().any(|part| matches!(part, Content::Call(_)));
-        choices
-            .push((index, Choice { parts, stop: read_stop(&reason).with_calls(calls), logprobs }));
+        choices.push((
+            index,
+            Choice { parts, stop: read_finish(&reason).with_calls(calls), logprobs },
+        ));
     }
     if choices.is_empty() {
         return Err(fields.missing("choices"));
@@ -113,7 +115,7 @@ pub(in crate::dialect) fn write_answer(answer: &Answer, to: &Translation) -> Byt
             .into()
     });
     Object::new()
-        .with("id", answer_id(answer.id.as_deref()))
+        .with("id", answer.id("chatcmpl-"))
         .with("object", "chat.completion")
         .with("created", to.created.as_secs())
         .with("model", &to.model)
@@ -131,7 +133,7 @@ fn message(parts: &[Content]) -> Object<'_> {
         match part {
             Content::Text(more) => text.get_or_insert_default().push_str(more),
             Content::Refusal(more) => refusal.get_or_insert_default().push_str(more),
-            Content::Call(call) => calls.push(tool_call(call).into()),
+            Content::Call(call) => calls.push(tool_call(call, &call.id).into()),
             Content::Thinking { text, signature } => {
                 thinking.get_or_insert_default().push_str(text);
                 let block = |signature| {

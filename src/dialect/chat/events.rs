@@ -4,10 +4,10 @@ use bytes::BytesMut;
 
 use crate::base::sse;
 use crate::dialect::chat::answer::{arguments, thinking};
-use crate::dialect::chat::{answer_id, finish_reason, read_stop, read_usage, usage};
-use crate::dialect::form::{Delta, Event, Stop, Usage};
+use crate::dialect::form::{Delta, Event, Stop, Usage, answer_id};
 use crate::dialect::json::{self, Fields, Node, Object};
 use crate::dialect::loss::{Bad, Checked};
+use crate::dialect::openai::{DONE, finish_reason, read_finish, read_usage, usage};
 use crate::dialect::refusal::Said;
 use crate::dialect::{Dialect, Translation};
 
@@ -70,7 +70,7 @@ impl Reader {
             }
             if let Some(reason) = choice.text("finish_reason")? {
                 let calls = self.calls.iter().any(|begun| begun.choice == index);
-                let stop = read_stop(&reason).with_calls(calls);
+                let stop = read_finish(&reason).with_calls(calls);
                 steps.push(Event::Stop { choice: index, stop });
             }
         }
@@ -173,7 +173,7 @@ impl Writer {
     /// A writer of the answers to one request.
     pub(in crate::dialect) fn new(to: &Translation) -> Self {
         Self {
-            id: answer_id(None),
+            id: answer_id("chatcmpl-", None),
             created: to.created.as_secs(),
             model: to.model.clone(),
             signed: to.provider == Dialect::Messages,
@@ -187,7 +187,7 @@ impl Writer {
     pub(in crate::dialect) fn write(&mut self, event: Event, out: &mut BytesMut) {
         match event {
             Event::Start { id, usage } => {
-                self.id = answer_id(id.as_deref());
+                self.id = answer_id("chatcmpl-", id.as_deref());
                 self.usage = usage;
                 self.begin(0, out);
             }
@@ -210,7 +210,7 @@ impl Writer {
                     let end = self.top().with("choices", Vec::new()).with("usage", usage(used));
                     end.write_event(None, out);
                 }
-                out.extend_from_slice(b"data: [DONE]\n\n");
+                out.extend_from_slice(DONE);
             }
             // Written by who knows the shapes of errors.
             Event::Failed { .. } => {}

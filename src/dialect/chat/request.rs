@@ -8,6 +8,7 @@ use crate::dialect::form::{
 };
 use crate::dialect::json::{self, Fields};
 use crate::dialect::loss::{Bad, Checked, Losses};
+use crate::dialect::openai::read_stop;
 
 /// Fields without a meaning elsewhere that change no answer: they say where it
 /// is kept, how fast it comes, for whom it is, or how it is cached.
@@ -36,7 +37,6 @@ pub(in crate::dialect) fn read_request(body: &[u8], losses: &mut Losses) -> Chec
         messages: read_messages(messages, losses)?,
         parallel_tool_calls: fields.flag("parallel_tool_calls")?,
         stop: read_stop(&mut fields)?,
-        stop_name: "stop",
         user: fields.text("user")?,
         stream: fields.flag("stream")?.unwrap_or(false),
         ..Request::default()
@@ -58,16 +58,6 @@ pub(in crate::dialect) fn read_request(body: &[u8], losses: &mut Losses) -> Chec
     }
     fields.finish(losses)?;
     Ok(form)
-}
-
-/// One text or several: `stop`.
-pub(in crate::dialect) fn read_stop(fields: &mut Fields<'_>) -> Checked<Vec<String>> {
-    let Some(stop) = fields.take("stop") else { return Ok(Vec::new()) };
-    if let Some(stop) = json::as_text(stop) {
-        return Ok(vec![stop]);
-    }
-    serde_json::from_str(stop.get())
-        .map_err(|_| Bad::invalid("stop", "This must be a string or an array of strings."))
 }
 
 /// Text is what every model gives.
@@ -104,6 +94,9 @@ fn read_messages(messages: Vec<Fields<'_>>, losses: &mut Losses) -> Checked<Vec<
             }
         };
         results = false;
+        if role != Role::Assistant && !message.has("content") {
+            return Err(message.missing("content"));
+        }
         let name = message.text("name")?;
         let mut parts = if role == Role::Assistant { thoughts(&mut message)? } else { Vec::new() };
         parts.extend(read_content(&mut message, losses)?);
@@ -116,8 +109,6 @@ fn read_messages(messages: Vec<Fields<'_>>, losses: &mut Losses) -> Checked<Vec<
                 calls.made(&call);
                 parts.push(Part::plain(Content::Call(call)));
             }
-        } else if parts.is_empty() {
-            return Err(message.missing("content"));
         }
         message.finish(losses)?;
         turns.push(Message { role, name, parts });

@@ -3,10 +3,10 @@
 use crate::dialect::Written;
 use crate::dialect::form::{
     Call, Content, Format, Kind, Media, Message, Part, Reasoning, Request, Role, Source, Tool,
-    ToolChoice,
+    ToolChoice, bare_call_id,
 };
 use crate::dialect::json::{Node, Object};
-use crate::dialect::loss::{Checked, Losses};
+use crate::dialect::loss::{Checked, Losses, NOTHING};
 
 /// Up to this many tokens of thinking are a `low` effort.
 const LOW_BUDGET: u64 = 4096;
@@ -44,7 +44,7 @@ pub(in crate::dialect) fn write_request(
         .maybe("user", form.user.as_ref());
     for (name, value) in &form.sampling {
         if *name == "top_k" {
-            losses.lose(*name)?;
+            losses.lacks(name, NOTHING)?;
         } else {
             body = body.with(name, value);
         }
@@ -98,7 +98,7 @@ fn write_message<'a>(
                 };
                 let result = Object::new()
                     .with("role", "tool")
-                    .with("tool_call_id", &result.id)
+                    .with("tool_call_id", bare_call_id(&result.id))
                     .with("content", content);
                 out.push(result.into());
             }
@@ -132,7 +132,7 @@ fn write_assistant<'a>(
     for part in &message.parts {
         match &part.content {
             Content::Text(text) => texts.push(text.as_str()),
-            Content::Call(call) => calls.push(tool_call(call).into()),
+            Content::Call(call) => calls.push(tool_call(call, bare_call_id(&call.id)).into()),
             Content::Refusal(text) => refusal = Some(text),
             Content::Thinking { text, signature: None } => thinking.push_str(text),
             Content::Media(media) => losses.lose(media.at.as_str())?,
@@ -165,10 +165,12 @@ fn write_media<'a>(media: &'a Media, losses: &mut Losses) -> Checked<Option<Obje
             let image = Object::new().with("url", source.to_url());
             Object::of("image_url").with("image_url", image.maybe("detail", media.detail.as_ref()))
         }
-        (Kind::Document, Source::Inline { .. }) => {
-            let name = media.name.as_deref().unwrap_or("document.pdf");
+        (Kind::Document, source @ Source::Inline { .. }) => {
+            let text = matches!(source, Source::Inline { media_type, .. } if media_type.starts_with("text/"));
+            let usual = if text { "document.txt" } else { "document.pdf" };
+            let name = media.name.as_deref().unwrap_or(usual);
             let file = Object::new().with("filename", name);
-            Object::of("file").with("file", file.with("file_data", media.source.to_url()))
+            Object::of("file").with("file", file.with("file_data", source.to_url()))
         }
         (Kind::Audio, Source::Inline { media_type, data }) => {
             let format = media_type.rsplit('/').next().unwrap_or_default();
@@ -183,10 +185,10 @@ fn write_media<'a>(media: &'a Media, losses: &mut Losses) -> Checked<Option<Obje
 }
 
 /// A call within a message.
-pub(super) fn tool_call(call: &Call) -> Object<'_> {
+pub(super) fn tool_call<'a>(call: &'a Call, id: &'a str) -> Object<'a> {
     let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
     let function = Object::new().with("name", &call.name).with("arguments", arguments);
-    Object::new().with("id", &call.id).with("type", "function").with("function", function)
+    Object::new().with("id", id).with("type", "function").with("function", function)
 }
 
 fn tools<'a>(form: &'a Request) -> Vec<Node<'a>> {
@@ -230,6 +232,7 @@ fn format(format: &Format) -> Object<'_> {
 fn effort(reasoning: &Reasoning) -> Option<&str> {
     match reasoning {
         Reasoning::Off | Reasoning::Adaptive => None,
+        Reasoning::Effort(effort) if effort == "max" => Some("xhigh"),
         Reasoning::Effort(effort) => Some(effort),
         Reasoning::Budget(0..=LOW_BUDGET) => Some("low"),
         Reasoning::Budget(..=MEDIUM_BUDGET) => Some("medium"),

@@ -7,9 +7,7 @@ use crate::dialect::form::{Answer, Call, Choice, Content, Stop};
 use crate::dialect::json::{Fields, Node, Object};
 use crate::dialect::loss::{Bad, Checked};
 use crate::dialect::messages::write::{is_whole, tool_use};
-use crate::dialect::messages::{
-    Figures, answer_id, read_stop, read_usage, stop_reason, stop_sequence, usage,
-};
+use crate::dialect::messages::{Figures, read_stop, read_usage, stop_reason, stop_sequence, usage};
 
 /// Reads the answer `body`.
 pub(in crate::dialect) fn read_answer(body: &[u8]) -> Checked<Answer> {
@@ -65,7 +63,7 @@ pub(in crate::dialect) fn write_answer(answer: &Answer, to: &Translation) -> Che
         stop => stop,
     };
     let body = Object::new()
-        .with("id", answer_id(answer.id.as_deref()))
+        .with("id", answer.id("msg_"))
         .with("type", "message")
         .with("role", "assistant")
         .with("model", &to.model)
@@ -82,7 +80,9 @@ fn write_block<'a>(content: &'a Content, stop: &Stop) -> Checked<Option<Object<'
             (!text.is_empty()).then(|| Object::of("text").with("text", text))
         }
         // Arguments are broken where the answer was cut, and else by mistake.
-        Content::Call(call) if *stop == Stop::Length || is_whole(call) => Some(tool_use(call)),
+        Content::Call(call) if *stop == Stop::Length || is_whole(call) => {
+            Some(tool_use(call, &call.id))
+        }
         Content::Call(_) => return Err(Bad::invalid("arguments", "They are no object.")),
         Content::Thinking { text, signature } => Some(
             Object::of("thinking")

@@ -4,12 +4,10 @@ use bytes::BytesMut;
 
 use crate::base::sse;
 use crate::dialect::Translation;
-use crate::dialect::form::{Delta, Event, Stop, Usage};
+use crate::dialect::form::{Delta, Event, Stop, Usage, answer_id};
 use crate::dialect::json::{Fields, Node, Object};
 use crate::dialect::loss::{Bad, Checked, Garbled};
-use crate::dialect::messages::{
-    Figures, answer_id, read_stop, read_usage, stop_reason, stop_sequence, usage,
-};
+use crate::dialect::messages::{Figures, read_stop, read_usage, stop_reason, stop_sequence, usage};
 use crate::dialect::refusal::Said;
 
 /// Reads events.
@@ -235,7 +233,7 @@ impl Writer {
     fn start(&mut self, id: Option<&str>, out: &mut BytesMut) {
         self.started = true;
         let message = Object::new()
-            .with("id", answer_id(id))
+            .with("id", answer_id("msg_", id))
             .with("type", "message")
             .with("role", "assistant")
             .with("model", &self.model)

@@ -95,9 +95,3 @@ fn stop_sequence(stop: &Stop) -> Option<&String> {
         _ => None,
     }
 }
-
-/// `id` as that of a message.
-fn answer_id(id: Option<&str>) -> String {
-    let id = id.unwrap_or("translated");
-    format!("msg_{}", id.strip_prefix("chatcmpl-").unwrap_or(id))
-}

@@ -24,7 +24,6 @@ pub(in crate::dialect) fn read_request(body: &[u8], losses: &mut Losses) -> Chec
     let mut form = Request {
         model: fields.text("model")?,
         stop: texts(&mut fields, "stop_sequences")?,
-        stop_name: "stop_sequences",
         stream: fields.flag("stream")?.unwrap_or(false),
         ..Request::default()
     };

@@ -6,11 +6,11 @@ use base64::Engine as _;
 
 use crate::dialect::Written;
 use crate::dialect::form::{
-    ANSWER_TOOL, Call, Content, Format, Kind, Media, Message, Part, Reasoning, Request, Role,
-    Source, Tool, ToolChoice, ToolResult, is_usual,
+    ANSWER_TOOL, Call, Content, Format, Kind, Media, Part, Reasoning, Request, Role, Source, Tool,
+    ToolChoice, ToolResult, bare_call_id, is_usual,
 };
 use crate::dialect::json::{self, Node, Object};
-use crate::dialect::loss::{Checked, Losses};
+use crate::dialect::loss::{Checked, Losses, NOTHING};
 
 /// The longest answer where the client sets no limit, thinking not counted:
 /// Messages asks for one, and every model that is sold now can give as much.
@@ -29,7 +29,7 @@ pub(in crate::dialect) fn write_request(
     model: &str,
     losses: &mut Losses,
 ) -> Checked<Written> {
-    let (mut system, turns) = split(form);
+    let (mut system, turns) = form.turns();
     let mut messages = Vec::with_capacity(turns.len());
     for (role, parts) in &turns {
         messages.extend(write_turn(*role, parts, losses)?);
@@ -54,36 +54,18 @@ pub(in crate::dialect) fn write_request(
     for (name, value) in &form.sampling {
         match *name {
             "temperature" if value.get().parse().is_ok_and(|given: f64| given > 1.0) => {
-                losses.lose_as(*name, "The provider of this model takes 0 to 1.")?;
+                losses.lacks(name, "The provider of this model takes 0 to 1.")?;
                 body = body.with(name, 1);
             }
             "temperature" | "top_p" | "top_k" => body = body.with(name, value),
             _ if is_usual(name, value) => {}
-            _ => losses.lose(*name)?,
+            _ => losses.lacks(name, NOTHING)?,
         }
     }
     if form.stream {
         body = body.with("stream", true);
     }
     Ok(("/messages".to_owned(), None, body.to_bytes()))
-}
-
-/// The parts of the system's turns, and the other turns: each role's that
-/// follow each other as one, results before what else the user says.
-fn split(form: &Request) -> (Vec<&Part>, Vec<(Role, Vec<&Part>)>) {
-    let mut system = Vec::new();
-    let mut turns: Vec<(Role, Vec<&Part>)> = Vec::new();
-    for Message { role, parts, .. } in &form.messages {
-        match (role, turns.last_mut()) {
-            (Role::System | Role::Developer, _) => system.extend(parts),
-            (role, Some((last, turn))) if role == last => turn.extend(parts),
-            (role, _) => turns.push((*role, parts.iter().collect())),
-        }
-    }
-    for (_, parts) in &mut turns {
-        parts.sort_by_key(|part| !matches!(part.content, Content::Result(_)));
-    }
-    (system, turns)
 }
 
 /// A turn; nothing if the assistant says nothing in it.
@@ -124,7 +106,7 @@ fn write_block<'a>(content: &'a Content, losses: &mut Losses) -> Checked<Option<
             (!text.is_empty()).then(|| Object::of("text").with("text", text))
         }
         Content::Media(media) => write_media(media, losses)?,
-        Content::Call(call) => Some(tool_use(call)),
+        Content::Call(call) => Some(tool_use(call, tool_id(&call.id))),
         Content::Result(result) => Some(write_result(result, losses)?),
         Content::Thinking { text, signature } => signature.as_ref().map(|signature| {
             Object::of("thinking").with("thinking", text).with("signature", signature)
@@ -134,11 +116,8 @@ fn write_block<'a>(content: &'a Content, losses: &mut Losses) -> Checked<Option<
 }
 
 /// A call within a message.
-pub(super) fn tool_use(call: &Call) -> Object<'_> {
-    Object::of("tool_use")
-        .with("id", tool_id(&call.id))
-        .with("name", &call.name)
-        .with("input", call.input())
+pub(super) fn tool_use<'a>(call: &'a Call, id: impl Into<Node<'a>>) -> Object<'a> {
+    Object::of("tool_use").with("id", id).with("name", &call.name).with("input", call.input())
 }
 
 fn write_result<'a>(result: &'a ToolResult, losses: &mut Losses) -> Checked<Object<'a>> {
@@ -162,6 +141,7 @@ fn write_result<'a>(result: &'a ToolResult, losses: &mut Losses) -> Checked<Obje
 /// Ids hold letters, digits, `_` and `-` here; other servers make others.
 fn tool_id(id: &str) -> Cow<'_, str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let id = bare_call_id(id);
     if id.chars().all(fits) {
         return id.into();
     }
@@ -199,7 +179,7 @@ fn stops<'a>(form: &'a Request, losses: &mut Losses) -> Checked<Vec<Node<'a>>> {
     for stop in &form.stop {
         if stop.trim().is_empty() {
             let message = "The provider of this model takes no white space alone.";
-            losses.lose_as(form.stop_name, message)?;
+            losses.lacks("stop", message)?;
         } else {
             stops.push(stop.into());
         }
