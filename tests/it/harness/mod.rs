@@ -8,6 +8,7 @@ pub(crate) mod door;
 pub(crate) mod eventually;
 pub(crate) mod gate;
 pub(crate) mod gateway;
+pub(crate) mod gemini;
 pub(crate) mod h2_client;
 pub(crate) mod h2_provider;
 pub(crate) mod openai;

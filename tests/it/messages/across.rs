@@ -2,6 +2,7 @@
 //! comes back, and what it costs. Covers E4, E5, B1, I4.
 
 mod faults;
+mod others;
 
 use serde_json::{Value, json};
 
