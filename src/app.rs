@@ -31,7 +31,7 @@ use crate::base::slots::Slots;
 use crate::cache::Cache;
 use crate::config::{Config, Provider};
 use crate::connection::limit::PeerLimit;
-use crate::exchange::{CacheResult, Exchange};
+use crate::exchange::{CacheResult, Errors, Exchange};
 use crate::idempotency::Idempotency;
 use crate::ledger::Ledger;
 use crate::notice::Notices;
@@ -205,6 +205,7 @@ impl App {
             quota_held: false,
             warnings: Vec::new(),
             route: None,
+            errors: Errors::default(),
         }
     }
 

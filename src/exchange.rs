@@ -139,6 +139,18 @@ pub struct Exchange {
     pub warnings: Vec<(Kind, u8)>,
     /// The value of `x-tollgate-route` of an answer that is Tollgate's own.
     pub route: Option<String>,
+    /// The shape of refusals.
+    pub errors: Errors,
+}
+
+/// Whose error object a refusal has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Errors {
+    /// OpenAI's.
+    #[default]
+    OpenAi,
+    /// Anthropic's, on the paths of its Messages.
+    Anthropic,
 }
 
 impl Exchange {

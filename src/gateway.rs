@@ -16,7 +16,8 @@ use pingora_core::server::ShutdownWatch;
 use crate::app::App;
 use crate::connection::head::BadHead;
 use crate::connection::{Handler, Next, close_lingering};
-use crate::exchange::{Client as _, Ending, Exchange, Gone};
+use crate::exchange::{Client as _, Ending, Errors, Exchange, Gone};
+use crate::intake::endpoint;
 use crate::refusal::{Code, Refusal};
 use crate::{pipeline, respond};
 
@@ -49,21 +50,24 @@ impl Handler for Gateway {
         let mut client = DownstreamClient::new(session, self.stall_timeout());
         // The head is here; what the parser finds in it beyond what has been
         // judged quotes the request, so it goes nowhere.
-        let refusal = match client.read_head().await {
+        let (refusal, errors) = match client.read_head().await {
             Ok(true) => match police(client.head()) {
                 Ok(()) => return self.serve(client, shutdown).await,
-                Err(refusal) => refusal,
+                Err(refusal) => (refusal, self.errors(&client)),
             },
             Ok(false) => return Next::Over,
-            Err(_) => police::refusal(BadHead::Malformed("The request is not well-formed HTTP.")),
+            Err(_) => {
+                let bad = BadHead::Malformed("The request is not well-formed HTTP.");
+                (police::refusal(bad), Errors::default())
+            }
         };
-        self.turn_away(client, &refusal).await;
+        self.turn_away(client, &refusal, errors).await;
         Next::Over
     }
 
     async fn refuse(&self, session: ServerSession, bad: BadHead) {
         let client = DownstreamClient::new(session, self.stall_timeout());
-        self.turn_away(client, &police::refusal(bad)).await;
+        self.turn_away(client, &police::refusal(bad), Errors::default()).await;
     }
 }
 
@@ -107,9 +111,16 @@ impl Gateway {
         }
     }
 
+    /// The shape of refusals on the path that `client` asks for.
+    fn errors(&self, client: &DownstreamClient) -> Errors {
+        let snapshot = self.app.snapshot.load();
+        let lane = endpoint::lane(client.head().uri.path(), &snapshot.config.classes);
+        lane.map(|lane| lane.errors()).unwrap_or_default()
+    }
+
     /// Answers what is no request, and ends its connection.
-    async fn turn_away(&self, mut client: DownstreamClient, refusal: &Refusal) {
-        let exchange = self.app.exchange(None);
+    async fn turn_away(&self, mut client: DownstreamClient, refusal: &Refusal, errors: Errors) {
+        let exchange = Exchange { errors, ..self.app.exchange(None) };
         client.close_after();
         if respond::refuse(&self.app, &mut client, &exchange, refusal).await.is_ok() {
             close_lingering(client.into_session()).await;

@@ -57,6 +57,7 @@ pub async fn serve<C: Client>(
     let snapshot = app.snapshot.load_full();
     let config = &snapshot.config;
     let lane = endpoint::lane(uri.path(), &config.classes)?;
+    exchange.errors = lane.errors();
     // As far as the head says it; the body's metadata may choose another.
     let by_head = class::choose(&config.classes, lane.class, &client.head().headers, None);
     exchange.class = by_head.ok().cloned();
@@ -68,7 +69,8 @@ pub async fn serve<C: Client>(
     match endpoint::asked(&method, lane.path)? {
         Asked::Understood(endpoint) => {
             body::check_headers(&client.head().headers, &config.listen)?;
-            let mut permit = admit(app, &snapshot, client, exchange, &caller, &counted)?;
+            let allowance = if endpoint.is_free() { &uncounted } else { &counted };
+            let mut permit = admit(app, &snapshot, client, exchange, &caller, allowance)?;
             let ordered =
                 order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
             let ordered = tokens::reserve(app, exchange, &caller, &mut permit, ordered);
@@ -254,8 +256,8 @@ async fn order<'a, C: Client>(
     let quote = Quote::new(class, own_price, caller.plan.billing, exchange.received)
         .beyond(caller.overage());
     let (mut route, mut recalled) = (route, Recalled::default());
-    // What was asked before is not judged again.
-    if !turn.is_repeat() {
+    // What was asked before is not judged again, and what is free not at all.
+    if !turn.is_repeat() && !endpoint.is_free() {
         let budgeted = caller.has_budget() && quote.depends_on_tokens();
         let max_output = bounds::hold(class, endpoint, &mut request, budgeted)?;
         let asked = guard::Question { caller, class, endpoint, request: &request, quote: &quote };

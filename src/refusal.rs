@@ -16,6 +16,8 @@ pub enum Code {
     InvalidJson,
     /// A field that Tollgate reads has a wrong type or value.
     InvalidValue,
+    /// A field that the model's provider has no way to express.
+    UnsupportedField,
     /// The request itself is malformed: framing, header or path.
     BadRequest,
     /// The key is missing, malformed or unknown.
@@ -71,6 +73,7 @@ impl Code {
         match self {
             Self::InvalidJson => "invalid_json",
             Self::InvalidValue => "invalid_value",
+            Self::UnsupportedField => "unsupported_field",
             Self::BadRequest => "invalid_request",
             Self::InvalidApiKey => "invalid_api_key",
             Self::FeatureNotInPlan => "feature_not_in_plan",
@@ -100,7 +103,9 @@ impl Code {
     /// The status that goes with the code.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::InvalidJson | Self::InvalidValue | Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::InvalidJson | Self::InvalidValue | Self::UnsupportedField | Self::BadRequest => {
+                StatusCode::BAD_REQUEST
+            }
             Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
             Self::FeatureNotInPlan | Self::ModelNotInPlan | Self::AccountSuspended => {
                 StatusCode::FORBIDDEN
@@ -173,7 +178,7 @@ pub struct Refusal {
     /// A sentence or two for a developer: what is wrong, and what to do.
     pub message: Cow<'static, str>,
     /// The field at fault.
-    pub param: Option<&'static str>,
+    pub param: Option<Cow<'static, str>>,
     /// When the request may succeed.
     pub retry_after: Option<Duration>,
     /// Whether another try is in vain.
@@ -205,8 +210,8 @@ impl Refusal {
 
     /// Names the field at fault.
     #[must_use]
-    pub fn param(mut self, param: &'static str) -> Self {
-        self.param = Some(param);
+    pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
         self
     }
 

@@ -8,13 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::app::App;
-use crate::exchange::{AnswerHead, Client, Exchange, Gone, RateStanding};
+use crate::exchange::{AnswerHead, Client, Errors, Exchange, Gone, RateStanding};
 use crate::notice::Kind;
 use crate::refusal::Refusal;
 
 /// Headers of a provider's answer that stay here: framing is made anew, and the
 /// seller's account with the provider is no customer's business.
-const WITHHELD: [HeaderName; 21] = [
+const WITHHELD: [HeaderName; 22] = [
     HeaderName::from_static("connection"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -24,6 +24,7 @@ const WITHHELD: [HeaderName; 21] = [
     HeaderName::from_static("upgrade"),
     HeaderName::from_static("date"),
     HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
     HeaderName::from_static("openai-organization"),
     HeaderName::from_static("openai-project"),
     HeaderName::from_static("anthropic-organization-id"),
@@ -60,6 +61,10 @@ pub fn returned(provider: &HeaderMap) -> HeaderMap {
 /// which is not overhead.
 pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
     put(headers, "x-request-id", &exchange.request_id);
+    if exchange.errors == Errors::Anthropic {
+        // Where the SDKs of Anthropic look for it.
+        put(headers, "request-id", &exchange.request_id);
+    }
     headers.insert("x-tollgate-cache", HeaderValue::from_static(exchange.cache.as_str()));
     if let Some(age) = exchange.age {
         headers.insert(AGE, HeaderValue::from(age));
@@ -114,7 +119,7 @@ pub fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
-/// Answers `refusal` in the OpenAI shape and counts it.
+/// Answers `refusal` in the shape of the path's API and counts it.
 ///
 /// # Errors
 /// [`Gone`] if the client has left.
@@ -145,7 +150,7 @@ pub async fn refuse<C: Client>(
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     stamp(&mut headers, exchange, app.clock.monotonic());
-    let body = error_body(refusal, &exchange.request_id);
+    let body = error_body(exchange.errors, refusal, &exchange.request_id);
     client.send_whole(AnswerHead { status: refusal.status, headers }, body).await
 }
 
@@ -156,18 +161,46 @@ pub fn count(app: &App, exchange: &Exchange, status: StatusCode) {
     app.metrics.answered(class, plan, status.as_u16());
 }
 
-/// The OpenAI error object with all four fields, plus the request's id.
-pub fn error_body(refusal: &Refusal, request_id: &str) -> Bytes {
-    let object = json!({
-        "error": {
-            "message": refusal.message,
-            "type": refusal.code.kind(),
-            "param": refusal.param,
-            "code": refusal.code.as_str(),
+/// The error object of an API: OpenAI's with all four fields, plus the request's
+/// id; or Anthropic's, plus our `code` and `param`.
+pub fn error_body(errors: Errors, refusal: &Refusal, request_id: &str) -> Bytes {
+    let object = match errors {
+        Errors::OpenAi => json!({
+            "error": {
+                "message": refusal.message,
+                "type": refusal.code.kind(),
+                "param": refusal.param,
+                "code": refusal.code.as_str(),
+                "request_id": request_id,
+            }
+        }),
+        Errors::Anthropic => json!({
+            "type": "error",
+            "error": {
+                "type": anthropic_kind(refusal.status),
+                "message": refusal.message,
+                "param": refusal.param,
+                "code": refusal.code.as_str(),
+            },
             "request_id": request_id,
-        }
-    });
+        }),
+    };
     Bytes::from(object.to_string())
+}
+
+/// The `type` that Anthropic gives an error of this status. Source: Anthropic API
+/// reference, "Errors"; where Anthropic has no such status, the type of its class.
+const fn anthropic_kind(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        500.. => "api_error",
+        _ => "invalid_request_error",
+    }
 }
 
 /// Milliseconds with microseconds: `0.182`.
@@ -224,11 +257,39 @@ mod tests {
     fn an_error_has_all_four_fields_and_the_id() {
         let refusal = Refusal::new(Code::InvalidValue, "no").param("stream");
         let value: serde_json::Value =
-            serde_json::from_slice(&error_body(&refusal, "req_1")).unwrap();
+            serde_json::from_slice(&error_body(Errors::OpenAi, &refusal, "req_1")).unwrap();
         assert_eq!(
             value,
             json!({"error": {"message": "no", "type": "invalid_request_error",
                    "param": "stream", "code": "invalid_value", "request_id": "req_1"}})
         );
+    }
+
+    #[test]
+    fn an_error_has_anthropics_shape_on_its_paths() {
+        let refusal = Refusal::new(Code::InvalidValue, "no").param("max_tokens");
+        let body = error_body(Errors::Anthropic, &refusal, "req_1");
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            value,
+            json!({"type": "error", "request_id": "req_1", "error": {"message": "no",
+                   "type": "invalid_request_error", "param": "max_tokens",
+                   "code": "invalid_value"}})
+        );
+        for (code, kind) in [
+            (Code::InvalidJson, "invalid_request_error"),
+            (Code::InvalidApiKey, "authentication_error"),
+            (Code::ModelNotInPlan, "permission_error"),
+            (Code::ModelNotFound, "not_found_error"),
+            (Code::RequestTimeout, "invalid_request_error"),
+            (Code::RequestTooLarge, "request_too_large"),
+            (Code::InsufficientQuota, "rate_limit_error"),
+            (Code::InternalError, "api_error"),
+            (Code::UpstreamError, "api_error"),
+            (Code::Overloaded, "overloaded_error"),
+            (Code::UpstreamTimeout, "api_error"),
+        ] {
+            assert_eq!(anthropic_kind(code.status()), kind, "{code:?}");
+        }
     }
 }

@@ -99,6 +99,7 @@ fn view(config: &Config) -> Value {
             "timeout": span(routing.timeout),
             "first_byte_timeout": span(routing.first_byte_timeout),
             "chunk_timeout": span(routing.chunk_timeout),
+            "on_unsupported": if routing.drop_unsupported { "drop" } else { "refuse" },
         },
         "keys": config.keys.iter().map(|key| json!({
             "account": key.account,
@@ -166,6 +167,10 @@ fn provider(provider: &Provider) -> Value {
             Pool::Shared => "shared",
             Pool::Dedicated => "dedicated",
         },
+        "auth": provider.manner.auth.as_str(),
+        "query": provider.manner.query,
+        "model_path": provider.manner.model_path,
+        "responses": !provider.manner.lacks_responses,
     })
 }
 

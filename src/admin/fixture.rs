@@ -19,8 +19,8 @@ use crate::billing::{self, Biller};
 use crate::cache::Cache;
 use crate::config::{
     BreakerRule, CacheRoom, Class, Config, Dialect, Durability, GlobalLimits, Invoicing, IpLimits,
-    Limits, Listen, Log, LogFormat, LossGuard, MasterKeys, Opaque, Ownership, Plan, Pool, Prefer,
-    Provider, Routing, Samples, Store, Tariff, UserLimits,
+    Limits, Listen, Log, LogFormat, LossGuard, Manner, MasterKeys, Opaque, Ownership, Plan, Pool,
+    Prefer, Provider, Routing, Samples, Store, Tariff, UserLimits,
 };
 use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
@@ -45,6 +45,7 @@ pub(crate) fn provider(name: &str, off: Option<&str>) -> Arc<Provider> {
         stream_usage: true,
         latency: Duration::ZERO,
         pool: Pool::Shared,
+        manner: Manner::default(),
         probe: None,
     })
 }
@@ -112,6 +113,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             timeout: seconds(60),
             first_byte_timeout: seconds(60),
             chunk_timeout: seconds(30),
+            drop_unsupported: false,
         },
         keys: Vec::new(),
         timezone: jiff::tz::TimeZone::UTC,

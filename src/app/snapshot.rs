@@ -94,7 +94,8 @@ impl Snapshot {
         };
         let reach = |provider: &Arc<Provider>| {
             let base = provider.base_url.clone()?;
-            let origin = |key| Origin::new(base.clone(), key, timeouts, clock.clone());
+            let origin =
+                |key| Origin::new(base.clone(), key, &provider.manner, timeouts, clock.clone());
             let known = before.and_then(|before| before.providers.get(&provider.name));
             let known = known.filter(|known| known.is_still(provider));
             let keys = provider.further_keys.len() + 1;

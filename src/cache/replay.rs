@@ -9,6 +9,7 @@
 //! numbers keep their spelling.
 
 mod merge;
+mod message;
 mod node;
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ pub enum Shape {
     Chat,
     /// Completions, the older kind.
     Completion,
+    /// Anthropic's messages.
+    Message,
     /// Anything else: only as it was stored.
     Fixed,
 }
@@ -38,6 +41,7 @@ pub fn to_whole(shape: Shape, events: &Bytes) -> Option<Bytes> {
     let object = match shape {
         Shape::Chat => "chat.completion",
         Shape::Completion => "text_completion",
+        Shape::Message => return message::to_whole(&split(events)?),
         Shape::Fixed => return None,
     };
     let events = split(events)?;
@@ -58,6 +62,9 @@ pub fn to_whole(shape: Shape, events: &Bytes) -> Option<Bytes> {
 /// what the API describes.
 pub fn to_stream(shape: Shape, whole: &[u8], with_usage: bool) -> Option<Bytes> {
     let whole = members(std::str::from_utf8(whole).ok()?)?;
+    if shape == Shape::Message {
+        return message::to_stream(&whole);
+    }
     let mut chunks = Chunks { top: Vec::new(), usage: with_usage, out: Vec::new() };
     let (mut choices, mut usage) = (None, None);
     for (name, value) in &whole {
@@ -74,7 +81,7 @@ pub fn to_stream(shape: Shape, whole: &[u8], with_usage: bool) -> Option<Bytes> 
         match shape {
             Shape::Chat => chunks.chat_choice(place, &members(choice)?)?,
             Shape::Completion => chunks.push(Some(Node::Raw(choice)), None)?,
-            Shape::Fixed => return None,
+            Shape::Message | Shape::Fixed => return None,
         }
     }
     if let Some(usage) = usage.filter(|_| with_usage) {
@@ -96,6 +103,21 @@ fn split(events: &Bytes) -> Option<Vec<Bytes>> {
         }
     }
     Some(found)
+}
+
+/// Writes the data line of an event, and the end of the event.
+fn write_data(out: &mut Vec<u8>, data: &Node<'_>) -> Option<()> {
+    out.extend_from_slice(b"data: ");
+    let start = out.len();
+    serde_json::to_writer(&mut *out, data).ok()?;
+    // A line end in JSON is white space, but it would end the event's line.
+    for byte in out.get_mut(start..).into_iter().flatten() {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    out.extend_from_slice(b"\n\n");
+    Some(())
 }
 
 /// What the chunks of a stream add up to so far.
@@ -213,17 +235,7 @@ impl<'a> Chunks<'a> {
         if self.usage {
             chunk.push(("usage".to_owned(), usage.unwrap_or(Node::NULL)));
         }
-        self.out.extend_from_slice(b"data: ");
-        let start = self.out.len();
-        serde_json::to_writer(&mut self.out, &Node::Object(chunk)).ok()?;
-        // A line end in JSON is white space, but it would end the event's line.
-        for byte in self.out.get_mut(start..).into_iter().flatten() {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-        self.out.extend_from_slice(b"\n\n");
-        Some(())
+        write_data(&mut self.out, &Node::Object(chunk))
     }
 
     /// The chunks of one choice: who speaks, the text, each tool call, the end.

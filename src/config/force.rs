@@ -3,7 +3,7 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 14] = [
+const NOT_IN_FORCE: [&str; 13] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
@@ -11,7 +11,6 @@ const NOT_IN_FORCE: [&str; 14] = [
     "classes[].rewrite",
     "plans[].retention",
     "routing.auto",
-    "routing.on_unsupported",
     "economics",
     "billing.stripe",
     "privacy.retention",

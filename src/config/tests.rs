@@ -3,6 +3,7 @@
 mod contract;
 mod defaults;
 mod errors;
+mod manner;
 mod meaning;
 mod outside;
 mod prices;

@@ -3,6 +3,7 @@
 mod cache;
 mod catalog;
 mod invoicing;
+mod manner;
 mod privacy;
 mod routing;
 mod tariff;
@@ -25,6 +26,7 @@ pub use catalog::{
     Provider, Samples, Stale, Target, Tier, TokenPrices,
 };
 pub use invoicing::{Invoicing, Seller, Tax};
+pub use manner::{Auth, Manner};
 pub use privacy::MasterKeys;
 pub use routing::{BreakerRule, Prefer, Routing};
 pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};

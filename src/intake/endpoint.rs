@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::config::Class;
+use crate::exchange::Errors;
 use crate::refusal::Refusal;
 
 /// An endpoint of the understood lane, which goes through every stage.
@@ -18,12 +19,22 @@ pub enum Endpoint {
     Embeddings,
     /// `POST /v1/responses`.
     Responses,
+    /// `POST /v1/messages`, Anthropic's.
+    Messages,
+    /// `POST /v1/messages/count_tokens`, Anthropic's.
+    CountTokens,
 }
 
 impl Endpoint {
     /// Every endpoint, in the order of [`Endpoint::index`].
-    pub const ALL: [Self; 4] =
-        [Self::ChatCompletions, Self::Completions, Self::Embeddings, Self::Responses];
+    pub const ALL: [Self; 6] = [
+        Self::ChatCompletions,
+        Self::Completions,
+        Self::Embeddings,
+        Self::Responses,
+        Self::Messages,
+        Self::CountTokens,
+    ];
 
     /// Its place in [`Endpoint::ALL`].
     pub const fn index(self) -> usize {
@@ -37,12 +48,35 @@ impl Endpoint {
             Self::Completions => "/v1/completions",
             Self::Embeddings => "/v1/embeddings",
             Self::Responses => "/v1/responses",
+            Self::Messages => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
         }
+    }
+
+    /// The endpoint of a path under the class prefix.
+    pub fn of(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|endpoint| endpoint.path() == path)
+    }
+
+    /// Whose error object its refusals have.
+    pub const fn errors(self) -> Errors {
+        match self {
+            Self::Messages | Self::CountTokens => Errors::Anthropic,
+            Self::ChatCompletions | Self::Completions | Self::Embeddings | Self::Responses => {
+                Errors::OpenAi
+            }
+        }
+    }
+
+    /// Whether it makes no answer by a model, and so consumes nothing of a quota
+    /// and costs nothing.
+    pub const fn is_free(self) -> bool {
+        matches!(self, Self::CountTokens)
     }
 
     /// Whether a body may name what a provider made: files, earlier responses.
     pub const fn names_things(self) -> bool {
-        matches!(self, Self::ChatCompletions | Self::Responses)
+        matches!(self, Self::ChatCompletions | Self::Responses | Self::Messages | Self::CountTokens)
     }
 
     /// Whether a streamed answer reports its usage only if
@@ -78,6 +112,13 @@ pub struct Lane<'a> {
     pub path: &'a str,
 }
 
+impl Lane<'_> {
+    /// Whose error object refusals have on this path.
+    pub fn errors(&self) -> Errors {
+        Endpoint::of(self.path).map(Endpoint::errors).unwrap_or_default()
+    }
+}
+
 /// Recognises `path`.
 ///
 /// # Errors
@@ -101,7 +142,7 @@ pub fn lane<'a>(path: &'a str, classes: &'a [Arc<Class>]) -> Result<Lane<'a>, Re
 /// # Errors
 /// 405 if the path has other methods.
 pub fn asked<'a>(method: &Method, path: &'a str) -> Result<Asked<'a>, Refusal> {
-    if let Some(endpoint) = Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == path) {
+    if let Some(endpoint) = Endpoint::of(path) {
         return match *method {
             Method::POST => Ok(Asked::Understood(endpoint)),
             _ => Err(Refusal::method_not_allowed("POST")),
@@ -146,6 +187,11 @@ mod tests {
             asked(&Method::POST, "/v1/embeddings").unwrap(),
             Asked::Understood(Endpoint::Embeddings)
         );
+        assert_eq!(
+            asked(&Method::POST, "/v1/messages/count_tokens").unwrap(),
+            Asked::Understood(Endpoint::CountTokens)
+        );
+        assert_eq!(code(Method::GET, "/v1/messages"), Code::MethodNotAllowed);
         assert_eq!(asked(&Method::GET, "/v1/models").unwrap(), Asked::Models);
         assert_eq!(asked(&Method::GET, "/v1/models/a/b").unwrap(), Asked::Model("a/b"));
         assert_eq!(asked(&Method::GET, "/v1/usage").unwrap(), Asked::Usage);

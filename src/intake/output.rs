@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::intake::endpoint::Endpoint;
 
-/// The fields that limit an answer, in the order of [`Limits`]. Source: OpenAI
-/// API reference.
+/// The fields that limit an answer, in the order of [`Limits`]. Source: OpenAI and
+/// Anthropic API references.
 pub(super) const NAMES: [&str; 3] = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
 
 /// The fields as a body gives them.
@@ -84,9 +84,9 @@ impl Limits {
 const fn names(endpoint: Endpoint) -> &'static [usize] {
     match endpoint {
         Endpoint::ChatCompletions => &[0, 1],
-        Endpoint::Completions => &[1],
+        Endpoint::Completions | Endpoint::Messages => &[1],
         Endpoint::Responses => &[2],
-        Endpoint::Embeddings => &[],
+        Endpoint::Embeddings | Endpoint::CountTokens => &[],
     }
 }
 
@@ -141,6 +141,7 @@ mod tests {
             (Endpoint::ChatCompletions, "max_completion_tokens"),
             (Endpoint::Completions, "max_tokens"),
             (Endpoint::Responses, "max_output_tokens"),
+            (Endpoint::Messages, "max_tokens"),
         ] {
             for body in ["{}", " { } ", r#"{"stream":true}"#, r#"{"a":{}}"#] {
                 let (limit, sent) = capped(endpoint, 9, body);

@@ -48,7 +48,7 @@ pub struct Request {
     /// `store`: whether the provider is to keep the answer, where it is said.
     pub store: Option<bool>,
     /// Whether the request does more at the provider than make an answer: it
-    /// runs in the background, or goes on with a conversation.
+    /// runs in the background, goes on with a conversation, or works in a container.
     pub stateful: bool,
     /// Whether it goes on with what the provider keeps: an earlier response or a
     /// conversation, whose tokens are not in the body.
@@ -105,7 +105,8 @@ impl Request {
             limit(fields.max_output_tokens, output)?,
         ]);
         let best_of = optional(fields.best_of, "best_of", "a whole number")?.unwrap_or(1);
-        let conversation = fields.conversation.is_some_and(|raw| raw.get() != "null");
+        let given = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
+        let conversation = given(fields.conversation);
         let previous_response = optional(fields.previous, "previous_response_id", "a text")?;
         let metadata = fields.metadata.filter(|raw| raw.get().starts_with('{'));
         let class = metadata.and_then(|raw| {
@@ -127,7 +128,9 @@ impl Request {
             continues: conversation || previous_response.is_some(),
             previous_response,
             store: fields.store.and_then(|raw| raw.get().parse().ok()),
-            stateful: fields.background.is_some_and(|raw| raw.get() == "true") || conversation,
+            stateful: fields.background.is_some_and(|raw| raw.get() == "true")
+                || conversation
+                || given(fields.container),
             body,
         })
     }
@@ -156,12 +159,12 @@ impl Request {
     /// How many answers `endpoint` makes, those included that it does not give.
     pub fn answers(&self, endpoint: Endpoint) -> u64 {
         match endpoint {
-            Endpoint::Embeddings => 0,
+            Endpoint::Embeddings | Endpoint::CountTokens => 0,
             Endpoint::Completions => {
                 self.choices.max(self.best_of).max(1).saturating_mul(self.prompts.max(1))
             }
             Endpoint::ChatCompletions => self.choices.max(1),
-            Endpoint::Responses => 1,
+            Endpoint::Responses | Endpoint::Messages => 1,
         }
     }
 
@@ -282,6 +285,7 @@ struct Fields<'a> {
     store: Option<&'a RawValue>,
     background: Option<&'a RawValue>,
     conversation: Option<&'a RawValue>,
+    container: Option<&'a RawValue>,
 }
 
 struct FieldsVisitor;
@@ -314,6 +318,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "store" => ("store", &mut fields.store),
                 "background" => ("background", &mut fields.background),
                 "conversation" => ("conversation", &mut fields.conversation),
+                "container" => ("container", &mut fields.container),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;

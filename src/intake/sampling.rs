@@ -4,7 +4,8 @@
 //! An answer is taken for deterministic where `temperature` is 0 and `top_p` is
 //! absent or 1, and the provider looks nothing up or runs for it. Embeddings are
 //! always. `seed` does not count: OpenAI calls it "best effort".
-//! Source: OpenAI API reference, "Create chat completion" and "Create a response".
+//! Source: OpenAI API reference, "Create chat completion" and "Create a response";
+//! Anthropic API reference, "Create a Message".
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,12 +24,16 @@ struct Fields<'b> {
     web_search_options: Option<&'b RawValue>,
     #[serde(default)]
     tools: Option<Vec<Tool>>,
+    /// Servers that Anthropic's API calls.
+    #[serde(borrow, default)]
+    mcp_servers: Option<&'b RawValue>,
 }
 
 /// Something that the model may call.
 #[derive(Deserialize)]
 struct Tool {
-    r#type: Kind,
+    #[serde(default)]
+    r#type: Option<Kind>,
 }
 
 #[derive(Deserialize)]
@@ -49,10 +54,16 @@ pub fn is_off(endpoint: Endpoint, body: &[u8]) -> bool {
         return true;
     }
     let Ok(fields) = serde_json::from_slice::<Fields<'_>>(body) else { return false };
-    let hosted = |tool: &Tool| matches!(tool.r#type, Kind::Hosted);
+    // Anthropic's API takes a tool of no type for one of the client's.
+    let typeless = endpoint == Endpoint::Messages;
+    let hosted = |tool: &Tool| match &tool.r#type {
+        None => !typeless,
+        Some(kind) => matches!(kind, Kind::Hosted),
+    };
     fields.temperature == Some(0.0)
         && fields.top_p.is_none_or(|share| share >= 1.0)
         && fields.web_search_options.is_none()
+        && fields.mcp_servers.is_none()
         && !fields.tools.is_some_and(|tools| tools.iter().any(hosted))
 }
 
@@ -86,6 +97,13 @@ mod tests {
                 assert_eq!(is_off(endpoint, body.as_bytes()), off, "{body}");
             }
             assert!(is_off(Endpoint::Embeddings, body.as_bytes()), "{body}");
+        }
+        for (body, off) in [
+            (r#"{"temperature":0,"tools":[{"name":"a","input_schema":{}}]}"#, true),
+            (r#"{"temperature":0,"tools":[{"type":"web_search_20250305","name":"a"}]}"#, false),
+            (r#"{"temperature":0,"mcp_servers":[]}"#, false),
+        ] {
+            assert_eq!(is_off(Endpoint::Messages, body.as_bytes()), off, "{body}");
         }
     }
 }

@@ -165,6 +165,9 @@ impl Kind {
         let (prompt, place, fixed) = match path {
             "/v1/chat/completions" => ("messages", Place::Messages, TOKENS_TO_PRIME),
             "/v1/responses" => ("input", Place::Messages, TOKENS_TO_PRIME),
+            "/v1/messages" | "/v1/messages/count_tokens" => {
+                ("messages", Place::Messages, TOKENS_TO_PRIME)
+            }
             "/v1/completions" => ("prompt", Place::Within, 0),
             "/v1/embeddings" => ("input", Place::Within, 0),
             _ => return None,
@@ -207,7 +210,9 @@ impl<'de> Visitor<'de> for Request<'_> {
                     has_prompt = true;
                     map.next_value_seed(Count { place: kind.place, counter })?;
                 }
-                "instructions" => map.next_value_seed(Count { place: kind.place, counter })?,
+                "instructions" | "system" => {
+                    map.next_value_seed(Count { place: kind.place, counter })?
+                }
                 "tools" | "functions" => counter.text(map.next_value::<&RawValue>()?.get()),
                 _ => _ = map.next_value::<IgnoredAny>()?,
             }
@@ -291,7 +296,9 @@ impl<'de> Visitor<'de> for Count<'_> {
                 | "function" | "tool_calls" => {
                     map.next_value_seed(Count { place: Place::Within, counter })?;
                 }
-                "image_url" | "input_audio" | "file" | "file_data" | "file_id" => {
+                // What a tool of Anthropic's is called with.
+                "input" => counter.text(map.next_value::<&RawValue>()?.get()),
+                "image_url" | "input_audio" | "file" | "file_data" | "file_id" | "source" => {
                     counter.fixed(MEDIA_TOKENS);
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -8,6 +8,7 @@
 
 pub mod estimate;
 pub mod guard;
+mod message;
 pub mod policy;
 pub mod price;
 pub mod quote;

@@ -1,5 +1,5 @@
 //! The charging policy: what is charged, and what it costs, for each way in
-//! which a request can end. [`TABLE`] says it in words, [`terms`] and [`REPEAT`]
+//! which a request can end. [`TABLE`] says it in words, [`terms`] and [`FREE`]
 //! decide.
 
 use crate::ledger::record::Outcome;
@@ -24,9 +24,10 @@ pub struct Terms {
     pub tokens: TokenSource,
 }
 
-/// What the policy says about a request that repeats another one under its
-/// `idempotency-key`, however it ends: the first has all of it.
-pub const REPEAT: Terms = Terms { charged: false, tokens: TokenSource::None };
+/// What the policy says about a request that is free however it ends: one that
+/// repeats another under its `idempotency-key`, whose first has all of it, and one
+/// that only has tokens counted.
+pub const FREE: Terms = Terms { charged: false, tokens: TokenSource::None };
 
 /// One row of the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +36,8 @@ pub struct Row {
     pub case: &'static str,
     /// The outcome in its record; `None` has no record.
     pub outcome: Option<Outcome>,
-    /// Whether it repeats another request under its `idempotency-key`.
-    pub repeats: bool,
+    /// Whether such a request is free however it ends (see [`FREE`]).
+    pub free: bool,
     /// What the customer is charged for.
     pub charged: &'static str,
     /// Which tokens and cost its record has.
@@ -111,9 +112,16 @@ pub const TABLE: [Row; 21] = [
     Row {
         case: "an idempotent repeat: the same request under the same `idempotency-key`",
         outcome: Some(Outcome::Ok),
-        repeats: true,
+        free: true,
         charged: NOTHING,
         cost: "none, the first has them",
+    },
+    Row {
+        case: "tokens are counted: `/v1/messages/count_tokens`",
+        outcome: Some(Outcome::Ok),
+        free: true,
+        charged: NOTHING,
+        cost: "none, providers count for nothing",
     },
     row(
         "the request lies beyond the quota",
@@ -124,7 +132,7 @@ pub const TABLE: [Row; 21] = [
     Row {
         case: "the request is refused",
         outcome: None,
-        repeats: false,
+        free: false,
         charged: "nothing, and no record",
         cost: "none",
     },
@@ -158,7 +166,7 @@ const fn row(
     charged: &'static str,
     cost: &'static str,
 ) -> Row {
-    Row { case, outcome: Some(outcome), repeats: false, charged, cost }
+    Row { case, outcome: Some(outcome), free: false, charged, cost }
 }
 
 /// What the policy says about `outcome`.
@@ -236,14 +244,14 @@ mod tests {
     #[test]
     fn every_row_says_what_is_decided_and_every_outcome_has_one() {
         for row in TABLE {
-            let decided = row.outcome.map(|it| if row.repeats { REPEAT } else { terms(it) });
+            let decided = row.outcome.map(|it| if row.free { FREE } else { terms(it) });
             let charged = decided.is_some_and(|terms| terms.charged);
             assert_eq!(charged, row.charged.starts_with("one request"), "{}", row.case);
             if decided.is_some_and(|terms| terms.tokens == TokenSource::None) {
                 assert!(row.cost.starts_with("none"), "{}", row.case);
             }
         }
-        assert!(TABLE.iter().any(|row| row.repeats));
+        assert!(TABLE.iter().any(|row| row.free));
         for outcome in [
             Outcome::Ok,
             Outcome::ProviderError,

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::base::sse;
 use crate::ledger::record::Tokens;
+use crate::meter::message::MessageUsage;
 use crate::meter::text::{Text, is_end};
 use crate::meter::usage::Envelope;
 
@@ -35,6 +36,9 @@ pub struct Observed {
 pub struct StreamUsage {
     /// What the provider reported last, if it did.
     pub tokens: Option<Tokens>,
+    /// Whether a part of `tokens` was counted here, as the provider had not
+    /// reported all when the stream ended.
+    pub counted: bool,
     /// Answer tokens: the reported ones, or else the text's, counted.
     pub output: u64,
     /// Whether the stream came to its end (see [`Observed::is_terminal`]).
@@ -48,7 +52,7 @@ impl StreamUsage {
     /// prompt; it is called only if the provider reported nothing.
     pub fn settle(&self, input: impl FnOnce() -> u64) -> (Tokens, bool) {
         match self.tokens {
-            Some(tokens) => (tokens, false),
+            Some(tokens) => (tokens, self.counted),
             None => (Tokens { input: input(), output: self.output, ..Tokens::default() }, true),
         }
     }
@@ -58,6 +62,10 @@ impl StreamUsage {
 #[derive(Debug, Default)]
 pub struct StreamMeter {
     reported: Option<Tokens>,
+    /// What a message has reported so far.
+    message: MessageUsage,
+    /// Whether that is what it said at its beginning alone.
+    begun: bool,
     text: Text,
     complete: bool,
     failed: bool,
@@ -86,7 +94,13 @@ impl StreamMeter {
             is_terminal: is_end(kind.as_bytes()),
             is_error: envelope.has_error() || matches!(kind, "error" | "response.failed"),
         };
-        self.reported = envelope.tokens().or(self.reported);
+        if let Some(usage) = envelope.message_usage() {
+            self.message.update(usage);
+            self.begun = kind == "message_start";
+            self.reported = self.message.tokens();
+        } else {
+            self.reported = envelope.tokens().or(self.reported);
+        }
         self.complete |= observed.is_terminal;
         self.failed |= observed.is_error;
         observed
@@ -95,8 +109,16 @@ impl StreamMeter {
     /// The end of the stream, whether it is whole or not. Counts the text if no
     /// usage was reported: some 10 µs for a usual answer.
     pub fn finish(self) -> StreamUsage {
-        let output = self.reported.map_or_else(|| self.text.tokens(), |tokens| tokens.output);
-        StreamUsage { tokens: self.reported, output, complete: self.complete, failed: self.failed }
+        let (complete, failed) = (self.complete, self.failed);
+        let output = match self.reported {
+            // At its beginning a message reports the prompt, and of the answer a
+            // token or so.
+            Some(tokens) if self.begun => tokens.output.max(self.text.tokens()),
+            Some(tokens) => tokens.output,
+            None => self.text.tokens(),
+        };
+        let tokens = self.reported.map(|tokens| Tokens { output, ..tokens });
+        StreamUsage { tokens, counted: self.begun, output, complete, failed }
     }
 }
 

@@ -3,7 +3,9 @@
 //! Sources: OpenAI API reference, "The chat completion object", "The embedding
 //! object" and "The response object" (`usage`). Chat, completions and
 //! embeddings name the figures `prompt_tokens` and `completion_tokens`,
-//! Responses `input_tokens` and `output_tokens`.
+//! Responses `input_tokens` and `output_tokens`. Anthropic's Messages use the
+//! latter names for something else (see [`MessageUsage`]); only they are of the
+//! type `message`.
 //!
 //! A figure that cannot be true is no figure: then there is no usage at all,
 //! and the tokens are counted. A breakdown that cannot be true is left out.
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ledger::record::Tokens;
+use crate::meter::message::MessageUsage;
 
 /// No request has used this many tokens; a larger figure is an error.
 const LARGEST_FIGURE: u64 = 1_000_000_000;
@@ -27,6 +30,8 @@ pub(super) struct Envelope<'a> {
     choices: Option<&'a RawValue>,
     #[serde(borrow, default)]
     response: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -52,10 +57,23 @@ impl<'a> Envelope<'a> {
         self.kind.map_or("", |kind| kind.get().trim_matches('"'))
     }
 
+    /// The figures that an event of a message stream gives: in its `message`, where
+    /// that begins, or at the top.
+    pub(super) fn message_usage(&self) -> Option<&'a RawValue> {
+        match self.kind() {
+            "message_start" => serde_json::from_str::<Self>(self.message?.get()).ok()?.usage,
+            "message_delta" => self.usage,
+            _ => None,
+        }
+    }
+
     /// The figures, at the top or in `response`.
     pub(super) fn tokens(&self) -> Option<Tokens> {
         if let Some(usage) = self.usage {
-            return figures(usage);
+            return match self.kind() {
+                "message" => message_figures(usage),
+                _ => figures(usage),
+            };
         }
         let response: Self = serde_json::from_str(self.response?.get()).ok()?;
         figures(response.usage?)
@@ -63,9 +81,17 @@ impl<'a> Envelope<'a> {
 }
 
 /// The usage that a whole answer reports: chat completion, completion,
-/// embeddings or response. `None` if it reports none, or none that can be true.
+/// embeddings, response or message. `None` if it reports none, or none that can be
+/// true.
 pub fn body_usage(body: &[u8]) -> Option<Tokens> {
-    Envelope::read(body).usage.and_then(figures)
+    let envelope = Envelope::read(body);
+    envelope.usage.and_then(|_| envelope.tokens())
+}
+
+fn message_figures(usage: &RawValue) -> Option<Tokens> {
+    let mut message = MessageUsage::default();
+    message.update(usage);
+    message.tokens()
 }
 
 fn is_empty_array(value: &RawValue) -> bool {
@@ -143,7 +169,7 @@ impl<'a> Details<'a> {
 
 /// A figure, `Some(None)` if it is left out, `None` if it cannot be true.
 #[expect(clippy::option_option, reason = "absent and absurd are different answers")]
-fn figure(value: Option<&RawValue>) -> Option<Option<u64>> {
+pub(super) fn figure(value: Option<&RawValue>) -> Option<Option<u64>> {
     let Some(value) = value else { return Some(None) };
     let text = value.get();
     let figure: u64 = text.strip_suffix(".0").unwrap_or(text).parse().ok()?;
@@ -180,6 +206,15 @@ mod tests {
         let figures = r#"{"input_tokens":36,"input_tokens_details":{"cached_tokens":30},
             "output_tokens":87,"output_tokens_details":{"reasoning_tokens":80},"total_tokens":123}"#;
         assert_eq!(usage(figures), tokens(36, 30, 87, 80));
+    }
+
+    /// Covers E4.
+    #[test]
+    fn a_message_reports_its_prompt_in_parts() {
+        let figures = r#"{"input_tokens":10,"cache_creation_input_tokens":5,
+            "cache_read_input_tokens":30,"output_tokens":7}"#;
+        let message = format!(r#"{{"id":"msg_1","type":"message","usage":{figures}}}"#);
+        assert_eq!(body_usage(message.as_bytes()), tokens(45, 30, 7, 0));
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn check_input(
     let message =
         format!("The prompt has about {tokens} tokens; the class '{name}' allows at most {most}.");
     let param = match endpoint {
-        Endpoint::ChatCompletions => "messages",
+        Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::CountTokens => "messages",
         Endpoint::Completions => "prompt",
         Endpoint::Embeddings | Endpoint::Responses => "input",
     };
@@ -89,13 +89,16 @@ fn is_shorter(body: &[u8], most: u64) -> bool {
 
 /// Whether `body` holds nothing but text.
 fn is_text(body: &[u8]) -> bool {
-    const NOT_TEXT: [&[u8]; 4] = [b"image", b"audio", b"file", b"\\u"];
+    const NOT_TEXT: [&[u8]; 5] = [b"image", b"audio", b"file", b"\"document\"", b"\\u"];
     !NOT_TEXT.iter().any(|key| memmem::find(body, key).is_some())
 }
 
 /// What `request` is expected to use: a quarter of its bytes as the prompt, and
 /// all the answer that it allows, or that is assumed where nothing limits it.
 pub(super) fn assumed(endpoint: Endpoint, request: &Request) -> Tokens {
+    if endpoint.is_free() {
+        return Tokens::default();
+    }
     let input = estimate::quick(request.body().len());
     Tokens { input, output: output(endpoint, request), ..Tokens::default() }
 }

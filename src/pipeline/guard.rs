@@ -84,7 +84,7 @@ pub(super) fn judge(
 }
 
 /// The dearest model of a lower tier on which the request pays; that which was
-/// asked for if there is none. Only chats and responses move: another model
+/// asked for if there is none. Only chats, messages and responses move: another model
 /// makes embeddings that fit no others, and not every model completes.
 fn lower(
     snapshot: &Snapshot,
@@ -93,7 +93,8 @@ fn lower(
     route: Route,
 ) -> Verdict {
     let Question { caller, class, endpoint, .. } = *question;
-    let moves = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Responses);
+    let moves =
+        matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages);
     let fits = |lower: Route| {
         class::check_model(class, &caller.plan, &lower.model, lower.tier).ok()?;
         let cost = lower.target(0).and_then(|target| lower.cost(target))?;

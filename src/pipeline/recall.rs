@@ -167,7 +167,8 @@ async fn recall(
     let shape = match endpoint {
         Endpoint::ChatCompletions => Shape::Chat,
         Endpoint::Completions => Shape::Completion,
-        Endpoint::Embeddings | Endpoint::Responses => Shape::Fixed,
+        Endpoint::Messages => Shape::Message,
+        Endpoint::Embeddings | Endpoint::Responses | Endpoint::CountTokens => Shape::Fixed,
     };
     let wanted = Wanted { shape, stream: request.stream, usage: request.asks_usage() };
     let look = Look { key, wanted, steering: *steering, stale };

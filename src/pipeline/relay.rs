@@ -14,6 +14,7 @@ mod reader;
 mod renew;
 mod samples;
 mod sieve;
+mod translate;
 mod vectors;
 
 use std::pin::{Pin, pin};

@@ -29,7 +29,7 @@ pub(super) fn reserve<'a>(
     ordered: Result<Ordered<'a>, Refusal>,
 ) -> Result<Ordered<'a>, Refusal> {
     let (request, bill, recalled) = ordered?;
-    if let Some(limit) = caller.tokens_per_minute.filter(|_| !bill.is_repeat()) {
+    if let Some(limit) = caller.tokens_per_minute.filter(|_| !bill.is_free()) {
         let found = recalled.found.as_ref();
         let tokens =
             found.map_or_else(|| expected(&bill, &request), |found| found.tokens().total());

@@ -1,12 +1,14 @@
 //! The head of a request to a provider: what of the client's goes along.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RANGE, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, RANGE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora_http::RequestHeader;
 
 use crate::base::secret::Secret;
-use crate::config::BaseUrl;
+use crate::config::{BaseUrl, Manner};
 use crate::upstream::{Call, Origin};
 
 /// Headers of the client that go to a provider, besides `x-stainless-*`.
@@ -26,18 +28,22 @@ const PASSED: [HeaderName; 8] = [
 /// What every request to one provider begins with.
 #[derive(Clone, Debug)]
 pub(super) struct Credentials {
-    /// `host` and `authorization` lines; holds the provider's key.
+    /// The line of `host` and that of the key; holds the provider's key.
     pub(super) lines: Secret,
     /// Host and port, as `:authority` has it.
     authority: String,
-    /// `authorization`, marked as sensitive: it is neither shown nor kept in a
-    /// table of HPACK's.
-    authorization: Option<HeaderValue>,
+    /// The header with the key, marked as sensitive: it is neither shown nor kept
+    /// in a table of HPACK's.
+    key: Option<(HeaderName, HeaderValue)>,
+    /// What goes along where the client has no header of that name.
+    default: Option<(HeaderName, HeaderValue)>,
+    /// What every query string has in it.
+    query: Option<Arc<str>>,
 }
 
 impl Credentials {
-    /// The lines for a provider at `base` with `key`, which may be empty.
-    pub(super) fn bearer(base: &BaseUrl, key: &Secret) -> Self {
+    /// Those for a provider at `base` with `key`, which may be empty.
+    pub(super) fn new(base: &BaseUrl, key: &Secret, manner: &Manner) -> Self {
         let default_port = if base.tls { 443 } else { 80 };
         let mut authority = String::new();
         if base.host.contains(':') {
@@ -49,15 +55,40 @@ impl Credentials {
             authority.push_str(&format!(":{}", base.port));
         }
         let mut lines = format!("host: {authority}\r\n");
-        let mut authorization = None;
+        let mut shown = None;
         if !key.is_empty() {
-            lines.extend(["authorization: Bearer ", key.expose(), "\r\n"]);
-            authorization = HeaderValue::from_str(&format!("Bearer {}", key.expose())).ok();
+            let (name, scheme) = (manner.auth.header(), manner.auth.scheme());
+            lines.extend([name, ": ", scheme, key.expose(), "\r\n"]);
+            let value = HeaderValue::from_str(&[scheme, key.expose()].concat()).ok();
+            shown = value.map(|mut value| {
+                value.set_sensitive(true);
+                (HeaderName::from_static(name), value)
+            });
         }
-        if let Some(value) = &mut authorization {
-            value.set_sensitive(true);
+        let default = manner
+            .default_header
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let query = manner.query.clone();
+        Self { lines: Secret::new(lines), authority, key: shown, default, query }
+    }
+
+    /// The headers of a request: of the client's those that go along, and what the
+    /// provider needs besides.
+    pub(super) fn headers<'h>(
+        &'h self,
+        client: &'h HeaderMap,
+    ) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
+        let missing = self.default.iter().filter(|(name, _)| !client.contains_key(name));
+        passed(client).chain(missing.map(|(name, value)| (name, value)))
+    }
+
+    /// What stands behind the path of a request with the query string `own`.
+    pub(super) fn query<'q>(&'q self, own: Option<&'q str>) -> [&'q str; 4] {
+        match (own, self.query.as_deref()) {
+            (None, None) => [""; 4],
+            (Some(query), None) | (None, Some(query)) => ["?", query, "", ""],
+            (Some(own), Some(always)) => ["?", own, "&", always],
         }
-        Self { lines: Secret::new(lines), authority, authorization }
     }
 }
 
@@ -102,10 +133,10 @@ const ONE_WRITE: usize = 16 * 1024;
 impl Prepared {
     /// `call` for `origin`, with the origin's credentials.
     pub fn new(origin: &Origin, call: Call<'_>) -> Self {
-        let base = origin.base();
-        let mark = if call.query.is_some() { "?" } else { "" };
-        let target = [&*base.path, call.path, mark, call.query.unwrap_or_default()];
-        let headers = passed(call.headers);
+        let (base, credentials) = (origin.base(), origin.credentials());
+        let [mark, first, and, second] = credentials.query(call.query);
+        let target = [&*base.path, call.path, mark, first, and, second];
+        let headers = credentials.headers(call.headers);
         let form = if base.tls {
             Form::Parts(Parts {
                 method: call.method,
@@ -114,7 +145,7 @@ impl Prepared {
                 body: call.body,
             })
         } else {
-            Form::Bytes(Wire::new(&call.method, &target, headers, call.body, origin.credentials()))
+            Form::Bytes(Wire::new(&call.method, &target, headers, call.body, credentials))
         };
         Self { form }
     }
@@ -146,8 +177,8 @@ impl Prepared {
         let request = request.method(&parts.method).uri(uri).body(()).ok()?;
         let mut head = request.into_parts().0;
         head.headers.reserve(parts.headers.len() + 2);
-        if let Some(authorization) = &credentials.authorization {
-            head.headers.insert(AUTHORIZATION, authorization.clone());
+        if let Some((name, value)) = &credentials.key {
+            head.headers.insert(name, value.clone());
         }
         for (name, value) in &parts.headers {
             head.headers.append(name, value.clone());
@@ -242,11 +273,11 @@ pub fn forwarded(headers: &HeaderMap) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::base::clock::SystemClock;
+    use crate::config::Auth;
     use crate::upstream::Timeouts;
 
     fn base(host: &str, port: u16, tls: bool) -> BaseUrl {
@@ -276,7 +307,8 @@ mod tests {
                 chunk: Duration::ZERO,
             };
             let base = base("127.0.0.1", 443, tls);
-            Origin::new(base, &Secret::new("sk-provider"), timeouts, Arc::new(SystemClock::new()))
+            let (key, clock) = (Secret::new("sk-provider"), Arc::new(SystemClock::new()));
+            Origin::new(base, &key, &Manner::default(), timeouts, clock)
         };
         let prepared = |origin: &Origin| {
             let call = Call {
@@ -320,10 +352,50 @@ mod tests {
 
     #[test]
     fn the_host_line_names_other_ports_and_brackets_addresses() {
-        let lines =
-            |host, port, tls| Credentials::bearer(&base(host, port, tls), &Secret::default()).lines;
+        let lines = |host, port, tls| {
+            let base = base(host, port, tls);
+            Credentials::new(&base, &Secret::default(), &Manner::default()).lines
+        };
         assert_eq!(lines("a", 80, false).expose(), "host: a\r\n");
         assert_eq!(lines("a", 443, false).expose(), "host: a:443\r\n");
         assert_eq!(lines("::1", 8000, false).expose(), "host: [::1]:8000\r\n");
+    }
+
+    /// Covers E4 and I4.
+    #[test]
+    fn a_key_stands_where_the_provider_looks_for_it() {
+        for (auth, line) in [
+            (Auth::Bearer, "authorization: Bearer sk\r\n"),
+            (Auth::ApiKey, "api-key: sk\r\n"),
+            (Auth::XApiKey, "x-api-key: sk\r\n"),
+            (Auth::XGoogApiKey, "x-goog-api-key: sk\r\n"),
+        ] {
+            let manner = Manner { auth, ..Manner::default() };
+            let credentials = Credentials::new(&base("a", 80, false), &Secret::new("sk"), &manner);
+            assert_eq!(credentials.lines.expose(), format!("host: a\r\n{line}"));
+            let (name, value) = credentials.key.unwrap();
+            assert!(value.is_sensitive());
+            assert_eq!(format!("{name}: {}\r\n", value.to_str().unwrap()), line);
+        }
+    }
+
+    #[test]
+    fn what_a_provider_always_wants_is_added_once() {
+        let manner = Manner {
+            query: Some("api-version=1".into()),
+            default_header: Some(("anthropic-version", "2023-06-01")),
+            ..Manner::default()
+        };
+        let credentials = Credentials::new(&base("a", 80, false), &Secret::default(), &manner);
+        assert_eq!(credentials.query(None).concat(), "?api-version=1");
+        assert_eq!(credentials.query(Some("a=b")).concat(), "?a=b&api-version=1");
+        let versions = |client: &HeaderMap| -> Vec<String> {
+            let headers = credentials.headers(client).map(|(_, value)| value.to_str().unwrap());
+            headers.map(str::to_owned).collect()
+        };
+        let mut client = HeaderMap::new();
+        assert_eq!(versions(&client), ["2023-06-01"]);
+        client.insert("anthropic-version", HeaderValue::from_static("2099-01-01"));
+        assert_eq!(versions(&client), ["2099-01-01"]);
     }
 }

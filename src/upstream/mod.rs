@@ -22,7 +22,7 @@ use http::{HeaderMap, Method};
 pub use call::{Connections, Timeouts};
 pub use head::{Prepared, forwarded};
 pub use peer::Origin;
-pub use reply::{Body, BodyError, Reply};
+pub use reply::{Body, BodyError, Recode, Reply};
 pub use stream_body::{Answering, Framing, Opening, Sending};
 
 /// One request to a provider.

@@ -11,7 +11,7 @@ use pingora_core::upstreams::peer::{ALPN, HttpPeer};
 
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
-use crate::config::BaseUrl;
+use crate::config::{BaseUrl, Manner};
 use crate::upstream::head::Credentials;
 use crate::upstream::{Failure, Timeouts};
 
@@ -37,11 +37,12 @@ impl Origin {
     pub fn new(
         base: BaseUrl,
         key: &Secret,
+        manner: &Manner,
         timeouts: Timeouts,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let origin = Self {
-            credentials: Credentials::bearer(&base, key),
+            credentials: Credentials::new(&base, key, manner),
             peers: ArcSwapOption::empty(),
             resolved_at: AtomicU64::new(0),
             refreshing: AtomicBool::new(false),
@@ -162,7 +163,7 @@ mod tests {
         let base = BaseUrl { tls: false, host: host.into(), port: 80, path: "/v1".into() };
         let second = Duration::from_secs(1);
         let timeouts = Timeouts { connect: second, first_byte: second, chunk: second };
-        Origin::new(base, &Secret::default(), timeouts, clock.clone())
+        Origin::new(base, &Secret::default(), &Manner::default(), timeouts, clock.clone())
     }
 
     fn clock() -> Arc<TestClock> {

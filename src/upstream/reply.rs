@@ -40,6 +40,29 @@ impl Reply {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { status, headers, body: Body::Made(pieces.into()) }
     }
+
+    /// The same answer with other `headers`, and with a body in the form that
+    /// `recode` gives it.
+    #[must_use]
+    pub fn recoded(self, headers: HeaderMap, recode: Box<dyn Recode>) -> Self {
+        let recoded = Recoded { body: Some(self.body), recode, met: None };
+        Self { status: self.status, headers, body: Body::Recoded(Box::new(recoded)) }
+    }
+}
+
+/// Puts a body into another form while it is read.
+pub trait Recode: Send {
+    /// Appends what the next `piece` comes to.
+    ///
+    /// # Errors
+    /// If the body is not what it should be; what has been appended is right.
+    fn push(&mut self, piece: &[u8], out: &mut BytesMut) -> Result<(), BodyError>;
+
+    /// Appends what is left at the end of the body.
+    ///
+    /// # Errors
+    /// If it should have gone on.
+    fn end(&mut self, out: &mut BytesMut) -> Result<(), BodyError>;
 }
 
 /// The body of a [`Reply`]. Dropped before its end, the call is stopped.
@@ -48,6 +71,8 @@ pub enum Body {
     Connection(Box<Connection>),
     /// Made by the sandbox.
     Made(VecDeque<Bytes>),
+    /// Another one in another form.
+    Recoded(Box<Recoded>),
 }
 
 /// Why a body broke off.
@@ -59,6 +84,9 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("the provider's answer stalled")]
     TimedOut,
+    /// It is not what the provider's API describes.
+    #[error("the provider's answer makes no sense")]
+    Garbled,
 }
 
 impl Body {
@@ -70,6 +98,8 @@ impl Body {
         match self {
             Self::Connection(connection) => connection.next().await,
             Self::Made(pieces) => Ok(pieces.pop_front()),
+            // Boxed, as a body that holds a body.
+            Self::Recoded(recoded) => Box::pin(recoded.next()).await,
         }
     }
 
@@ -79,6 +109,7 @@ impl Body {
         match self {
             Self::Connection(connection) => connection.close_delimited,
             Self::Made(_) => false,
+            Self::Recoded(recoded) => recoded.body.as_ref().is_some_and(Self::is_close_delimited),
         }
     }
 
@@ -105,6 +136,42 @@ impl Body {
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Body")
+    }
+}
+
+/// A body that is put into another form while it is read.
+pub struct Recoded {
+    /// `None` at its end.
+    body: Option<Body>,
+    recode: Box<dyn Recode>,
+    /// What was met behind what the last call gave.
+    met: Option<BodyError>,
+}
+
+impl Recoded {
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        if let Some(error) = self.met.take() {
+            return Err(error);
+        }
+        let mut out = BytesMut::new();
+        while let Some(body) = &mut self.body {
+            let recoded = match body.next().await? {
+                Some(piece) => self.recode.push(&piece, &mut out),
+                None => {
+                    self.body = None;
+                    self.recode.end(&mut out)
+                }
+            };
+            match recoded {
+                Err(error) if out.is_empty() => return Err(error),
+                Err(error) => self.met = Some(error),
+                Ok(()) => {}
+            }
+            if !out.is_empty() {
+                return Ok(Some(out.freeze()));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -17,7 +17,6 @@ use tokio::io::AsyncWriteExt;
 
 use crate::upstream::call::answer_failure;
 use crate::upstream::duplex::{self, Hand};
-use crate::upstream::head::passed;
 use crate::upstream::reply::Session;
 use crate::upstream::{Call, Connections, Failure, Origin, Reply};
 
@@ -49,16 +48,14 @@ impl Opening {
     /// is left out.
     pub fn new(origin: &Origin, call: &Call<'_>, framing: Framing) -> Self {
         let mut head = BytesMut::with_capacity(1_024);
-        for part in [call.method.as_str(), " ", &origin.base().path, call.path] {
+        let credentials = origin.credentials();
+        let target = [call.method.as_str(), " ", &origin.base().path, call.path];
+        for part in target.into_iter().chain(credentials.query(call.query)) {
             head.put_slice(part.as_bytes());
         }
-        if let Some(query) = call.query {
-            head.put_u8(b'?');
-            head.put_slice(query.as_bytes());
-        }
         head.put_slice(b" HTTP/1.1\r\n");
-        head.put_slice(origin.credentials().lines.expose().as_bytes());
-        for (name, value) in passed(call.headers) {
+        head.put_slice(credentials.lines.expose().as_bytes());
+        for (name, value) in credentials.headers(call.headers) {
             put(&mut head, name.as_str(), value.as_bytes());
         }
         match framing {
@@ -224,7 +221,7 @@ mod tests {
     use crate::base::clock::TestClock;
     use crate::base::clock::Timestamp;
     use crate::base::secret::Secret;
-    use crate::config::BaseUrl;
+    use crate::config::{BaseUrl, Manner};
     use crate::upstream::Timeouts;
     use http::Method;
 
@@ -233,7 +230,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let timeouts = Timeouts { connect: second, first_byte: second, chunk: second };
         let clock = Arc::new(TestClock::at(Timestamp(0)));
-        let origin = Origin::new(base, &Secret::new("sk"), timeouts, clock);
+        let origin = Origin::new(base, &Secret::new("sk"), &Manner::default(), timeouts, clock);
         let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))

@@ -62,6 +62,8 @@ mod limits;
 #[cfg(test)]
 mod loss_guard;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod opaque;

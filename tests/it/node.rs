@@ -19,8 +19,9 @@ const MOCK: (&str, &str) = ("TEXT", openai::TEXT);
 /// exits 0 if all is well; `environment` is passed on.
 pub(crate) async fn run(script: &str, door: &Door, environment: &[(&str, &str)]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
-    let installed = folder.join("node_modules/openai").exists();
-    assert!(installed, "the SDK tests need tests/sdk/node_modules: run `make setup`");
+    let installed =
+        ["openai", "@anthropic-ai/sdk"].map(|name| folder.join("node_modules").join(name).exists());
+    assert!(installed == [true; 2], "the SDK tests need tests/sdk/node_modules: run `make setup`");
     let mut command = Command::new("node");
     command
         .arg(folder.join(script))
@@ -28,6 +29,8 @@ pub(crate) async fn run(script: &str, door: &Door, environment: &[(&str, &str)])
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("OPENAI_BASE_URL", door.url())
         .env("OPENAI_API_KEY", key_of(DEFAULT_PLAN))
+        .env("ANTHROPIC_BASE_URL", format!("http://{}", door.proxy))
+        .env("ANTHROPIC_API_KEY", key_of(DEFAULT_PLAN))
         .envs(environment.iter().copied());
     let output = finish(command).await;
     let said = text(&output.stdout) + &text(&output.stderr);

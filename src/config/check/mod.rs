@@ -8,6 +8,7 @@ mod cache;
 mod classes;
 mod common;
 mod keys;
+mod manner;
 mod models;
 mod opaque;
 mod plans;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::common::{Named, entries, name, named, time, whole};
+use super::manner;
 use super::routing::probe;
 use crate::base::secret::Secret;
 use crate::config::field::Field;
@@ -80,8 +81,7 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
     let off = match dialect {
         Dialect::Sandbox => None,
         _ if api_key.is_empty() && !keyless => Some("no api_key"),
-        Dialect::Anthropic | Dialect::Gemini => Some("dialect not in force yet"),
-        Dialect::OpenAi => None,
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini => None,
     };
     if let Some(base_url) = &base_url
         && off.is_none()
@@ -102,6 +102,7 @@ fn provider(entry: &RawProvider, name: &str, report: &mut Report) -> Provider {
         n_max: whole(&entry.n_max, 1..=u32::MAX, report),
         stream_usage: entry.stream_usage.or(true),
         latency: time(&entry.latency, Duration::ZERO..=LONGEST_LATENCY, report),
+        manner: manner::check(entry, dialect, report),
         pool: match entry.pool.or(RawPool::Shared) {
             RawPool::Shared => Pool::Shared,
             RawPool::Dedicated => Pool::Dedicated,

@@ -7,7 +7,9 @@ use super::common::{time, whole};
 use super::sections::TIMEOUT;
 use crate::base::factor::Factor;
 use crate::config::field::Field;
-use crate::config::raw::{Decimal, RawBreaker, RawPrefer, RawProbe, RawProbeSettings, RawRouting};
+use crate::config::raw::{
+    Decimal, RawBreaker, RawPrefer, RawProbe, RawProbeSettings, RawRouting, RawUnsupported,
+};
 use crate::config::report::Report;
 use crate::config::types::{BreakerRule, Prefer, Probe, Routing};
 
@@ -35,6 +37,7 @@ pub(super) fn check(raw: &Field<RawRouting>, report: &mut Report) -> Routing {
         timeout: time(&raw.timeout, TIMEOUT, report),
         first_byte_timeout: time(&raw.first_byte_timeout, TIMEOUT, report),
         chunk_timeout: time(&raw.chunk_timeout, TIMEOUT, report),
+        drop_unsupported: raw.on_unsupported.or(RawUnsupported::Refuse) == RawUnsupported::Drop,
     }
 }
 

@@ -44,6 +44,34 @@ pub(crate) struct RawProvider {
     /// plans with the feature `dedicated_instances` alone, for which it comes
     /// before shared ones. Left out: `shared`.
     pub(crate) pool: Field<RawPool>,
+    /// The header that `api_key` stands in. Left out: `bearer`, for anthropic
+    /// `x-api-key`, for gemini `x-goog-api-key`. Azure takes `api-key`.
+    pub(crate) auth: Field<RawAuth>,
+    /// What stands in every query string, such as `api-version=2024-10-21`. Left
+    /// out: nothing.
+    pub(crate) query: Field<String>,
+    /// The path between `base_url` and that of an endpoint that runs a model, with
+    /// `{model}` for the provider's name of it, such as `/deployments/{model}`.
+    /// Left out: none. For the dialect openai alone; `/responses` has none.
+    pub(crate) model_path: Field<String>,
+    /// Whether it has `/responses`; where it has not, such requests become chat
+    /// completions. Left out: true. For the dialect openai alone.
+    pub(crate) responses: Field<bool>,
+}
+
+/// How a provider's key is shown to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Auth")]
+pub(crate) enum RawAuth {
+    /// `authorization: Bearer KEY`.
+    Bearer,
+    /// `api-key: KEY`.
+    ApiKey,
+    /// `x-api-key: KEY`.
+    XApiKey,
+    /// `x-goog-api-key: KEY`.
+    XGoogApiKey,
 }
 
 /// Whose requests a provider serves.

@@ -20,7 +20,7 @@ use super::field::Field;
 
 pub(super) use cache::RawCache;
 pub(super) use catalog::{
-    RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawPool,
+    RawAccountKey, RawAuth, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawPool,
     RawProvider, RawSamples, RawScope, RawTarget, RawTier, RawWhen,
 };
 pub(super) use leaf::{Count, Decimal, Network, Number, Price, Size, Time, Whole};
@@ -31,7 +31,7 @@ pub(super) use routing::{RawBreaker, RawPrefer, RawProbe, RawProbeSettings};
 pub(super) use sections::{
     RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,
     RawLimits, RawListen, RawOpaque, RawOwnership, RawPrivacy, RawRouting, RawSeller, RawStore,
-    RawTax, RawTls, RawUnknown, RawUserLimits,
+    RawTax, RawTls, RawUnknown, RawUnsupported, RawUserLimits,
 };
 pub(super) use tariff::{RawLossGuard, RawPriceFile, RawPrices, RawTokensPrice, RawVolumeTier};
 pub(super) use webhooks::RawWebhook;

@@ -246,7 +246,8 @@ pub(crate) struct RawRouting {
     pub(crate) first_byte_timeout: Field<Time>,
     /// Time-out between two reads of a streamed answer.
     pub(crate) chunk_timeout: Field<Time>,
-    /// What happens to a field that the provider's dialect cannot say.
+    /// What happens to a field that a target's dialect cannot say. Refused, the
+    /// request goes to a target whose dialect can, if the model has one.
     pub(crate) on_unsupported: Field<RawUnsupported>,
 }
 
@@ -270,6 +271,8 @@ pub(crate) struct RawAutoRoute {
 pub(crate) enum RawUnsupported {
     /// The request is refused.
     Refuse,
+    /// The field is left out.
+    Drop,
 }
 
 /// Costs beside the providers', for the reports.

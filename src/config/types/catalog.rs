@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::factor::Factor;
 use crate::base::money::Money;
 use crate::base::secret::Secret;
-use crate::config::types::{LossGuard, Prefer, Tariff};
+use crate::config::types::{LossGuard, Manner, Prefer, Tariff};
 
 /// The protocol that a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Provider {
     pub latency: Duration,
     /// Whose requests it serves.
     pub pool: Pool,
+    /// How its server differs from others of its dialect.
+    pub manner: Manner,
     /// Calls of Tollgate's own that show whether it is alive.
     pub probe: Option<Probe>,
 }

@@ -24,6 +24,9 @@ pub struct Routing {
     pub first_byte_timeout: Duration,
     /// Time-out between two reads of a streamed answer.
     pub chunk_timeout: Duration,
+    /// Whether a field that no target's dialect can say is left out; otherwise
+    /// the request is refused.
+    pub drop_unsupported: bool,
 }
 
 /// How a request's target is chosen among those of its model.

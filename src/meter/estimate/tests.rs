@@ -82,8 +82,35 @@ fn a_response_counts_instructions_and_items() {
 }
 
 #[test]
+fn a_message_counts_its_system_prompt_blocks_and_tools() {
+    let count = |body: &str| prompt_tokens("/v1/messages", body.as_bytes());
+    let plain = count(r#"{"messages":[{"role":"user","content":"hello world"}]}"#);
+    assert_eq!(plain, 3 + 3 + 1 + 2);
+    for (body, more) in [
+        (r#"{"system":"hello","messages":[{"role":"user","content":"hello world"}]}"#, 3 + 1),
+        (
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"hello world"},
+                {"type":"image","source":{"type":"base64","data":"AAAA"}}]}]}"#,
+            MEDIA_TOKENS,
+        ),
+        (
+            r#"{"messages":[{"role":"user","content":"hello world"},{"role":"assistant","content":
+                [{"type":"tool_use","id":"toolu_1","name":"hello","input":{"a":1}}]}]}"#,
+            3 + 1 + 1 + text_tokens(r#"{"a":1}"#),
+        ),
+        (
+            r#"{"messages":[{"role":"user","content":"hello world"},{"role":"user","content":
+                [{"type":"tool_result","tool_use_id":"toolu_1","content":"hello"}]}]}"#,
+            3 + 1 + 1,
+        ),
+    ] {
+        assert_eq!(count(body), plain + more, "{body}");
+    }
+}
+
+#[test]
 fn what_is_not_understood_is_a_quarter_of_its_bytes() {
-    assert_eq!(prompt_tokens("/v1/messages", b"12345678"), 2);
+    assert_eq!(prompt_tokens("/v1/messages/batches", b"12345678"), 2);
     assert_eq!(prompt_tokens("/v1/chat/completions", b"{\"messages\":"), 3);
     assert_eq!(prompt_tokens("/v1/chat/completions", b"{}"), 1);
 }

@@ -23,7 +23,13 @@ fn the_usage_chunk_is_for_us_alone() {
     let usage = meter.finish();
     assert_eq!(
         usage,
-        StreamUsage { tokens: tokens(9, 2), output: 2, complete: true, failed: false }
+        StreamUsage {
+            tokens: tokens(9, 2),
+            counted: false,
+            output: 2,
+            complete: true,
+            failed: false
+        }
     );
     assert_eq!(usage.settle(|| unreachable!()), (tokens(9, 2).unwrap(), false));
 }
@@ -173,4 +179,40 @@ fn what_is_no_json_is_nothing() {
         assert_eq!(meter.observe(&Bytes::from(event)), PLAIN, "{event:?}");
     }
     assert_eq!(meter.finish(), StreamUsage::default());
+}
+
+const START: &str = r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","content":[],"model":"claude","stop_reason":null,"usage":{"input_tokens":25,"cache_creation_input_tokens":5,"cache_read_input_tokens":10,"output_tokens":1}}}"#;
+const TEXT: &str = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hello world"}}"#;
+
+/// Covers E4.
+#[test]
+fn a_message_reports_its_prompt_at_the_beginning_and_its_answer_at_the_end() {
+    let mut meter = StreamMeter::new();
+    let delta = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":15}}"#;
+    let seen = observe(
+        &mut meter,
+        &[START, r#"{"type":"ping"}"#, TEXT, delta, r#"{"type":"message_stop"}"#],
+    );
+    assert_eq!(seen, [PLAIN, PLAIN, PLAIN, PLAIN, TERMINAL]);
+    let usage = meter.finish();
+    let expected = Tokens { input: 40, cached_input: 10, output: 15, reasoning: 0 };
+    assert_eq!(usage.settle(|| unreachable!()), (expected, false));
+    assert!(usage.complete && !usage.failed);
+}
+
+#[test]
+fn of_a_message_that_breaks_off_the_answer_is_counted() {
+    let mut meter = StreamMeter::new();
+    observe(&mut meter, &[START, TEXT, TEXT]);
+    let expected = Tokens { input: 40, cached_input: 10, output: 4, reasoning: 0 };
+    assert_eq!(meter.finish().settle(|| unreachable!()), (expected, true));
+}
+
+#[test]
+fn an_error_in_a_stream_of_a_message_fails_it() {
+    let mut meter = StreamMeter::new();
+    let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let seen = observe(&mut meter, &[START, error]);
+    assert_eq!(seen, [PLAIN, Observed { is_error: true, ..PLAIN }]);
+    assert!(meter.finish().failed);
 }

@@ -17,7 +17,7 @@ impl Bill<'_> {
     /// The most that `request` may cost the customer, however it ends; `found` are
     /// the tokens of the answer that the cache has for it.
     pub(in crate::pipeline) fn most(&self, request: &Request, found: Option<Tokens>) -> Money {
-        if self.is_repeat() {
+        if self.is_free() {
             return Money::ZERO;
         }
         let tokens = match found {
@@ -34,7 +34,7 @@ impl Bill<'_> {
         if self.settled {
             return Some(self.record.price);
         }
-        if self.is_repeat() { Some(Money::ZERO) } else { self.quote.known() }
+        if self.is_free() { Some(Money::ZERO) } else { self.quote.known() }
     }
 
     /// What the provider charges for `tokens`; nothing where that is not known.
@@ -73,7 +73,7 @@ impl Bill<'_> {
             number: taken.number,
             beyond: taken.beyond,
         });
-        if self.is_repeat() {
+        if self.is_free() {
             return charge.waived();
         }
         let ceiling = self.occupied.as_ref().and_then(|(permit, _)| permit.ceiling());

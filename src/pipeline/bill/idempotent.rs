@@ -35,9 +35,14 @@ impl Bill<'_> {
         matches!(self.part, Some(Part::Joined(_) | Part::Stored))
     }
 
+    /// Whether the request costs nothing, however it ends.
+    pub(in crate::pipeline) const fn is_free(&self) -> bool {
+        self.is_repeat() || self.endpoint.is_free()
+    }
+
     /// What the policy says about it if it ends with `outcome`.
     pub(super) const fn terms(&self, outcome: Outcome) -> Terms {
-        if self.is_repeat() { policy::REPEAT } else { policy::terms(outcome) }
+        if self.is_free() { policy::FREE } else { policy::terms(outcome) }
     }
 
     /// Tells those who repeat the request that its call can be joined.

@@ -173,7 +173,7 @@ impl<C: Client> Passage<'_, C> {
                 "The provider's answer is too large to be checked for whose it is.",
             ),
             Unread::Broken(BodyError::TimedOut) => failed(Failure::TimedOut),
-            Unread::Broken(BodyError::Cut) => {
+            Unread::Broken(BodyError::Cut | BodyError::Garbled) => {
                 Refusal::new(Code::UpstreamError, "The provider's answer broke off.")
             }
         };
@@ -246,7 +246,9 @@ pub(super) async fn whole_page<C: Client>(
     passage.read_json(&mut reply.body).await.map_err(|unread| match unread {
         Unread::Gone => Called::Gone,
         Unread::Broken(BodyError::TimedOut) => Called::Failed(Failure::TimedOut),
-        Unread::TooLarge | Unread::Broken(BodyError::Cut) => Called::Failed(Failure::NoAnswer),
+        Unread::TooLarge | Unread::Broken(BodyError::Cut | BodyError::Garbled) => {
+            Called::Failed(Failure::NoAnswer)
+        }
     })
 }
 

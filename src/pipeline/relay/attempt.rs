@@ -12,6 +12,7 @@ use crate::config::Target;
 use crate::intake::request::Outgoing;
 use crate::pipeline::relay::pilot::{Flying, unless_abandoned};
 use crate::pipeline::relay::read_whole;
+use crate::pipeline::relay::translate::{self, Order};
 use crate::pipeline::{slot, waiting};
 use crate::refusal::Refusal;
 use crate::telemetry::metrics::labels::ProviderCode;
@@ -47,18 +48,31 @@ impl Flying<'_> {
         let Some(leg) = self.course.leg() else { return Called::Failed(Failure::Unreachable) };
         let (target, reach) = (leg.target.clone(), leg.reach);
         self.calls.aim(&target.provider.name, self.route.cost(&target));
-        let Some(reach) = reach else {
-            return Box::pin(self.ask_sandbox(&target, deadline)).await;
+        let usage = reach.is_none_or(|reach| !reach.refuses_usage.load(Ordering::Relaxed));
+        let mut order = match self.order(&target, usage) {
+            Ok(order) => order,
+            Err(refusal) => return Called::Refused(refusal),
         };
-        let asks = self.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
-        let outgoing = self.request.outgoing(self.route.name_at(&target), asks);
-        let called = self.send(reach, outgoing, deadline).await;
+        let answers = order.answers.take();
+        let called = match reach {
+            Some(reach) => self.ask(reach, &target, order, deadline).await,
+            None => Box::pin(self.ask_sandbox(order, deadline)).await,
+        };
+        translate::back(called, answers)
+    }
+
+    /// Asks a provider.
+    async fn ask(
+        &mut self,
+        reach: &Reach,
+        target: &Target,
+        order: Order<'_>,
+        deadline: Instant,
+    ) -> Called {
+        let asked = order.asked;
+        let called = self.send(reach, order, deadline).await;
         let Called::Reply(reply) = called else { return called };
-        if reply.status != StatusCode::BAD_REQUEST
-            || !asks
-            || !self.request.stream
-            || self.request.asks_usage()
-        {
+        if reply.status != StatusCode::BAD_REQUEST || !asked {
             return Called::Reply(reply);
         }
         // The refusal may be of what was added here: then the provider is asked
@@ -73,8 +87,8 @@ impl Flying<'_> {
         if !pieces.iter().any(names_it) {
             return Called::Reply(reply);
         }
-        let outgoing = self.request.outgoing(self.route.name_at(&target), false);
-        let called = Box::pin(self.send(reach, outgoing, deadline)).await;
+        let Ok(order) = self.order(target, false) else { return Called::Reply(reply) };
+        let called = Box::pin(self.send(reach, order, deadline)).await;
         // Refused all the same, it was the client's own mistake, which must not
         // cost the others their figures.
         if matches!(&called, Called::Reply(reply) if reply.status != StatusCode::BAD_REQUEST) {
@@ -84,20 +98,19 @@ impl Flying<'_> {
     }
 
     /// Sends one request; counts it for the provider.
-    async fn send(&mut self, reach: &Reach, outgoing: Outgoing, deadline: Instant) -> Called {
+    async fn send(&mut self, reach: &Reach, order: Order<'_>, deadline: Instant) -> Called {
         if let Err(called) = self.take_slot(deadline).await {
             return called;
         }
         self.course.called(self.app);
         let (key, turn) = self.course.leg().map_or((0, 0), |leg| (leg.key, leg.turn as usize));
         let origin = reach.origin_with(key);
-        let path = self.endpoint.path();
         let call = Call {
             method: Method::POST,
-            path: path.strip_prefix("/v1").unwrap_or(path),
-            query: self.query,
-            headers: &self.headers,
-            body: outgoing.pieces,
+            path: &order.path,
+            query: order.query,
+            headers: order.headers.as_ref().unwrap_or(&self.headers),
+            body: order.body,
         };
         let prepared = Prepared::new(origin, call);
         let (app, calls) = (self.app, &mut self.calls);
@@ -137,7 +150,7 @@ impl Flying<'_> {
     }
 
     /// Lets the sandbox answer.
-    async fn ask_sandbox(&mut self, target: &Target, deadline: Instant) -> Called {
+    async fn ask_sandbox(&mut self, order: Order<'_>, deadline: Instant) -> Called {
         if let Err(called) = self.take_slot(deadline).await {
             return called;
         }
@@ -148,10 +161,10 @@ impl Flying<'_> {
         let Some(provider) = self.snapshot.config.sandbox() else {
             return Called::Failed(Failure::Unreachable);
         };
-        let (name, asks) = (self.route.name_at(target), self.endpoint.usage_on_request());
-        let body = self.request.outgoing(name, asks).joined();
+        let path = ["/v1", &order.path].concat();
+        let body = Outgoing { pieces: order.body }.joined();
         let mut waited = Duration::ZERO;
-        let call = app.sandbox(provider, self.endpoint.path(), &body);
+        let call = app.sandbox(provider, &path, &body);
         let reply = unless_abandoned(&self.pilot, waiting(app, &mut waited, call)).await;
         self.waited += waited;
         let code = match &reply {

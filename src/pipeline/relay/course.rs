@@ -48,6 +48,8 @@ pub(super) struct Course<'a> {
     samples: u32,
     /// Where there are several targets.
     wide: Option<Box<Wide>>,
+    /// The places of targets that are never asked.
+    left_out: Vec<usize>,
     /// Attempts so far.
     made: u32,
     /// The target of the first.
@@ -104,6 +106,7 @@ impl<'a> Course<'a> {
             pinned,
             samples: 1,
             wide: None,
+            left_out: Vec::new(),
             made: 0,
             first: 0,
             leg: None,
@@ -120,6 +123,11 @@ impl<'a> Course<'a> {
     pub(super) const fn making(mut self, samples: u32) -> Self {
         self.samples = samples;
         self
+    }
+
+    /// Never calls the targets at `places`; there are others.
+    pub(super) fn leave_out(&mut self, places: Vec<usize>) {
+        self.left_out = places;
     }
 
     /// The same, for another call of the same request.
@@ -324,7 +332,7 @@ impl<'a> Course<'a> {
         let (mut open, mut resting) = (None, None);
         for &(calls, place) in order.iter().filter(|(calls, _)| self.repeats || *calls == 0) {
             let Some(target) = route.target(place) else { continue };
-            if target.provider.n_max < self.samples {
+            if target.provider.n_max < self.samples || self.left_out.contains(&place) {
                 continue;
             }
             let slot = Slot::of(route.model_at(target));

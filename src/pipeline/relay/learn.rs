@@ -25,7 +25,10 @@ impl Flying<'_> {
                         && serde_json::from_slice::<Kept>(body)
                             .is_ok_and(|kept| kept.store == Some(true))
                 }
-                Endpoint::Completions | Endpoint::Embeddings => false,
+                Endpoint::Completions
+                | Endpoint::Embeddings
+                | Endpoint::Messages
+                | Endpoint::CountTokens => false,
             }
     }
 

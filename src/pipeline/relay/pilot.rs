@@ -65,6 +65,12 @@ impl Flying<'_> {
     /// Calls a provider, another one or once more where that may help, and shows
     /// the answer.
     pub(super) async fn fly(&mut self, deadline: Instant) -> Flown {
+        match self.suit() {
+            Ok(None) => {}
+            // Boxed, as what only some requests need: its future is large.
+            Ok(Some(made)) => return Box::pin(self.answer(made, deadline)).await,
+            Err(refusal) => return self.turn_away(refusal),
+        }
         let assumed = self.calls.assumed();
         self.course.begin(self.app, &self.route, &assumed);
         self.go(deadline).await
@@ -147,6 +153,12 @@ impl Flying<'_> {
                 return self.give_up();
             }
             Some(Ok(Ok(answer))) => answer,
+            Some(Ok(Err(BodyError::Garbled))) => {
+                self.course.broke_off(self.app);
+                let message = "The provider's answer is not what its API describes.";
+                let refusal = Refusal::new(Code::UpstreamError, message);
+                return self.refuse(refusal, Outcome::Cut);
+            }
             Some(Ok(Err(BodyError::Cut))) => {
                 self.course.broke_off(self.app);
                 let refusal = Refusal::new(Code::UpstreamError, "The provider's answer broke off.");
@@ -227,7 +239,7 @@ impl Flying<'_> {
                     let sifted = Sifted { full: rest.clone(), plain: rest, last: true };
                     return self.complete(sieve, sifted, &headers);
                 }
-                Some(Ok(None) | Err(BodyError::Cut | BodyError::TimedOut)) => {
+                Some(Ok(None) | Err(BodyError::Cut | BodyError::TimedOut | BodyError::Garbled)) => {
                     self.course.broke_off(self.app);
                     return self.end(sieve, Outcome::Cut);
                 }
@@ -323,6 +335,9 @@ impl Flying<'_> {
 
     /// The tokens of the prompt alone.
     fn prompt(&self) -> Tokens {
+        if self.endpoint.is_free() {
+            return Tokens::default();
+        }
         let input = estimate::prompt_tokens(self.endpoint.path(), self.request.body());
         Tokens { input, ..Tokens::default() }
     }

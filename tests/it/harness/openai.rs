@@ -95,7 +95,29 @@ pub(crate) fn wants_usage(request: &Value) -> bool {
 
 fn chat_stream(request: &Value) -> Reply {
     let model = request["model"].as_str().unwrap_or_default();
-    Reply::events(chat_events(model, wants_usage(request)))
+    let mut events = chat_events(model, wants_usage(request));
+    if let Some(name) = request["tools"][0]["function"]["name"].as_str() {
+        // The call takes the place of the text.
+        let said = events.iter().take_while(|event| !event.contains("\"stop\"")).count();
+        events[said] = events[said].replace("\"stop\"", "\"tool_calls\"");
+        let calls = ["", "{\"city\":", "\"Paris\"}"].map(|arguments| {
+            let mut call = json!({"index": 0, "function": {"arguments": arguments}});
+            if arguments.is_empty() {
+                call["id"] = json!("call_1");
+                call["type"] = json!("function");
+                call["function"]["name"] = json!(name);
+            }
+            let delta = json!({"tool_calls": [call]});
+            json!({
+                "id": "chatcmpl-mock", "object": "chat.completion.chunk",
+                "created": 1_700_000_000, "model": model,
+                "choices": [{"index": 0, "delta": delta, "finish_reason": null}],
+            })
+            .to_string()
+        });
+        events.splice(1..said, calls);
+    }
+    Reply::events(events)
 }
 
 fn completion(request: &Value) -> Value {

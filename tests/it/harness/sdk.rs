@@ -1,5 +1,5 @@
-//! Runs the scripts in `tests/sdk` with the official `openai` package for
-//! Python, from the environment that `make setup` makes.
+//! Runs the scripts in `tests/sdk` with the official packages of OpenAI and
+//! Anthropic for Python, from the environment that `make setup` makes.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +21,8 @@ pub(crate) async fn run(script: &str, door: &Door, environment: &[(&str, &str)])
         .env_clear()
         .env("OPENAI_BASE_URL", door.url())
         .env("OPENAI_API_KEY", key_of(DEFAULT_PLAN))
+        .env("ANTHROPIC_BASE_URL", format!("http://{}", door.proxy))
+        .env("ANTHROPIC_API_KEY", key_of(DEFAULT_PLAN))
         .envs(environment.iter().copied());
     let output = finish(command).await;
     let said = text(&output.stdout) + &text(&output.stderr);

@@ -1,0 +1,61 @@
+//! How a provider's server differs from others that speak the same dialect.
+
+use std::sync::Arc;
+
+/// What a provider's server wants of a request, besides what its dialect says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// How the key is shown.
+    pub auth: Auth,
+    /// What stands in every query string, such as `api-version=2024-10-21`.
+    pub query: Option<Arc<str>>,
+    /// The path between the base and that of an endpoint that names a model, with
+    /// `{model}` in it.
+    pub model_path: Option<Arc<str>>,
+    /// Whether it has `/responses`, where its dialect does.
+    pub lacks_responses: bool,
+    /// A header that it needs, where the client sends none of that name.
+    pub default_header: Option<(&'static str, &'static str)>,
+}
+
+/// The header that a provider's key stands in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// `authorization: Bearer KEY`, as OpenAI has it.
+    #[default]
+    Bearer,
+    /// `api-key: KEY`, as Azure has it.
+    ApiKey,
+    /// `x-api-key: KEY`, as Anthropic has it.
+    XApiKey,
+    /// `x-goog-api-key: KEY`, as Google has it.
+    XGoogApiKey,
+}
+
+impl Auth {
+    /// The header's name.
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::Bearer => "authorization",
+            Self::ApiKey => "api-key",
+            Self::XApiKey => "x-api-key",
+            Self::XGoogApiKey => "x-goog-api-key",
+        }
+    }
+
+    /// What stands before the key in its value.
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer ",
+            Self::ApiKey | Self::XApiKey | Self::XGoogApiKey => "",
+        }
+    }
+
+    /// The name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::ApiKey | Self::XApiKey | Self::XGoogApiKey => self.header(),
+        }
+    }
+}
