@@ -13,6 +13,8 @@ use crate::exchange::{AnswerHead, Client, Exchange, Gone, RateStanding};
 use crate::notice::Kind;
 use crate::refusal::Refusal;
 
+/// Most headers that Tollgate and HTTP add to a usual answer.
+const OWN: usize = 16;
 /// Room for the values of a usual answer's own headers, in bytes.
 const VALUES: usize = 256;
 
@@ -52,13 +54,22 @@ fn is_withheld(name: &str) -> bool {
 
 /// The provider's headers that a customer may see.
 pub fn returned(provider: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(provider.len() + 16);
+    let mut headers = HeaderMap::with_capacity(provider.len() + OWN);
     for (name, value) in provider {
         if !is_withheld(name.as_str()) {
             headers.append(name.clone(), value.clone());
         }
     }
     headers
+}
+
+/// `headers` with room for Tollgate's own.
+pub fn roomy(headers: &HeaderMap) -> HeaderMap {
+    let mut roomy = HeaderMap::with_capacity(headers.len() + OWN);
+    for (name, value) in headers {
+        roomy.append(name.clone(), value.clone());
+    }
+    roomy
 }
 
 /// Values of headers, one behind the other in one buffer.
