@@ -97,7 +97,8 @@ impl<'a, C: Client> Relay<'a, C> {
                 }
             });
             let mut reader = self.reader(true);
-            let mut ride = pin!(reader.ride(passenger));
+            // It is polled after `fly`, whenever that was.
+            let mut ride = pin!(reader.ride(passenger.behind_its_pilot()));
             let mut flown = None;
             let rode = loop {
                 tokio::select! {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::flights::{Budget, Entry};
 use super::log::{Log, Piece};
@@ -89,7 +89,7 @@ impl End {
 pub(super) struct Flight {
     pub(super) state: Mutex<State>,
     /// Passengers wait for this.
-    news: watch::Sender<()>,
+    pub(super) news: Notify,
     /// The pilot waits for this: a passenger has read on, or left.
     pub(super) moved: Notify,
 }
@@ -159,9 +159,9 @@ impl Flight {
             among: 1,
             stays,
         };
-        let (news, receiver) = watch::channel(());
-        let flight = Arc::new(Self { state: Mutex::new(state), news, moved: Notify::new() });
-        let passenger = Passenger::aboard(Arc::clone(&flight), receiver, FIRST, plain);
+        let (news, moved) = (Notify::new(), Notify::new());
+        let flight = Arc::new(Self { state: Mutex::new(state), news, moved });
+        let passenger = Passenger::aboard(Arc::clone(&flight), FIRST, plain);
         (flight, passenger)
     }
 
@@ -183,8 +183,7 @@ impl Flight {
         };
         state.aboard += 1;
         drop(state);
-        let news = self.news.subscribe();
-        Some(Passenger::aboard(Arc::clone(self), news, number, plain))
+        Some(Passenger::aboard(Arc::clone(self), number, plain))
     }
 }
 
@@ -202,6 +201,11 @@ impl State {
         let taken = self.seats.iter().filter(|seat| seat.taken);
         let slowest = taken.map(|seat| seat.place).min().unwrap_or(self.log.end());
         self.log.trim(slowest, BEHIND);
+    }
+
+    /// Whether the pilot waits for those aboard before it goes on.
+    pub(super) fn is_far_ahead(&self) -> bool {
+        self.log.behind(self.fastest) > AHEAD
     }
 
     fn end(&mut self, end: End) {
@@ -227,7 +231,7 @@ impl Pilot {
     /// Shows the head of the answer.
     pub fn depart(&self, head: Head) {
         self.flight.state.lock().head = Some(Arc::new(head));
-        self.flight.news.send_replace(());
+        self.flight.news.notify_waiters();
     }
 
     /// Adds to the answer: `full` as it came, `plain` without what Tollgate had
@@ -237,7 +241,7 @@ impl Pilot {
             return;
         }
         self.flight.state.lock().push(Piece { full, plain });
-        self.flight.news.send_replace(());
+        self.flight.news.notify_waiters();
     }
 
     /// Ends the flight with the last bytes of its answer. Gives what the one
@@ -262,7 +266,7 @@ impl Pilot {
 
     /// Waits until the answer is no more than 64 KB ahead of its fastest reader.
     pub async fn room(&self) {
-        self.until(|state| state.log.behind(state.fastest) <= AHEAD || state.aboard == 0).await;
+        self.until(|state| !state.is_far_ahead() || state.aboard == 0).await;
     }
 
     /// Resolves once nobody is aboard, unless the flight stays. Nobody can join
@@ -293,12 +297,15 @@ impl Pilot {
             state.end(end);
         }
         self.entry = None;
-        self.flight.news.send_replace(());
+        self.flight.news.notify_waiters();
     }
 }
 
 impl Drop for Pilot {
     fn drop(&mut self) {
+        if self.flight.state.lock().end.is_some() {
+            return;
+        }
         let refusal = Refusal::new(Code::InternalError, "An internal error occurred.");
         let landing = Landing {
             outcome: Outcome::InternalError,
