@@ -8,12 +8,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::FutureExt;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 
 use crate::app::App;
+use crate::base::headers::REQUEST_ID;
 use crate::connection::head::BadHead;
 use crate::connection::{Handler, Next, close_lingering};
 use crate::exchange::{Client as _, Ending, Errors, Exchange, Gone};
@@ -36,7 +36,6 @@ impl Gateway {
     }
 }
 
-#[async_trait]
 impl Handler for Gateway {
     fn header_timeout(&self) -> Duration {
         self.app.snapshot.load().config.listen.header_timeout
@@ -52,7 +51,10 @@ impl Handler for Gateway {
         // judged quotes the request, so it goes nowhere.
         let (refusal, errors) = match client.read_head().await {
             Ok(true) => match police(client.head()) {
-                Ok(()) => return self.serve(client, shutdown).await,
+                Ok(()) => {
+                    let ending = self.serve(&mut client, shutdown).await;
+                    return client.close(ending).await;
+                }
                 Err(refusal) => (refusal, self.errors(&client)),
             },
             Ok(false) => return Next::Over,
@@ -61,7 +63,8 @@ impl Handler for Gateway {
                 (police::refusal(bad), Errors::default())
             }
         };
-        self.turn_away(client, &refusal, errors).await;
+        // Boxed, as what only some requests need: its future is large.
+        Box::pin(self.turn_away(client, &refusal, errors)).await;
         Next::Over
     }
 
@@ -73,25 +76,25 @@ impl Handler for Gateway {
 
 impl Gateway {
     /// Serves a request whose head has been read.
-    async fn serve(&self, mut client: DownstreamClient, shutdown: &ShutdownWatch) -> Next {
+    async fn serve(&self, client: &mut DownstreamClient, shutdown: &ShutdownWatch) -> Ending {
         client.learn_address(&self.app.snapshot.load().config.listen.trusted_proxies);
-        let mut exchange = self.app.exchange(client.head().headers.get("x-request-id"));
-        let served = AssertUnwindSafe(pipeline::serve(&self.app, &mut client, &mut exchange))
+        let mut exchange = self.app.exchange(client.head().headers.get(REQUEST_ID));
+        let served = AssertUnwindSafe(pipeline::serve(&self.app, client, &mut exchange))
             .catch_unwind()
             .await;
         let ending = match served {
             Ok(Ok(ending)) => ending,
-            Ok(Err(refusal)) => self.answer(&mut client, &exchange, &refusal).await,
+            Ok(Err(refusal)) => self.answer(client, &exchange, &refusal).await,
             // The panic hook has logged where; its payload may hold anything.
             Err(_) => {
                 let refusal = Refusal::new(Code::InternalError, "An internal error occurred.");
-                self.answer(&mut client, &exchange, &refusal).await
+                self.answer(client, &exchange, &refusal).await
             }
         };
         if *shutdown.borrow() {
             client.close_after();
         }
-        client.close(ending).await
+        ending
     }
 
     /// Answers a refusal, or cuts an answer that has begun.

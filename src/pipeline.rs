@@ -22,12 +22,16 @@ mod usage;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
 use crate::admission::quota::Allowance;
 use crate::admission::{self, Asking, Gates, Permit};
 use crate::app::{App, Snapshot};
 use crate::auth::key;
 use crate::auth::keyring::{Access, Identity};
 use crate::base::clock::Timestamp;
+use crate::base::headers::API_KEY;
 use crate::class;
 use crate::config::{Class, Ownership};
 use crate::exchange::{Client, Ending, Exchange};
@@ -132,8 +136,9 @@ fn identify<C: Client>(
     client: &C,
     received: Timestamp,
 ) -> Result<Arc<Identity>, Refusal> {
-    let header = |name: &str| client.head().headers.get(name).map(http::HeaderValue::as_bytes);
-    let presented = key::presented(header("authorization"), header("x-api-key"))
+    let header =
+        |name: HeaderName| client.head().headers.get(name).map(http::HeaderValue::as_bytes);
+    let presented = key::presented(header(AUTHORIZATION), header(API_KEY))
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
     if let Some(identity) = app.keyring.identify(presented, received) {
         return Ok(identity);

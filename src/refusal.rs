@@ -194,6 +194,8 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with the code's own status.
+    #[cold]
+    #[inline(never)]
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,

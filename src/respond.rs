@@ -2,57 +2,113 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{AGE, ALLOW, CONTENT_TYPE};
+use bytes::{Bytes, BytesMut};
+use http::header::{AGE, ALLOW, CONTENT_TYPE, IntoHeaderName};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::app::App;
+use crate::base::headers as own;
 use crate::exchange::{AnswerHead, Client, Errors, Exchange, Gone, RateStanding};
 use crate::notice::Kind;
 use crate::refusal::Refusal;
 
-/// Headers of a provider's answer that stay here: framing is made anew, and the
-/// seller's account with the provider is no customer's business.
-const WITHHELD: [HeaderName; 22] = [
-    HeaderName::from_static("connection"),
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("transfer-encoding"),
-    HeaderName::from_static("content-length"),
-    HeaderName::from_static("trailer"),
-    HeaderName::from_static("upgrade"),
-    HeaderName::from_static("date"),
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("request-id"),
-    HeaderName::from_static("openai-organization"),
-    HeaderName::from_static("openai-project"),
-    HeaderName::from_static("anthropic-organization-id"),
-    HeaderName::from_static("set-cookie"),
-    // They speak of the provider's host, or would be taken to speak of ours.
-    HeaderName::from_static("server"),
-    HeaderName::from_static("via"),
-    HeaderName::from_static("x-powered-by"),
-    HeaderName::from_static("nel"),
-    HeaderName::from_static("report-to"),
-    HeaderName::from_static("location"),
-    HeaderName::from_static("alt-svc"),
-    HeaderName::from_static("strict-transport-security"),
-];
+/// Most headers that Tollgate and HTTP add to a usual answer.
+const OWN: usize = 16;
+/// Room for the values of a usual answer's own headers, in bytes.
+const VALUES: usize = 256;
+
+/// Whether a header of a provider's answer stays here: framing is made anew, and
+/// the seller's account with the provider is no customer's business.
+fn is_withheld(name: &str) -> bool {
+    let known = matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "content-length"
+            | "trailer"
+            | "upgrade"
+            | "date"
+            | "x-request-id"
+            | "request-id"
+            | "openai-organization"
+            | "openai-project"
+            | "anthropic-organization-id"
+            | "set-cookie"
+            // They speak of the provider's host, or would be taken to speak of ours.
+            | "server"
+            | "via"
+            | "x-powered-by"
+            | "nel"
+            | "report-to"
+            | "location"
+            | "alt-svc"
+            | "strict-transport-security"
+    );
+    known
+        || name.starts_with("x-ratelimit-")
+        || name.starts_with("anthropic-ratelimit-")
+        || name.starts_with("x-tollgate-")
+}
 
 /// The provider's headers that a customer may see.
 pub fn returned(provider: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(provider.len() + 16);
+    let mut headers = HeaderMap::with_capacity(provider.len() + OWN);
     for (name, value) in provider {
-        let withheld = WITHHELD.contains(name)
-            || name.as_str().starts_with("x-ratelimit-")
-            || name.as_str().starts_with("anthropic-ratelimit-")
-            || name.as_str().starts_with("x-tollgate-");
-        if !withheld {
+        if !is_withheld(name.as_str()) {
             headers.append(name.clone(), value.clone());
         }
     }
     headers
+}
+
+/// `headers` with room for Tollgate's own.
+pub fn roomy(headers: &HeaderMap) -> HeaderMap {
+    let mut roomy = HeaderMap::with_capacity(headers.len() + OWN);
+    for (name, value) in headers {
+        roomy.append(name.clone(), value.clone());
+    }
+    roomy
+}
+
+/// Values of headers, one behind the other in one buffer.
+struct Values(BytesMut);
+
+impl Values {
+    fn new() -> Self {
+        Self(BytesMut::with_capacity(VALUES))
+    }
+
+    /// Sets a header to `value`; one that HTTP cannot carry is left out.
+    fn text(&mut self, headers: &mut HeaderMap, name: HeaderName, value: &str) {
+        self.0.extend_from_slice(value.as_bytes());
+        self.set(headers, name);
+    }
+
+    fn number(&mut self, headers: &mut HeaderMap, name: HeaderName, value: impl itoa::Integer) {
+        self.text(headers, name, itoa::Buffer::new().format(value));
+    }
+
+    /// Sets a header to what was written since the one before.
+    fn set(&mut self, headers: &mut HeaderMap, name: HeaderName) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.0.split().freeze()) {
+            headers.insert(name, value);
+        }
+    }
+
+    fn standing(
+        &mut self,
+        headers: &mut HeaderMap,
+        [limit, remaining, reset]: [HeaderName; 3],
+        standing: &RateStanding,
+    ) {
+        self.number(headers, limit, standing.limit);
+        self.number(headers, remaining, standing.remaining);
+        put_duration(&mut self.0, standing.reset);
+        self.set(headers, reset);
+    }
 }
 
 /// Puts Tollgate's own headers on an answer.
@@ -60,33 +116,35 @@ pub fn returned(provider: &HeaderMap) -> HeaderMap {
 /// `waited` is the time spent waiting for a provider or for the client's body,
 /// which is not overhead.
 pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
-    put(headers, "x-request-id", &exchange.request_id);
+    let mut values = Values::new();
+    values.text(headers, own::REQUEST_ID, &exchange.request_id);
     if exchange.errors == Errors::Anthropic {
         // Where the SDKs of Anthropic look for it.
-        put(headers, "request-id", &exchange.request_id);
+        values.text(headers, own::ANTHROPIC_REQUEST_ID, &exchange.request_id);
     }
-    headers.insert("x-tollgate-cache", HeaderValue::from_static(exchange.cache.as_str()));
+    headers.insert(own::CACHE, HeaderValue::from_static(exchange.cache.as_str()));
     if let Some(age) = exchange.age {
-        headers.insert(AGE, HeaderValue::from(age));
+        values.number(headers, AGE, age);
     }
     if let Some(class) = &exchange.class {
-        put(headers, "x-tollgate-class", &class.name);
+        values.text(headers, own::CLASS, &class.name);
     }
     if let Some(route) = &exchange.route {
-        put(headers, "x-tollgate-route", route);
+        values.text(headers, own::ROUTE, route);
     }
     if let Some(standing) = &exchange.standing {
-        stamp_standing(headers, standing);
+        values.standing(headers, own::REQUESTS, standing);
     }
     if let Some(standing) = &exchange.token_standing {
-        stamp_tokens(headers, standing);
+        values.standing(headers, own::TOKENS, standing);
     }
     if let Some(left) = exchange.quota_left {
-        headers.insert("x-tollgate-quota-remaining", HeaderValue::from(left));
+        values.number(headers, own::QUOTA_REMAINING, left);
     }
     stamp_warnings(headers, &exchange.warnings);
     let own = now.saturating_sub(exchange.started).saturating_sub(exchange.waited);
-    put(headers, "x-tollgate-overhead-ms", &millis(own));
+    put_millis(&mut values.0, own);
+    values.set(headers, own::OVERHEAD);
 }
 
 /// Says of which monthly limits a threshold was reached: `quota=80, budget=100`.
@@ -99,21 +157,13 @@ pub fn stamp_warnings(headers: &mut HeaderMap, warnings: &[(Kind, u8)]) {
     put(headers, "x-tollgate-warning", &parts.join(", "));
 }
 
-fn stamp_standing(headers: &mut HeaderMap, standing: &RateStanding) {
-    headers.insert("x-ratelimit-limit-requests", HeaderValue::from(standing.limit));
-    headers.insert("x-ratelimit-remaining-requests", HeaderValue::from(standing.remaining));
-    put(headers, "x-ratelimit-reset-requests", &openai_duration(standing.reset));
-}
-
 /// Puts on an answer where the account's tokens stand.
 pub fn stamp_tokens(headers: &mut HeaderMap, standing: &RateStanding) {
-    headers.insert("x-ratelimit-limit-tokens", HeaderValue::from(standing.limit));
-    headers.insert("x-ratelimit-remaining-tokens", HeaderValue::from(standing.remaining));
-    put(headers, "x-ratelimit-reset-tokens", &openai_duration(standing.reset));
+    Values::new().standing(headers, own::TOKENS, standing);
 }
 
 /// Sets a header whose value is ours; one that HTTP cannot carry is left out.
-pub fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+pub fn put(headers: &mut HeaderMap, name: impl IntoHeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
@@ -204,27 +254,51 @@ const fn anthropic_kind(status: StatusCode) -> &'static str {
 }
 
 /// Milliseconds with microseconds: `0.182`.
-fn millis(span: Duration) -> String {
-    let micros = span.as_micros();
-    format!("{}.{:03}", micros / 1_000, micros % 1_000)
+fn put_millis(out: &mut BytesMut, span: Duration) {
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(digits.format(span.as_millis()).as_bytes());
+    put_thousandths(out, span.subsec_micros() % 1_000);
+}
+
+/// `.` and the three digits of `fraction`, which is below 1,000.
+fn put_thousandths(out: &mut BytesMut, fraction: u32) {
+    let mut digits = itoa::Buffer::new();
+    let [_, fraction @ ..] = digits.format(1_000 + fraction).as_bytes() else { return };
+    out.extend_from_slice(b".");
+    out.extend_from_slice(fraction);
 }
 
 /// A duration as OpenAI writes them in `x-ratelimit-reset-*`: `120ms`, `1.2s`,
-/// `6m0s`, `1h30m0s`.
-fn openai_duration(span: Duration) -> String {
-    let millis = ceil_div(span.as_nanos(), 1_000_000);
-    let (seconds, rest) = (millis / 1_000, millis % 1_000);
+/// `6m0s`, `1h30m0s`. A begun millisecond counts.
+fn put_duration(out: &mut BytesMut, span: Duration) {
+    let mut digits = itoa::Buffer::new();
+    let mut put = |out: &mut BytesMut, value: u64, unit: &[u8]| {
+        out.extend_from_slice(digits.format(value).as_bytes());
+        out.extend_from_slice(unit);
+    };
+    let millis = span.subsec_nanos().div_ceil(1_000_000);
+    let (seconds, rest) = match millis {
+        1_000 => (span.as_secs() + 1, 0),
+        rest => (span.as_secs(), rest),
+    };
     if seconds == 0 {
-        return format!("{rest}ms");
+        return put(out, rest.into(), b"ms");
     }
-    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let fraction = format!(".{rest:03}");
-    let seconds = format!("{seconds}{}s", fraction.trim_end_matches('0').trim_end_matches('.'));
-    match (hours, minutes) {
-        (0, 0) => seconds,
-        (0, minutes) => format!("{minutes}m{seconds}"),
-        (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    if hours > 0 {
+        put(out, hours, b"h");
     }
+    if hours > 0 || minutes > 0 {
+        put(out, minutes, b"m");
+    }
+    put(out, seconds % 60, b"");
+    if rest > 0 {
+        put_thousandths(out, rest);
+        while out.last() == Some(&b'0') {
+            out.truncate(out.len() - 1);
+        }
+    }
+    out.extend_from_slice(b"s");
 }
 
 fn ceil_div(value: u128, by: u128) -> u128 {
@@ -236,6 +310,12 @@ mod tests {
     use super::*;
     use crate::refusal::Code;
 
+    fn written(put: fn(&mut BytesMut, Duration), span: Duration) -> String {
+        let mut out = BytesMut::new();
+        put(&mut out, span);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
     #[test]
     fn durations_are_written_as_openai_writes_them() {
         for (millis, text) in [
@@ -243,14 +323,18 @@ mod tests {
             (120, "120ms"),
             (1_000, "1s"),
             (1_200, "1.2s"),
+            (10_050, "10.05s"),
             (60_000, "1m0s"),
             (61_005, "1m1.005s"),
             (5_400_000, "1h30m0s"),
+            (3_600_000, "1h0m0s"),
         ] {
-            assert_eq!(openai_duration(Duration::from_millis(millis)), text);
+            assert_eq!(written(put_duration, Duration::from_millis(millis)), text);
         }
-        assert_eq!(openai_duration(Duration::from_micros(1)), "1ms");
-        assert_eq!(millis(Duration::from_micros(182)), "0.182");
+        assert_eq!(written(put_duration, Duration::from_micros(1)), "1ms");
+        assert_eq!(written(put_duration, Duration::from_micros(1_999_999)), "2s");
+        assert_eq!(written(put_millis, Duration::from_micros(182)), "0.182");
+        assert_eq!(written(put_millis, Duration::from_micros(1_234_050)), "1234.050");
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod csv;
 pub mod currency;
 pub mod factor;
+pub mod headers;
 pub mod id;
 pub mod json;
 pub mod keyfile;

@@ -99,12 +99,18 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let picos = self.0.unsigned_abs();
-        let (whole, fraction) = (picos / PICOS.unsigned_abs(), picos % PICOS.unsigned_abs());
-        if fraction == 0 {
-            return write!(f, "{sign}{whole}");
+        let one = PICOS.unsigned_abs();
+        let mut digits = itoa::Buffer::new();
+        f.write_str(sign)?;
+        f.write_str(digits.format(picos / one))?;
+        // The digits of the fraction behind a 1, so that none of them is left out.
+        match digits.format(one + picos % one).trim_end_matches('0').strip_prefix('1') {
+            None | Some("") => Ok(()),
+            Some(fraction) => {
+                f.write_str(".")?;
+                f.write_str(fraction)
+            }
         }
-        let fraction = format!("{fraction:0>PLACES$}");
-        write!(f, "{sign}{whole}.{}", fraction.trim_end_matches('0'))
     }
 }
 

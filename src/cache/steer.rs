@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 
+use crate::base::headers::{CACHE_TTL, SAMPLES};
 use crate::refusal::{Code, Refusal};
 
 /// Longest lifetime that a request can ask for; a longer one counts as this.
@@ -52,7 +53,7 @@ impl Steering {
                 steering.direct(directive.trim_ascii());
             }
         }
-        for value in headers.get_all("x-tollgate-cache-ttl") {
+        for value in headers.get_all(CACHE_TTL) {
             let lifetime = value.to_str().ok().and_then(lifetime).ok_or_else(|| {
                 Refusal::new(
                     Code::InvalidValue,
@@ -63,7 +64,7 @@ impl Steering {
             })?;
             steering.lifetime = least(steering.lifetime, lifetime.min(LONGEST));
         }
-        if let Some(value) = headers.get("x-tollgate-samples") {
+        if let Some(value) = headers.get(SAMPLES) {
             steering.distinct = Some(match value.as_bytes() {
                 b"shared" => false,
                 b"distinct" => true,

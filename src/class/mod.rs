@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use crate::base::headers::CLASS;
 use crate::config::{Class, Plan, Tier};
 use crate::refusal::{Code, Refusal};
 
@@ -32,7 +33,7 @@ pub fn choose<'a>(
     if let Some(class) = by_prefix {
         return Ok(class);
     }
-    if let Some(header) = headers.get("x-tollgate-class") {
+    if let Some(header) = headers.get(CLASS) {
         return named(header.as_bytes()).ok_or_else(|| {
             Refusal::new(Code::InvalidValue, "The header x-tollgate-class names no class.")
                 .param("x-tollgate-class")

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 
+use crate::base::headers::FORWARDED_FOR;
 use crate::base::network::Networks;
 
 /// The client's address of a request that came from `peer`.
@@ -18,7 +19,7 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> 
     if !trusted.contains(peer) {
         return address;
     }
-    for line in headers.get_all("x-forwarded-for").iter().rev() {
+    for line in headers.get_all(FORWARDED_FOR).iter().rev() {
         for entry in line.as_bytes().rsplit(|byte| *byte == b',') {
             // What is no address ends the list: nothing before it can be placed.
             let Some(next) = parse(entry) else { return address };

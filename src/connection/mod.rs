@@ -57,7 +57,6 @@ pub enum Next {
 }
 
 /// What serves the requests of a connection.
-#[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Longest time that a client may take for what precedes a request.
     fn header_timeout(&self) -> Duration;
@@ -67,10 +66,14 @@ pub trait Handler: Send + Sync + 'static {
     fn stall_timeout(&self) -> Duration;
 
     /// Serves one request whose head is there.
-    async fn handle(&self, session: ServerSession, shutdown: &ShutdownWatch) -> Next;
+    fn handle(
+        &self,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> impl Future<Output = Next> + Send;
 
     /// Answers what is no request; the connection ends with the answer.
-    async fn refuse(&self, session: ServerSession, bad: BadHead);
+    fn refuse(&self, session: ServerSession, bad: BadHead) -> impl Future<Output = ()> + Send;
 }
 
 /// The connections of one listener.
@@ -146,7 +149,8 @@ impl<H: Handler> ServerApp for Connections<H> {
             let judged = head::read(&mut stream, &mut first, by).await;
             let mut session = ServerSession::new_http1(stream);
             if let Err(bad) = judged {
-                self.handler.refuse(session, bad).await;
+                // Boxed, as what only some requests need: its future is large.
+                Box::pin(self.handler.refuse(session, bad)).await;
                 return None;
             }
             session.set_pipelining_enabled(true);

@@ -155,7 +155,6 @@ mod tests {
 
     struct Nobody;
 
-    #[async_trait::async_trait]
     impl Handler for Nobody {
         fn header_timeout(&self) -> Duration {
             Duration::from_secs(10)

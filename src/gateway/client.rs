@@ -129,7 +129,8 @@ impl DownstreamClient {
         // On HTTP/2 the rest of a body ends with its stream: the drop resets it
         // with NO_ERROR once the answer is out (RFC 9113 §8.1).
         if !session.is_http2() && (self.broken || !session.is_body_done()) {
-            close_lingering(session).await;
+            // Boxed, as what only some requests need: its future is large.
+            Box::pin(close_lingering(session)).await;
             return Next::Over;
         }
         match session.finish().await {
@@ -139,32 +140,22 @@ impl DownstreamClient {
     }
 
     async fn write_head(&mut self, head: AnswerHead, length: Option<usize>) -> Result<(), Gone> {
-        let mut header = ResponseHeader::build_no_case(head.status, Some(head.headers.len() + 4))
-            .map_err(|_| Gone)?;
-        let mut name = None;
-        for (next, value) in head.headers {
-            name = next.or(name);
-            if let Some(name) = &name {
-                header.append_header(name.clone(), value).map_err(|_| Gone)?;
-            }
-        }
-        let bodiless = head_has_no_body(head.status);
+        let mut parts = http::Response::new(()).into_parts().0;
+        (parts.status, parts.headers) = (head.status, head.headers);
+        let headers = &mut parts.headers;
         match length {
-            _ if bodiless => {}
-            Some(length) => {
-                header.insert_header(CONTENT_LENGTH, HeaderValue::from(length)).map_err(|_| Gone)?
-            }
-            None if header.headers.contains_key(CONTENT_LENGTH) => {}
+            _ if head_has_no_body(head.status) => {}
+            Some(length) => _ = headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+            None if headers.contains_key(CONTENT_LENGTH) => {}
             // An HTTP/1.0 client reads until the end of the connection.
             None if self.session.req_header().version == Version::HTTP_10 => {}
             // On HTTP/2 the stream ends by itself.
             None if self.session.is_http2() => {}
-            None => header
-                .insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
-                .map_err(|_| Gone)?,
+            None => _ = headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
         }
         self.answered = true;
-        self.session.write_response_header(Box::new(header)).await.map_err(|_| Gone)
+        let header = Box::new(ResponseHeader::from(parts));
+        self.session.write_response_header(header).await.map_err(|_| Gone)
     }
 
     /// Writes `body` in pieces, each of which may take as long as a stall.

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 
+use crate::base::headers::IDEMPOTENCY_KEY;
 use crate::refusal::{Code, Refusal};
 
 /// The header.
@@ -20,7 +21,7 @@ impl IdempotencyKey {
     /// 400 `invalid_value` unless it is one value of 1 to 255 visible ASCII
     /// characters.
     pub fn read(headers: &HeaderMap) -> Result<Option<Self>, Refusal> {
-        let mut values = headers.get_all(HEADER).iter();
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else { return Ok(None) };
         let bytes = value.as_bytes();
         let sane = (1..=LONGEST).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);

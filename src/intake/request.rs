@@ -4,6 +4,7 @@
 //! Invariant: bytes that need no change are passed on as they came. The body is
 //! one `Bytes`; an edit makes a list of slices of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -288,6 +289,11 @@ struct Fields<'a> {
     container: Option<&'a RawValue>,
 }
 
+/// The name of a field. One with an escape (`"mod\u0065l"`) is owned; it must be
+/// recognised too.
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
 struct FieldsVisitor;
 
 impl<'de> Visitor<'de> for FieldsVisitor {
@@ -299,8 +305,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        // An escaped key (`"mod\u0065l"`) is owned; it must be recognised too.
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(Name(key)) = map.next_key()? {
             let (name, slot) = match &*key {
                 "model" => ("model", &mut fields.model),
                 "stream" => ("stream", &mut fields.stream),

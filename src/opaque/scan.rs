@@ -37,6 +37,9 @@ const PREFIXES: [&[u8]; 20] = [
     b"vsfb_",
 ];
 
+/// The longest of them, and no shorter than what a UUID begins with.
+const LONGEST_PREFIX: usize = 9;
+
 /// Whether `json` is JSON, and so UTF-8.
 pub fn is_json(json: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(json).is_ok()
@@ -45,9 +48,11 @@ pub fn is_json(json: &[u8]) -> bool {
 /// The strings in `json` that look like identifiers, keys included.
 pub fn ids(json: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     Strings { json }.filter_map(|(raw, escaped)| {
-        let text =
-            if escaped { unescape(raw)? } else { Cow::Borrowed(std::str::from_utf8(raw).ok()?) };
-        looks_like_id(text.as_bytes()).then_some(text)
+        if escaped {
+            return unescape(raw).filter(|text| looks_like_id(text.as_bytes()));
+        }
+        // What looks like one is ASCII, so most strings end here.
+        looks_like_id(raw).then(|| std::str::from_utf8(raw).ok()).flatten().map(Cow::Borrowed)
     })
 }
 
@@ -56,11 +61,19 @@ pub fn looks_like_id(text: &[u8]) -> bool {
     if text.len() > LONGEST_ID {
         return false;
     }
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let prefixed = |prefix: &[u8]| {
-        text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.iter().all(plain))
+    // A prefix ends with the first of these, and so does a UUID's first part.
+    let Some(end) = text.iter().take(LONGEST_PREFIX).position(|byte| matches!(byte, b'-' | b'_'))
+    else {
+        return false;
     };
-    PREFIXES.into_iter().any(prefixed) || is_uuid(text)
+    let (prefix, rest) = text.split_at(end + 1);
+    let prefixed = PREFIXES.contains(&prefix) && !rest.is_empty() && rest.iter().all(is_plain);
+    prefixed || is_uuid(text)
+}
+
+/// Whether an identifier may have `byte`.
+fn is_plain(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 /// Servers compatible with OpenAI's often name things by a UUID.
@@ -98,10 +111,16 @@ impl<'j> Iterator for Strings<'j> {
     }
 }
 
-/// A string without its escapes, unless it is too long for an identifier even
-/// if each of its characters is one.
+/// A string without its escapes, if it may be an identifier: not where it is too
+/// long for one even if each of its characters is escaped, nor where it has what
+/// none has, of which `\u` alone can spell the rest.
 fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
-    if raw.len() > LONGEST_ID * 6 {
+    let next = raw.iter().skip(1).map(Some).chain([None]);
+    let may = |(byte, next): (&u8, Option<&u8>)| match byte {
+        b'\\' => next == Some(&b'u'),
+        byte => is_plain(byte),
+    };
+    if raw.len() > LONGEST_ID * 6 || !raw.iter().zip(next).all(may) {
         return None;
     }
     let quoted = [b"\"", raw, b"\""].concat();
@@ -277,6 +296,8 @@ mod tests {
             found(r#"{"a":"\u0066ile-1","b":"\\","c":"resp_\u0031"}"#),
             ["file-1", "resp_1"]
         );
+        assert_eq!(found(r#"["\u0066\u0069\u006C\u0065\u002d1","\u005c\u0075"]"#), ["file-1"]);
+        assert!(found(r#"["file-\n","file-\/","file-\\u0031","file-\u00e9"]"#).is_empty());
         assert_eq!(found(r#"["\"file-1","file-2"]"#), ["file-2"]);
         assert!(found("[\"file-1").is_empty());
     }

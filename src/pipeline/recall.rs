@@ -381,7 +381,7 @@ pub(super) async fn answer<C: Client>(
     bill.waited(exchange.waited);
     bill.sent(body.len());
     bill.settle_recalled(StatusCode::OK.as_u16(), entry.tokens, entry.estimated).await?;
-    let mut headers = entry.headers.clone();
+    let mut headers = respond::roomy(&entry.headers);
     if stream != matches!(entry.answer, Answer::Stream(_)) {
         let kind = if stream { "text/event-stream; charset=utf-8" } else { "application/json" };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

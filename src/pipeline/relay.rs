@@ -26,6 +26,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use crate::app::{App, Snapshot};
+use crate::base::headers as own;
 use crate::base::money::Money;
 use crate::exchange::{CacheResult, Client, Ending, Exchange};
 use crate::intake::request::Request;
@@ -111,7 +112,8 @@ impl<'a, C: Client> Relay<'a, C> {
     ) -> Result<Ending, Refusal> {
         let (flown, passenger, had) = {
             let mut reader = self.reader(true);
-            let mut ride = pin!(reader.ride(passenger));
+            // It is polled after `fly`, whenever that was.
+            let mut ride = pin!(reader.ride(passenger.behind_its_pilot()));
             let mut flown = None;
             let rode = loop {
                 tokio::select! {
@@ -260,12 +262,12 @@ pub(super) fn headers(
     if let Some(standing) = bill.token_standing() {
         respond::stamp_tokens(&mut headers, &standing);
     }
-    respond::put(&mut headers, "x-tollgate-route", &way(bill, provider));
+    respond::put(&mut headers, own::ROUTE, &way(bill, provider));
     if let Some(warnings) = bill.warnings() {
         respond::stamp_warnings(&mut headers, warnings);
     }
     if let Some(price) = bill.price().filter(|_| charged) {
-        respond::put(&mut headers, "x-tollgate-price-usd", &price.to_string());
+        respond::put(&mut headers, own::PRICE, &price.to_string());
     }
     headers
 }

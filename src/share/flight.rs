@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::flights::{Budget, Entry};
 use super::log::{Log, Piece};
@@ -93,7 +93,7 @@ impl End {
 pub(super) struct Flight {
     pub(super) state: Mutex<State>,
     /// Passengers wait for this.
-    news: watch::Sender<()>,
+    pub(super) news: Notify,
     /// The pilot waits for this: a passenger has read on, or left.
     pub(super) moved: Notify,
 }
@@ -163,9 +163,9 @@ impl Flight {
             among: 1,
             stays,
         };
-        let (news, receiver) = watch::channel(());
-        let flight = Arc::new(Self { state: Mutex::new(state), news, moved: Notify::new() });
-        let passenger = Passenger::aboard(Arc::clone(&flight), receiver, FIRST, plain);
+        let (news, moved) = (Notify::new(), Notify::new());
+        let flight = Arc::new(Self { state: Mutex::new(state), news, moved });
+        let passenger = Passenger::aboard(Arc::clone(&flight), FIRST, plain);
         (flight, passenger)
     }
 
@@ -187,8 +187,7 @@ impl Flight {
         };
         state.aboard += 1;
         drop(state);
-        let news = self.news.subscribe();
-        Some(Passenger::aboard(Arc::clone(self), news, number, plain))
+        Some(Passenger::aboard(Arc::clone(self), number, plain))
     }
 }
 
@@ -206,6 +205,11 @@ impl State {
         let taken = self.seats.iter().filter(|seat| seat.taken);
         let slowest = taken.map(|seat| seat.place).min().unwrap_or(self.log.end());
         self.log.trim(slowest, BEHIND);
+    }
+
+    /// Whether the pilot waits for those aboard before it goes on.
+    pub(super) fn is_far_ahead(&self) -> bool {
+        self.log.behind(self.fastest) > AHEAD
     }
 
     fn end(&mut self, end: End) {
@@ -231,7 +235,7 @@ impl Pilot {
     /// Shows the head of the answer.
     pub fn depart(&self, head: Head) {
         self.flight.state.lock().head = Some(Arc::new(head));
-        self.flight.news.send_replace(());
+        self.flight.news.notify_waiters();
     }
 
     /// Whether the head is shown.
@@ -246,7 +250,7 @@ impl Pilot {
             return;
         }
         self.flight.state.lock().push(Piece { full, plain });
-        self.flight.news.send_replace(());
+        self.flight.news.notify_waiters();
     }
 
     /// Ends the flight with the last bytes of its answer. Gives what the one
@@ -271,7 +275,7 @@ impl Pilot {
 
     /// Waits until the answer is no more than 64 KB ahead of its fastest reader.
     pub async fn room(&self) {
-        self.until(|state| state.log.behind(state.fastest) <= AHEAD || state.aboard == 0).await;
+        self.until(|state| !state.is_far_ahead() || state.aboard == 0).await;
     }
 
     /// Whether somebody is aboard, and the answer no more than 64 KB ahead of its
@@ -315,12 +319,15 @@ impl Pilot {
             state.end(end);
         }
         self.entry = None;
-        self.flight.news.send_replace(());
+        self.flight.news.notify_waiters();
     }
 }
 
 impl Drop for Pilot {
     fn drop(&mut self) {
+        if self.flight.state.lock().end.is_some() {
+            return;
+        }
         let refusal = Refusal::new(Code::InternalError, "An internal error occurred.");
         let landing = Landing {
             outcome: Outcome::InternalError,

@@ -1,9 +1,10 @@
 //! One of those who read the answer to a call.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::flight::{End, FIRST, Flight, Head, Landing};
 use super::portion;
@@ -42,22 +43,28 @@ pub struct Lost;
 #[must_use = "dropping the place leaves the flight"]
 pub struct Passenger {
     flight: Arc<Flight>,
-    news: watch::Receiver<()>,
     seat: usize,
     place: usize,
     plain: bool,
+    /// Whether it is not to be woken.
+    follows: bool,
     left: bool,
 }
 
 impl Passenger {
     /// In `seat` of `flight`, at the beginning of the answer.
-    pub(super) const fn aboard(
-        flight: Arc<Flight>,
-        news: watch::Receiver<()>,
-        seat: usize,
-        plain: bool,
-    ) -> Self {
-        Self { flight, news, seat, place: 0, plain, left: false }
+    pub(super) const fn aboard(flight: Arc<Flight>, seat: usize, plain: bool) -> Self {
+        Self { flight, seat, place: 0, plain, follows: false, left: false }
+    }
+
+    /// Has this passenger be asked after its pilot whenever that was, by the same
+    /// task: it is not woken for news then, which would only have the task run once
+    /// more.
+    #[must_use]
+    pub fn behind_its_pilot(self) -> Self {
+        let mut passenger = self;
+        passenger.follows = true;
+        passenger
     }
 
     /// Waits for the head of the answer.
@@ -65,18 +72,15 @@ impl Passenger {
     /// # Errors
     /// The end, where there is no answer.
     pub async fn head(&mut self) -> Result<Arc<Head>, End> {
-        loop {
-            {
-                let state = self.flight.state.lock();
-                if let Some(head) = &state.head {
-                    return Ok(Arc::clone(head));
-                }
-                if let Some(end) = &state.end {
-                    return Err(end.clone());
-                }
+        self.until(|passenger| {
+            let state = passenger.flight.state.lock();
+            match (&state.head, &state.end) {
+                (Some(head), _) => Some(Ok(Arc::clone(head))),
+                (None, Some(end)) => Some(Err(end.clone())),
+                (None, None) => None,
             }
-            self.wait().await;
-        }
+        })
+        .await
     }
 
     /// Waits for more of the answer, or its end.
@@ -84,12 +88,7 @@ impl Passenger {
     /// # Errors
     /// [`Lost`]
     pub async fn next(&mut self) -> Result<Step, Lost> {
-        loop {
-            if let Some(step) = self.take()? {
-                return Ok(step);
-            }
-            self.wait().await;
-        }
+        self.until(|passenger| passenger.take().transpose()).await
     }
 
     /// The whole answer once it has ended, with its end.
@@ -97,15 +96,12 @@ impl Passenger {
     /// # Errors
     /// [`Lost`]
     pub async fn whole(&mut self) -> Result<(Bytes, End), Lost> {
-        loop {
-            {
-                let state = self.flight.state.lock();
-                if let Some(end) = &state.end {
-                    return Ok((state.log.read(0, self.plain).ok_or(Lost)?, end.clone()));
-                }
-            }
-            self.wait().await;
-        }
+        self.until(|passenger| {
+            let state = passenger.flight.state.lock();
+            let end = state.end.clone()?;
+            Some(state.log.read(0, passenger.plain).ok_or(Lost).map(|whole| (whole, end)))
+        })
+        .await
     }
 
     /// What has been read so far, where it is still there: for counting what a
@@ -177,8 +173,11 @@ impl Passenger {
             seat.place = place;
         }
         if place > state.fastest {
+            let waits = state.is_far_ahead();
             state.fastest = place;
-            self.flight.moved.notify_waiters();
+            if waits {
+                self.flight.moved.notify_waiters();
+            }
         }
         let over = if place == end { state.end.clone() } else { None };
         drop(state);
@@ -188,9 +187,20 @@ impl Passenger {
         Ok(Some(Step { bytes, end: over }))
     }
 
-    async fn wait(&mut self) {
-        // The sender is part of the flight, so it is there.
-        let _open = self.news.changed().await;
+    /// Waits until `look` finds something; it is asked after each piece of news.
+    async fn until<T>(&mut self, look: impl Fn(&mut Self) -> Option<T>) -> T {
+        if self.follows {
+            return poll_fn(|_| look(self).map_or(Poll::Pending, Poll::Ready)).await;
+        }
+        let flight = Arc::clone(&self.flight);
+        loop {
+            // Before the look: news that come after it are not missed.
+            let news = flight.news.notified();
+            if let Some(found) = look(self) {
+                return found;
+            }
+            news.await;
+        }
     }
 }
 

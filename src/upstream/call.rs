@@ -5,21 +5,20 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use pingora_core::ErrorType;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
-use pingora_core::{ErrorType, connectors};
 use tokio::io::AsyncWriteExt;
 
 use crate::upstream::head::Wire;
+use crate::upstream::idle::Idle;
 use crate::upstream::multiplexed::Lanes;
 use crate::upstream::reply::{Connection, Session};
 use crate::upstream::{Body, Failure, Origin, Prepared, Reply};
 
-/// Idle connections kept to all providers together.
-const POOL: usize = 1_024;
 /// Longest that one write of a request may take.
 const WRITE: Duration = Duration::from_secs(60);
 
@@ -36,17 +35,16 @@ pub struct Timeouts {
 
 /// The connections to providers, pooled.
 pub struct Connections {
-    connector: Arc<TransportConnector>,
+    connector: TransportConnector,
     lanes: Lanes,
+    idle: Arc<Idle>,
 }
 
 impl Default for Connections {
     fn default() -> Self {
-        let options = ConnectorOptions::new(POOL);
-        Self {
-            connector: Arc::new(connectors::TransportConnector::new(Some(options))),
-            lanes: Lanes::default(),
-        }
+        // Nothing goes into the connector's own pool.
+        let connector = TransportConnector::new(Some(ConnectorOptions::new(1)));
+        Self { connector, lanes: Lanes::default(), idle: Arc::default() }
     }
 }
 
@@ -100,7 +98,7 @@ impl Connections {
         {
             return Some(Line::Shared(stream));
         }
-        self.connector.reused_stream(&**peer).await.map(Line::Whole)
+        self.idle.take(peer.reuse_hash()).map(Line::Whole)
     }
 
     /// A fresh connection, or one with HTTP/2 that came about meanwhile. Boxed:
@@ -157,7 +155,7 @@ impl Connections {
         let close_delimited = matches!(session, Session::H1(_))
             && !headers.contains_key(CONTENT_LENGTH)
             && !headers.contains_key(TRANSFER_ENCODING);
-        let connection = Connection::new(session, peer, self.connector.clone(), close_delimited);
+        let connection = Connection::new(session, peer, self.idle.clone(), close_delimited);
         Reply { status, headers, body: Body::Connection(Box::new(connection)) }
     }
 }

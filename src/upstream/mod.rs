@@ -1,7 +1,7 @@
 //! Calling providers: addresses, connections, time-outs, and the answer as a
 //! stream of bytes.
 //!
-//! Providers are called over Pingora's own connector (its pool and TLS), not
+//! Providers are called over Pingora's own connector (its TLS and HTTP), not
 //! over its proxy phases. With TLS, HTTP/2 is offered, and spoken where the
 //! provider takes it. Dropping a [`Reply`] before its end closes the provider's
 //! connection, or resets the stream, at once; that is how a caller that has left
@@ -10,6 +10,7 @@
 mod call;
 mod duplex;
 mod head;
+mod idle;
 mod multiplexed;
 mod peer;
 mod reply;

@@ -7,15 +7,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{HeaderMap, StatusCode};
-use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 
 use crate::upstream::duplex;
+use crate::upstream::idle::Idle;
 
-/// How long an unused connection to a provider is kept.
-const IDLE: Duration = Duration::from_secs(60);
 /// Chunks are gathered until there are so many bytes.
 const GATHERED: usize = 16 * 1024;
 /// How long the end of an answer is waited for once its last event is there.
@@ -214,7 +212,7 @@ impl Session {
 pub struct Connection {
     session: Option<Session>,
     peer: Arc<HttpPeer>,
-    connector: Arc<TransportConnector>,
+    idle: Arc<Idle>,
     close_delimited: bool,
     /// What was met while looking ahead, for the next call.
     met: Option<BodyError>,
@@ -225,10 +223,10 @@ impl Connection {
     pub(super) fn new(
         session: Session,
         peer: Arc<HttpPeer>,
-        connector: Arc<TransportConnector>,
+        idle: Arc<Idle>,
         close_delimited: bool,
     ) -> Self {
-        Self { session: Some(session), peer, connector, close_delimited, met: None }
+        Self { session: Some(session), peer, idle, close_delimited, met: None }
     }
 
     /// The next piece, with what has come behind it already: a burst of chunks
@@ -287,7 +285,7 @@ impl Connection {
         let Some(Session::H1(mut session)) = self.session.take() else { return };
         session.respect_keepalive();
         if let Some(stream) = session.reuse().await.and_then(duplex::whole) {
-            self.connector.release_stream(stream, self.peer.reuse_hash(), Some(IDLE));
+            self.idle.put(self.peer.reuse_hash(), stream);
         }
     }
 }

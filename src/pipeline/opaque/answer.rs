@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::base::headers as own;
 use crate::base::sse::{self, Piece, Splitter};
 use crate::exchange::{AnswerHead, Client, Ending};
 use crate::ledger::record::Outcome;
@@ -218,7 +219,7 @@ impl<C: Client> Passage<'_, C> {
         }
         respond::stamp(&mut headers, self.exchange, self.app.clock.monotonic());
         let way = format!(";;{};opaque", self.provider.name);
-        respond::put(&mut headers, "x-tollgate-route", &way);
+        respond::put(&mut headers, own::ROUTE, &way);
         if status.is_success()
             && let Some(bill) = self.tab.bill()
         {
@@ -226,7 +227,7 @@ impl<C: Client> Passage<'_, C> {
                 respond::stamp_warnings(&mut headers, warnings);
             }
             if let Some(price) = bill.price() {
-                respond::put(&mut headers, "x-tollgate-price-usd", &price.to_string());
+                respond::put(&mut headers, own::PRICE, &price.to_string());
             }
         }
         headers

@@ -68,6 +68,40 @@ async fn a_late_passenger_reads_from_the_beginning_and_then_follows() {
     assert_eq!((flights.running(), flights.held()), (0, 0));
 }
 
+/// Counts how often a task is woken.
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_passenger_behind_its_pilot_is_not_woken_and_others_are() {
+    let flights = Flights::new();
+    let (mut pilot, first) = lead(&flights);
+    let (mut first, mut other) = (first.behind_its_pilot(), join(&flights));
+    let woken = [Arc::new(Woken::default()), Arc::new(Woken::default())];
+    let wakers = woken.clone().map(std::task::Waker::from);
+    let [mut own, mut others] = wakers.each_ref().map(std::task::Context::from_waker);
+    let mut ahead = std::pin::pin!(first.whole());
+    let mut beside = std::pin::pin!(other.whole());
+    assert!(ahead.as_mut().poll(&mut own).is_pending());
+    assert!(beside.as_mut().poll(&mut others).is_pending());
+    pilot.land(bytes("a"), bytes("a"), landing(0));
+    let counts = woken.each_ref().map(|woken| woken.0.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(counts, [0, 1]);
+    for (waiting, context) in [(ahead, own), (beside, others)] {
+        let (mut waiting, mut context) = (waiting, context);
+        let std::task::Poll::Ready(Ok((whole, _))) = waiting.as_mut().poll(&mut context) else {
+            panic!("the answer is there");
+        };
+        assert_eq!(whole, "a");
+    }
+}
+
 #[test]
 fn who_did_not_ask_for_usage_does_not_see_it() {
     let (pilot, mut passenger) = alone(true, false);
