@@ -226,7 +226,7 @@ async fn order<'a, C: Client>(
     exchange.waited += app.clock.monotonic().saturating_sub(from);
     let mut request = Request::parse(body)?;
     if endpoint.names_things() && snapshot.config.opaque.ownership == Ownership::Enforce {
-        let tenant = Tenant::new(&*app.owners, &caller.account);
+        let tenant = Tenant::new(&*app.owners, &caller.owner);
         tenant.check_body(request.body())?;
         if let Some(id) = &request.previous_response {
             tenant.check_own(id)?;
@@ -242,6 +242,9 @@ async fn order<'a, C: Client>(
         return Err(refusal.param("model"));
     }
     let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
+    if !route.listed && snapshot.config.opaque.ownership == Ownership::Enforce {
+        Tenant::new(&*app.owners, &caller.owner).check_model(&route.model)?;
+    }
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
     let asking = idempotent::Asking { caller, class, endpoint, request: &request };
     let turn = idempotent::turn(app, client, exchange, &asking).await?;

@@ -69,6 +69,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         rates: None,
         prepaid: false,
         saved: None,
+        session: None,
     }
 }
 
@@ -94,6 +95,7 @@ pub(super) fn attempt(record: &UsageRecord, number: u32) -> Attempt {
         estimated_cost: Money::from_picos(500),
         unpriced: false,
         bytes_in: record.bytes_in,
+        session: record.session,
     }
 }
 

@@ -8,8 +8,10 @@
 //! made is read, up to a bound, and only where ownership is enforced.
 
 mod answer;
+mod heard;
 mod list;
 mod send;
+mod session;
 mod tab;
 mod tunnel;
 
@@ -64,6 +66,7 @@ struct Passage<'a, C> {
     snapshot: &'a Snapshot,
     client: &'a mut C,
     exchange: &'a mut Exchange,
+    caller: &'a Identity,
     place: Place,
     target: Target,
     reach: &'a Arc<Reach>,
@@ -86,6 +89,10 @@ pub(super) async fn serve<C: Client>(
     let (uri, method) = (client.head().uri.clone(), client.head().method.clone());
     let place = Place::of(&method, lane.path, config.allow_unknown)?;
     let enforced = config.ownership == Ownership::Enforce;
+    if enforced && method == Method::HEAD && place.lists(&Method::GET) {
+        // Its length would tell how much all accounts have.
+        return Err(Refusal::method_not_allowed("GET, POST"));
+    }
     let provider = config.provider.as_ref();
     // A model belongs to the seller and to every customer.
     let provider = provider.filter(|_| !(enforced && place.root.name == "models"));
@@ -103,10 +110,10 @@ pub(super) async fn serve<C: Client>(
     let reads = matches!(method, Method::GET | Method::HEAD) && !upgrades;
     let allowance = allowance(snapshot, exchange, caller, !reads);
     let mut permit = admit(app, snapshot, client, exchange, caller, &allowance)?;
-    let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.account));
+    let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.owner));
     let outgoing =
         prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
-    let quote = Quote::flat(config.price, caller.plan.billing).beyond(caller.overage());
+    let quote = Quote::flat(config.price_of(place.kind()), caller.plan.billing).beyond(caller.overage());
     let most = quote.most(&Tokens::default(), std::iter::empty());
     let held = outgoing.and_then(|outgoing| {
         permit.hold(&caller.key_id, most)?;
@@ -153,7 +160,7 @@ pub(super) async fn serve<C: Client>(
         headers: client.head().headers.clone(),
     };
     let mut passage =
-        Passage { app, snapshot, client, exchange, place, target, reach, provider, tenant, tab };
+        Passage { app, snapshot, client, exchange, caller, place, target, reach, provider, tenant, tab };
     // Boxed: its future is larger than that of the understood lane.
     Box::pin(passage.run(outgoing)).await
 }
@@ -194,7 +201,7 @@ async fn prepare<C: Client>(
     let declared = headers.get(CONTENT_TYPE).is_none_or(is_json);
     let limits = Listen { body_limit: LARGEST_JSON, ..limits.clone() };
     let body = waiting(app, &mut exchange.waited, body::read(client, &limits)).await?;
-    if !body.is_empty() && !opaque::scan::is_json(&body) {
+    if !body.is_empty() && !opaque::list::is_json(&body) {
         return Err(match declared {
             true => Refusal::new(Code::InvalidJson, "The body could not be read as JSON."),
             false => Refusal::new(Code::UnsupportedMediaType, "The body must be JSON."),

@@ -257,6 +257,7 @@ impl Orphan {
             rates: None,
             prepaid: false,
             saved: None,
+            session: attempt.session,
         })
     }
 }
