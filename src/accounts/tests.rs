@@ -7,8 +7,8 @@ use crate::base::clock::TestClock;
 use crate::config::StaticKey;
 use crate::store::Store;
 use crate::store::accounts::Directory;
-use crate::store::ownership::EmbeddedOwners;
 use crate::store::billing::Book;
+use crate::store::ownership::EmbeddedOwners;
 
 const NOW: Timestamp = Timestamp(1_795_496_400_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);

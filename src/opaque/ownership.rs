@@ -40,7 +40,8 @@ impl<'t> Tenant<'t> {
     /// # Errors
     /// As [`Tenant::check_path`].
     pub fn check_query(&self, query: Option<&str>) -> Result<(), Refusal> {
-        for (field, value) in query.unwrap_or_default().split('&').filter_map(|it| it.split_once('='))
+        for (field, value) in
+            query.unwrap_or_default().split('&').filter_map(|it| it.split_once('='))
         {
             // A provider might make something of what is malformed.
             let (field, value) = decode(field).zip(decode(value)).ok_or_else(not_found)?;

@@ -338,7 +338,8 @@ mod tests {
 
     #[test]
     fn a_location_is_one_under_here() {
-        let told = |value| location(value, "/base/v1", false).map(|(place, path)| (place.ids, path));
+        let told =
+            |value| location(value, "/base/v1", false).map(|(place, path)| (place.ids, path));
         let call = Some((vec!["rtc_1".to_owned()], "/v1/realtime/calls/rtc_1".to_owned()));
         assert_eq!(told("/base/v1/realtime/calls/rtc_1"), call);
         assert_eq!(told("https://provider.example/base/v1/realtime/calls/rtc_1"), call);

@@ -113,7 +113,8 @@ pub(super) async fn serve<C: Client>(
     let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.owner));
     let outgoing =
         prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
-    let quote = Quote::flat(config.price_of(place.kind()), caller.plan.billing).beyond(caller.overage());
+    let quote =
+        Quote::flat(config.price_of(place.kind()), caller.plan.billing).beyond(caller.overage());
     let most = quote.most(&Tokens::default(), std::iter::empty());
     let held = outgoing.and_then(|outgoing| {
         permit.hold(&caller.key_id, most)?;
@@ -159,8 +160,19 @@ pub(super) async fn serve<C: Client>(
         query: uri.query().map(str::to_owned),
         headers: client.head().headers.clone(),
     };
-    let mut passage =
-        Passage { app, snapshot, client, exchange, caller, place, target, reach, provider, tenant, tab };
+    let mut passage = Passage {
+        app,
+        snapshot,
+        client,
+        exchange,
+        caller,
+        place,
+        target,
+        reach,
+        provider,
+        tenant,
+        tab,
+    };
     // Boxed: its future is larger than that of the understood lane.
     Box::pin(passage.run(outgoing)).await
 }

@@ -29,8 +29,9 @@ try:
     client.batches.create(
         input_file_id="file-x", endpoint="/v1/chat/completions", completion_window="24h"
     )
-except NotFoundError:
-    raise AssertionError("a file of nobody's is the provider's to refuse")
+    raise AssertionError("a file of nobody's must not be used")
+except NotFoundError as error:
+    assert error.code == "not_found", error
 
 assert client.files.delete(made.id).deleted
 try:

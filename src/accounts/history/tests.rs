@@ -12,8 +12,8 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::config::{Config, Plan};
 use crate::store::Store;
 use crate::store::accounts::{Accounts, Directory, Status};
-use crate::store::ownership::EmbeddedOwners;
 use crate::store::billing::{Assignment, Book, History, Standing};
+use crate::store::ownership::EmbeddedOwners;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Vault;
 

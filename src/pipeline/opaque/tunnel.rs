@@ -72,8 +72,10 @@ impl<C: Client> Passage<'_, C> {
         let limit = self.snapshot.config.opaque.socket_message_limit;
         let (from_client, to_client) = tokio::io::split(connection);
         let session = Mutex::new(Session::new(self.app.clock.monotonic()));
-        let mut up = Up { from_client, sending, frames: Frames::of(Side::Client, limit), clean: true };
-        let mut down = Down { body, to_client, frames: Frames::of(Side::Server, limit), clean: true };
+        let mut up =
+            Up { from_client, sending, frames: Frames::of(Side::Client, limit), clean: true };
+        let mut down =
+            Down { body, to_client, frames: Frames::of(Side::Server, limit), clean: true };
         let outcome = tokio::select! {
             ended = down.pass(&session) => ended,
             ended = up.pass(begun, &session) => ended,

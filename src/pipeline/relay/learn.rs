@@ -53,7 +53,11 @@ impl Flying<'_> {
     ///
     /// # Errors
     /// As [`Flying::learn`].
-    pub(super) async fn learn_events(&self, events: &[u8], known: &mut bool) -> Result<(), Refusal> {
+    pub(super) async fn learn_events(
+        &self,
+        events: &[u8],
+        known: &mut bool,
+    ) -> Result<(), Refusal> {
         if *known && !may_name_outputs(events) {
             return Ok(());
         }

@@ -183,8 +183,7 @@ impl Flying<'_> {
                 }
                 Some(Ok(Some(chunk))) => {
                     let sifted = sieve.sift(chunk);
-                    if makes
-                        && let Err(refusal) = self.learn_events(&sifted.full, &mut known).await
+                    if makes && let Err(refusal) = self.learn_events(&sifted.full, &mut known).await
                     {
                         return self.refuse(refusal, Outcome::InternalError);
                     }

@@ -198,7 +198,7 @@ async fn events_pass_one_by_one() {
     let provider = Provider::start().await;
     let gate = before(&provider).start().await;
     let held = Gate::closed();
-    let events = ["{\"id\":\"resp_1\"}", "2", "[DONE]"];
+    let events = ["{\"id\":\"thread_1\"}", "2", "[DONE]"];
     provider.next(Reply::gated_events(&held, events));
     let body = json!({"stream": true});
     let request = Request::post("/v1/threads/runs", &body).bearer(&gate.key("tester"));
@@ -214,7 +214,7 @@ async fn events_pass_one_by_one() {
     }
     assert!(client.event().await.unwrap().is_none());
     // What the events named is the account's.
-    get(&gate, "tester", "/v1/responses/resp_1").await;
+    get(&gate, "tester", "/v1/threads/thread_1").await;
     assert_eq!(provider.calls().len(), 2);
 }
 

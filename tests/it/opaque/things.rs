@@ -150,7 +150,7 @@ fn found(thing: Option<&Value>) -> Reply {
 }
 
 /// A page of a list, by `limit` and `after`.
-fn page(all: &[Value], query: &str) -> Reply {
+pub(super) fn page(all: &[Value], query: &str) -> Reply {
     let value = |name: &str| {
         query.split('&').filter_map(|pair| pair.split_once('=')).find(|it| it.0 == name)
     };
