@@ -126,7 +126,9 @@ fn identify<C: Client>(
     received: Timestamp,
 ) -> Result<Arc<Identity>, Refusal> {
     let header = |name: &str| client.head().headers.get(name).map(http::HeaderValue::as_bytes);
-    let presented = key::presented(header("authorization"), header("x-api-key"))
+    let plain =
+        header("x-api-key").or_else(|| key::of_protocols(header("sec-websocket-protocol")?));
+    let presented = key::presented(header("authorization"), plain)
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
     if let Some(identity) = app.keyring.identify(presented, received) {
         return Ok(identity);

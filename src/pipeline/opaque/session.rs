@@ -1,9 +1,11 @@
 //! What a WebSocket has used so far, and what ends it besides its two sides.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::base::clock::Clock;
 use crate::exchange::Client;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::opaque::frames::Fault;
@@ -75,8 +77,7 @@ pub(super) struct Passed {
 pub(super) struct Session {
     passed: Passed,
     heard: Heard,
-    /// Whether anything passed since the last look.
-    moved: bool,
+    clock: Arc<dyn Clock>,
     verdict: Option<Verdict>,
     /// When something passed last, and when the last record was written, on the
     /// monotonic clock.
@@ -85,26 +86,27 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that begins at `now`, of the monotonic clock.
-    pub(super) fn new(now: Duration) -> Self {
+    /// A session that begins now.
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let now = clock.monotonic();
         Self {
             passed: Passed::default(),
             heard: Heard::default(),
-            moved: false,
+            clock,
             verdict: None,
             last: now,
             recorded: now,
         }
     }
 
-    pub(super) const fn passed_up(&mut self, bytes: usize) {
+    pub(super) fn passed_up(&mut self, bytes: usize) {
         self.passed.up += bytes as u64;
-        self.moved = true;
+        self.last = self.clock.monotonic();
     }
 
-    pub(super) const fn passed_down(&mut self, bytes: usize) {
+    pub(super) fn passed_down(&mut self, bytes: usize) {
         self.passed.down += bytes as u64;
-        self.moved = true;
+        self.last = self.clock.monotonic();
     }
 
     /// Who hears the provider's events.
@@ -137,10 +139,7 @@ impl Session {
     }
 
     /// Whether nothing passed for `idle` at `now`.
-    fn is_idle(&mut self, now: Duration, idle: Duration) -> bool {
-        if std::mem::take(&mut self.moved) {
-            self.last = now;
-        }
+    fn is_idle(&self, now: Duration, idle: Duration) -> bool {
         now.saturating_sub(self.last) >= idle
     }
 }
@@ -152,7 +151,7 @@ impl<C: Client> Passage<'_, C> {
         loop {
             tokio::time::sleep(LOOK).await;
             let now = self.app.clock.monotonic();
-            let verdict = self.judge(&mut session.lock(), now);
+            let verdict = self.judge(&session.lock(), now);
             if let Some(verdict) = verdict {
                 session.lock().end(verdict);
                 // The way to the client ends it between two frames, if it gets there.
@@ -173,7 +172,7 @@ impl<C: Client> Passage<'_, C> {
     }
 
     /// Why the session may not go on at `now`, if it may not.
-    fn judge(&self, session: &mut Session, now: Duration) -> Option<Verdict> {
+    fn judge(&self, session: &Session, now: Duration) -> Option<Verdict> {
         let config = self.app.config();
         if !self.app.keyring.still_serves(self.caller, self.app.clock.wall()) {
             return Some(Verdict::Revoked);

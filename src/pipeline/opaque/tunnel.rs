@@ -71,7 +71,7 @@ impl<C: Client> Passage<'_, C> {
         self.tab.begin_session();
         let limit = self.snapshot.config.opaque.socket_message_limit;
         let (from_client, to_client) = tokio::io::split(connection);
-        let session = Mutex::new(Session::new(self.app.clock.monotonic()));
+        let session = Mutex::new(Session::new(self.app.clock.clone()));
         let mut up =
             Up { from_client, sending, frames: Frames::of(Side::Client, limit), clean: true };
         let mut down =

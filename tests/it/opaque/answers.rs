@@ -317,17 +317,17 @@ async fn answers_without_a_body_end_with_their_head() {
     let key = gate.key("tester");
     let mut client = gate.connect().await;
     provider.next(Reply::bytes(200, "").claiming(77).header("content-type", "audio/mpeg"));
-    client.send(&Request::new("HEAD", "/v1/audio/voices").bearer(&key).bytes()).await;
+    client.send(&Request::new("HEAD", "/v1/audio/speech").bearer(&key).bytes()).await;
     let head = client.any_head().await;
     assert_eq!((head.status(), head.header("content-length")), (200, Some("77")));
     drop(client);
     let mut client = gate.connect().await;
     provider.next(Reply::raw("HTTP/1.1 204 No Content\r\n\r\n"));
-    client.send(&Request::new("DELETE", "/v1/audio/voices").bearer(&key).bytes()).await;
+    client.send(&Request::new("DELETE", "/v1/audio/speech").bearer(&key).bytes()).await;
     let head = client.any_head().await;
     assert_eq!((head.status(), head.header("transfer-encoding")), (204, None));
     provider.next(Reply::bytes(200, "x").header("content-type", "audio/mpeg"));
-    client.send(&Request::get("/v1/audio/voices").bearer(&key).bytes()).await;
+    client.send(&Request::get("/v1/audio/speech").bearer(&key).bytes()).await;
     assert_eq!(client.answer().await.ok().text(), "x");
 }
 

@@ -158,7 +158,7 @@ async fn a_trained_model_is_its_owners() {
     let done = json!({"id": job, "fine_tuned_model": name, "result_files": ["file-metrics"]});
     provider.next(Reply::json(200, &json!({"data": [done], "has_more": false})));
     get(&gate, "a", "/v1/fine_tuning/jobs").await.ok();
-    gate.send(&chat("b")).await.refused(404, "model_not_found");
+    gate.send(&chat("b")).await.refused(404, "not_found");
     get(&gate, "b", &format!("/v1/models/{name}")).await.refused(404, "model_not_found");
     let embed = Request::post("/v1/embeddings", &json!({"model": name, "input": "x"}));
     gate.send(&embed.bearer(&key_of("b"))).await.refused(404, "model_not_found");

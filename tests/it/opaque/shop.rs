@@ -35,7 +35,7 @@ pub(super) const COLLECTIONS: [(&str, &str); 17] = [
 
 /// What is kept: things by their collection's path.
 #[derive(Default)]
-struct Kept {
+pub(super) struct Kept {
     made: usize,
     collections: BTreeMap<String, Vec<Value>>,
 }
@@ -48,7 +48,13 @@ pub(super) async fn provider() -> Provider {
     provider
 }
 
-fn answer(kept: &mut Kept, call: &Call) -> Reply {
+/// Whether `path` is that of a collection or of a thing in one.
+pub(super) fn keeps(path: &str) -> bool {
+    let collection = path.rsplit_once('/').map_or("", |(collection, _)| collection);
+    COLLECTIONS.iter().any(|(pattern, _)| fits(pattern, path) || fits(pattern, collection))
+}
+
+pub(super) fn answer(kept: &mut Kept, call: &Call) -> Reply {
     let (path, query) = call.path().split_once('?').unwrap_or((call.path(), ""));
     let path = path.trim_start_matches("/v1/");
     let prefix = COLLECTIONS.iter().find(|(pattern, _)| fits(pattern, path)).map(|it| it.1);
