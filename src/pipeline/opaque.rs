@@ -87,19 +87,8 @@ pub(super) async fn serve<C: Client>(
 ) -> Result<Ending, Refusal> {
     let config = &snapshot.config.opaque;
     let (uri, method) = (client.head().uri.clone(), client.head().method.clone());
-    let place = Place::of(&method, lane.path, config.allow_unknown)?;
     let enforced = config.ownership == Ownership::Enforce;
-    if enforced && method == Method::HEAD && place.lists(&Method::GET) {
-        // Its length would tell how much all accounts have.
-        return Err(Refusal::method_not_allowed("GET, POST"));
-    }
-    let provider = config.provider.as_ref();
-    // A model belongs to the seller and to every customer.
-    let provider = provider.filter(|_| !(enforced && place.root.name == "models"));
-    let reach = provider.and_then(|it| Some((it, snapshot.providers.get(&it.name)?)));
-    let (provider, reach) = reach.ok_or_else(|| {
-        Refusal::new(Code::EndpointNotEnabled, "This endpoint is not enabled here.")
-    })?;
+    let (place, provider, reach) = destination(snapshot, &method, lane)?;
     let headers = &client.head().headers;
     let class = class::choose(&snapshot.config.classes, lane.class, headers, None)?.clone();
     exchange.class = Some(class.clone());
@@ -175,6 +164,28 @@ pub(super) async fn serve<C: Client>(
     };
     // Boxed: its future is larger than that of the understood lane.
     Box::pin(passage.run(outgoing)).await
+}
+
+/// Where a request goes: its place, and the provider that answers it.
+fn destination<'s>(
+    snapshot: &'s Snapshot,
+    method: &Method,
+    lane: &Lane<'_>,
+) -> Result<(Place, &'s Arc<Provider>, &'s Arc<Reach>), Refusal> {
+    let config = &snapshot.config.opaque;
+    let place = Place::of(method, lane.path, config.allow_unknown)?;
+    let enforced = config.ownership == Ownership::Enforce;
+    if enforced && *method == Method::HEAD && place.lists(&Method::GET) {
+        // Its length would tell how much all accounts have.
+        return Err(Refusal::method_not_allowed("GET, POST"));
+    }
+    // A model belongs to the seller and to every customer.
+    let provider = config.provider.as_ref().filter(|_| !(enforced && place.root.name == "models"));
+    let found = provider.and_then(|it| Some((it, snapshot.providers.get(&it.name)?)));
+    let (provider, reach) = found.ok_or_else(|| {
+        Refusal::new(Code::EndpointNotEnabled, "This endpoint is not enabled here.")
+    })?;
+    Ok((place, provider, reach))
 }
 
 /// Checks what the request names, and reads its body if that could name more.
