@@ -101,8 +101,8 @@ async fn a_reload_keeps_each_of_an_accounts_made_keys() {
         .set("keys.1", json!({"account": DEFAULT_PLAN, "plan": DEFAULT_PLAN, "key": ""}))
         .spawn()
         .await;
-    let keys: Vec<&str> =
-        gate.banner().split_whitespace().filter(|word| word.starts_with("tg_live_")).collect();
+    let shown = gate.banner().lines().filter_map(|line| line.trim().strip_prefix(DEFAULT_PLAN));
+    let keys: Vec<&str> = shown.map(str::trim).collect();
     assert_eq!(keys.len(), 2, "{}", gate.banner());
     for _ in 0..2 {
         for key in &keys {
