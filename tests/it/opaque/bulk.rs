@@ -140,8 +140,8 @@ async fn sixty_four_megabytes_pass_both_ways_in_two() {
 
 #[tokio::test]
 #[ignore = "long: a gigabyte each way, for `make soak`"]
-async fn a_gigabyte_passes_both_ways_in_two_megabytes() {
+async fn a_gigabyte_passes_both_ways_in_four_megabytes() {
     let grown = growth(1024).await;
     println!("{grown} bytes more");
-    assert!(grown < 2 * 1024 * 1024, "the process held {grown} bytes more");
+    assert!(grown < 4 * 1024 * 1024, "the process held {grown} bytes more");
 }
