@@ -11,7 +11,7 @@ node   := tests/sdk/node_modules
 tools  := .cache/tools
 deny   := 0.20.2
 
-.PHONY: run test check bench demo setup setup-build setup-sdk setup-node setup-tools setup-deny setup-bench
+.PHONY: run test soak check bench demo setup setup-build setup-sdk setup-node setup-tools setup-deny setup-bench
 
 # Builds and starts Tollgate with the quick-start configuration.
 run: setup-build
@@ -23,6 +23,10 @@ test: setup
 	then echo '$(CARGO) nextest run'; $(CARGO) nextest run --locked --no-fail-fast; \
 	else echo '$(CARGO) test'; $(CARGO) test --locked --lib --bins --tests --no-fail-fast; fi
 	$(CARGO) test --locked --doc
+
+# The long tests: a gigabyte each way, minutes of real time.
+soak: setup
+	$(CARGO) nextest run --locked --no-fail-fast --run-ignored only
 
 # What a reader must never find: bad layout, lints, broken documentation links,
 # a dependency that deny.toml does not let in.

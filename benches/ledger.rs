@@ -275,6 +275,7 @@ fn record(clock: &dyn Clock) -> UsageRecord {
         rates: None,
         prepaid: false,
         saved: None,
+        session: None,
     }
 }
 
@@ -299,5 +300,6 @@ fn attempt(record: &UsageRecord) -> Attempt {
         estimated_cost: Money::from_picos(250_000_000),
         unpriced: false,
         bytes_in: 1024,
+        session: None,
     }
 }

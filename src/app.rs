@@ -13,7 +13,7 @@ mod used_up;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,8 +24,8 @@ use crate::admission::queue::CallSlots;
 use crate::admission::rate::Rates;
 use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
-use crate::base::clock::Clock;
-use crate::base::id::RecordIds;
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::id::{RecordId, RecordIds};
 use crate::base::pace::Pace;
 use crate::base::slots::Slots;
 use crate::cache::Cache;
@@ -104,6 +104,9 @@ pub struct App {
     pub names: Names,
     ids: RecordIds,
     journal_up: AtomicBool,
+    /// Since when the process ends, in microseconds of the monotonic clock; 0 while
+    /// it does not.
+    stopping: AtomicU64,
     text_hash_key: [u8; 32],
 }
 
@@ -170,6 +173,7 @@ impl App {
             names: Names::default(),
             ids: RecordIds::default(),
             journal_up: AtomicBool::new(true),
+            stopping: AtomicU64::new(0),
             text_hash_key: parts.text_hash_key,
         })
     }
@@ -207,6 +211,23 @@ impl App {
             route: None,
             errors: Errors::default(),
         }
+    }
+
+    /// The identifier of a record that begins at `at`.
+    pub fn record_id(&self, at: Timestamp) -> RecordId {
+        self.ids.next(at)
+    }
+
+    /// Notes that the process ends, for what would not end by itself.
+    fn begin_to_stop(&self) {
+        let now = self.clock.monotonic().as_micros().max(1);
+        self.stopping.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Since when the process ends, on the monotonic clock, if it does.
+    pub fn stopping_since(&self) -> Option<Duration> {
+        let since = self.stopping.load(Ordering::Relaxed);
+        (since > 0).then(|| Duration::from_micros(since))
     }
 
     /// The keyed hash of a request's body, for its record: BLAKE3 in keyed mode,

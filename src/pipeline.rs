@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::admission::quota::Allowance;
 use crate::admission::{self, Asking, Gates, Permit};
@@ -138,7 +138,9 @@ fn identify<C: Client>(
 ) -> Result<Arc<Identity>, Refusal> {
     let header =
         |name: HeaderName| client.head().headers.get(name).map(http::HeaderValue::as_bytes);
-    let presented = key::presented(header(AUTHORIZATION), header(API_KEY))
+    let plain = header(API_KEY)
+        .or_else(|| key::of_protocols(header(SEC_WEBSOCKET_PROTOCOL)?));
+    let presented = key::presented(header(AUTHORIZATION), plain)
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
     if let Some(identity) = app.keyring.identify(presented, received) {
         return Ok(identity);
@@ -238,7 +240,7 @@ async fn order<'a, C: Client>(
     exchange.waited += app.clock.monotonic().saturating_sub(from);
     let mut request = Request::parse(body)?;
     if endpoint.names_things() && snapshot.config.opaque.ownership == Ownership::Enforce {
-        let tenant = Tenant::new(&*app.owners, &caller.account);
+        let tenant = Tenant::new(&*app.owners, &caller.owner);
         tenant.check_body(request.body())?;
         if let Some(id) = &request.previous_response {
             tenant.check_own(id)?;
@@ -254,6 +256,9 @@ async fn order<'a, C: Client>(
         return Err(refusal.param("model"));
     }
     let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
+    if !route.listed && snapshot.config.opaque.ownership == Ownership::Enforce {
+        Tenant::new(&*app.owners, &caller.owner).check_model(&route.model)?;
+    }
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
     let asking = idempotent::Asking { caller, class, endpoint, request: &request };
     let turn = idempotent::turn(app, client, exchange, &asking).await?;

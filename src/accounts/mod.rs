@@ -24,6 +24,7 @@ use crate::cache::{Cache, Filter};
 use crate::config::{Config, Plan};
 use crate::store::accounts::{Account, Accounts, ApiKey, Keys, Overrides, Status};
 use crate::store::billing::History;
+use crate::store::ownership::Owners;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::{Owner, Vault};
 
@@ -44,6 +45,7 @@ pub struct Registry {
     metrics: Arc<Metrics>,
     vault: Arc<Vault>,
     cache: Arc<Cache>,
+    things: Arc<dyn Owners>,
     /// Held while something changes: changes come one after the other.
     state: Mutex<State>,
 }
@@ -78,6 +80,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Their answers that are given again.
     pub cache: Arc<Cache>,
+    /// Their things at providers.
+    pub things: Arc<dyn Owners>,
 }
 
 /// An account to be made.
@@ -120,10 +124,22 @@ impl Registry {
             configured_keys: AHashSet::new(),
             plans: AHashMap::new(),
         };
-        let Parts { accounts, keys, history, keyring, hasher, clock, metrics, vault, cache } =
-            parts;
+        let Parts { accounts, keys, history, keyring, hasher, clock, metrics, vault, .. } = parts;
+        let (cache, things) = (parts.cache, parts.things);
         let state = Mutex::new(state);
-        Self { accounts, keys, history, keyring, hasher, clock, metrics, vault, cache, state }
+        Self {
+            accounts,
+            keys,
+            history,
+            keyring,
+            hasher,
+            clock,
+            metrics,
+            vault,
+            cache,
+            things,
+            state,
+        }
     }
 
     /// Makes an account. Blocks.
@@ -216,6 +232,11 @@ impl Registry {
         self.accounts.flush()?;
         self.keyring.remove_account(id);
         self.cache.purge(&Filter { account: Some(id.to_owned()), ..Filter::default() });
+        // What runs may still note things. They stay its own: an account made later
+        // under this id has another name there.
+        if let Err(error) = self.things.release_all(&account.owner_name()) {
+            tracing::error!(%error, "whose the things of a removed account were may be left");
+        }
         // What was sealed in between, while requests were admitted.
         if let Err(error) = self.forget(id) {
             tracing::error!(%error, "what was kept of a removed account may be left");

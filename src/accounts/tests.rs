@@ -8,6 +8,7 @@ use crate::config::StaticKey;
 use crate::store::Store;
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
+use crate::store::ownership::EmbeddedOwners;
 
 const NOW: Timestamp = Timestamp(1_795_496_400_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -50,6 +51,7 @@ impl World {
             metrics: metrics.clone(),
             vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
             cache: fixture::cache(),
+            things: Arc::new(EmbeddedOwners::open(&store).unwrap()),
         };
         let registry = Registry::new(config.clone(), parts);
         registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();

@@ -27,6 +27,7 @@ use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::route::health::Health;
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
+use crate::store::ownership::EmbeddedOwners;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Vault;
 use crate::webhooks::Webhooks;
@@ -97,6 +98,9 @@ pub(crate) fn config(dir: &Path) -> Config {
             ownership: Ownership::Enforce,
             allow_unknown: false,
             price: Money::ZERO,
+            prices: ahash::AHashMap::new(),
+            socket_idle: seconds(900),
+            socket_message_limit: 1 << 24,
         },
         routing: Routing {
             prefer: Prefer::Order,
@@ -178,6 +182,7 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         rates: None,
         prepaid: false,
         saved: None,
+        session: None,
     }
 }
 
@@ -215,6 +220,7 @@ pub(crate) fn registry(
         metrics: metrics.clone(),
         vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
         cache: cache(),
+        things: Arc::new(EmbeddedOwners::open(&store).unwrap()),
     };
     let registry = Registry::new(config.clone(), parts);
     registry.apply(config.clone(), &config.keys, Occasion::Start).unwrap();

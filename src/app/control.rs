@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
+use crate::store::ownership::Owners;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::vault::{self, Vault};
@@ -31,6 +32,8 @@ pub(super) struct Secrets<'s> {
     pub(super) vault: &'s Arc<Vault>,
     /// The response cache.
     pub(super) cache: &'s Arc<Cache>,
+    /// Whose each thing is that a provider made.
+    pub(super) things: Arc<dyn Owners>,
 }
 
 /// The keyring, still empty, and what changes it.
@@ -41,7 +44,7 @@ pub(super) fn accounts(
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<(Arc<Keyring>, Arc<Registry>), ApplyError> {
-    let Secrets { hasher, vault, cache } = secrets;
+    let Secrets { hasher, vault, cache, things } = secrets;
     let keyring = Arc::new(Keyring::new(hasher.clone()));
     let directory = Arc::new(Directory::new(store)?);
     let parts = accounts::Parts {
@@ -54,6 +57,7 @@ pub(super) fn accounts(
         metrics: metrics.clone(),
         vault: vault.clone(),
         cache: cache.clone(),
+        things,
     };
     Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
 }

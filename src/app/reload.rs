@@ -20,8 +20,9 @@ pub struct Reloader {
     app: Arc<App>,
     registry: Arc<Registry>,
     webhooks: Arc<Webhooks>,
-    /// The keys that were made at start, by account: a reload keeps them.
-    made: AHashMap<Arc<str>, Secret>,
+    /// The keys that were made at start, by account, in the order of the file: a
+    /// reload keeps them.
+    made: AHashMap<Arc<str>, Vec<Secret>>,
     /// What new connections of clients get, where they get any.
     certificate: Option<Arc<Certificate>>,
     /// One reload at a time, so that the last one to begin is the one in force.
@@ -34,9 +35,13 @@ impl Reloader {
         app: &Arc<App>,
         registry: &Arc<Registry>,
         webhooks: &Arc<Webhooks>,
-        made: AHashMap<Arc<str>, Secret>,
+        generated: impl Iterator<Item = (Arc<str>, Secret)>,
         certificate: Option<Arc<Certificate>>,
     ) -> Self {
+        let mut made = AHashMap::<_, Vec<_>>::new();
+        for (account, key) in generated {
+            made.entry(account).or_default().push(key);
+        }
         let (app, registry, webhooks) = (app.clone(), registry.clone(), webhooks.clone());
         Self { app, registry, webhooks, made, certificate, turn: Mutex::new(()) }
     }
@@ -60,6 +65,23 @@ impl Reloader {
         }
     }
 
+    /// `given` with the keys that were made at start in the places of empty ones.
+    fn with_made(&self, given: &[StaticKey]) -> Vec<StaticKey> {
+        let mut taken = AHashMap::<&str, usize>::new();
+        let with_made = |given: &StaticKey| {
+            let mut given = given.clone();
+            if given.key.is_empty()
+                && let Some((account, made)) = self.made.get_key_value(&given.account)
+            {
+                let turn = taken.entry(account).or_default();
+                given.key = made.get(*turn).unwrap_or(&given.key).clone();
+                *turn += 1;
+            }
+            given
+        };
+        given.iter().map(with_made).collect()
+    }
+
     fn apply(&self, config: Config) -> Result<(), Errors> {
         let app = &self.app;
         let before = app.config();
@@ -74,11 +96,7 @@ impl Reloader {
                 tracing::warn!("{what} has changed: that takes effect at the next start");
             }
         }
-        let with_made = |given: &StaticKey| {
-            let made = self.made.get(&given.account).filter(|_| given.key.is_empty());
-            StaticKey { key: made.unwrap_or(&given.key).clone(), ..given.clone() }
-        };
-        let keys: Vec<StaticKey> = config.keys.iter().map(with_made).collect();
+        let keys = self.with_made(&config.keys);
         app.vault
             .rotate(config.master_keys.current.as_ref())
             .map_err(|error| Errors::whole(&config.source, error.to_string()))?;

@@ -38,12 +38,15 @@ pub(super) fn open(
     let mut of_the_month = |sum: &Sum<'_>| spent(rates, month.number, sum);
     let mut paid = |account: &str, amount| rates.account(&account.into()).restore_paid(amount);
     let mut of_the_day = |record: &Digest<'_>| {
-        // Nobody asked for a renewal of the cache.
-        if record.outcome == Outcome::Revalidation {
+        // Nobody asked for a renewal of the cache, and a session asked once.
+        if record.outcome == Outcome::Revalidation || record.goes_on() {
             return;
         }
         windows(rates, &**clock, record);
-        tokens(rates, &**clock, record);
+        // What a session uses is not reserved.
+        if record.session.is_none() {
+            tokens(rates, &**clock, record);
+        }
     };
     let replay = Replay::none()
         .sums(month.begins..month.ends, &mut of_the_month)

@@ -171,7 +171,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let config = Arc::new(config);
     let cache = cache::open(&config, secret.expose(), &vault, &clock, &metrics)
         .map_err(|error| StartError::Runtime(error.to_string()))?;
-    let secrets = control::Secrets { hasher, vault: &vault, cache: &cache };
+    let secrets = control::Secrets { hasher, vault: &vault, cache: &cache, things: owners.clone() };
     let (keyring, registry) = control::accounts(&store, &config, secrets, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock, None);
@@ -194,7 +194,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     };
     let app = App::new(snapshot, parts);
     let generated = keys.iter().filter(|made| made.generated);
-    let generated = generated.map(|made| (made.account.clone(), made.key.clone())).collect();
+    let generated = generated.map(|made| (made.account.clone(), made.key.clone()));
     let reloader = Reloader::new(&app, &registry, &webhooks, generated, certificate);
     let reloader = Arc::new(reloader);
     let biller = control::biller(&app, &webhooks).map_err(StartError::Trees)?;
@@ -226,6 +226,7 @@ impl Running {
     /// Stops gracefully: no new connections, running requests end, at most for
     /// `shutdown.grace`; then everything is flushed. Blocks until that is done.
     pub fn stop(mut self) {
+        self.app.begin_to_stop();
         self.stopping.send_replace(true);
         let grace = self.app.config().shutdown_grace;
         if let Some(control) = &self.control {

@@ -84,6 +84,13 @@ pub fn presented<'a>(
     std::str::from_utf8(key).map_err(|_| BadKey::Malformed)
 }
 
+/// The key among the `protocols` that a WebSocket's client offers: browsers can
+/// set no other header of theirs.
+pub fn of_protocols(protocols: &[u8]) -> Option<&[u8]> {
+    let offered = protocols.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    offered.filter_map(|protocol| protocol.strip_prefix(b"openai-insecure-api-key.")).next()
+}
+
 /// The credentials of a Bearer `Authorization`; empty where it holds none.
 fn bearer(value: &[u8]) -> Result<&[u8], BadKey> {
     let value = value.trim_ascii();

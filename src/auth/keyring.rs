@@ -40,6 +40,8 @@ pub enum Access {
 pub struct Identity {
     /// The account's id.
     pub account: Arc<str>,
+    /// What the account's things at providers are kept under.
+    pub owner: Arc<str>,
     /// The key's public name.
     pub key_id: Arc<str>,
     /// The account's plan.
@@ -89,6 +91,7 @@ impl Identity {
         let prices = own.prices.iter().map(|(class, price)| (Arc::from(&**class), *price));
         Self {
             account: Arc::from(&*account.id),
+            owner: account.owner_name().into(),
             key_id,
             limits: effective_limits(&plan, own, defaults),
             requests_per_month: quota.filter(|limit| *limit < u64::MAX),
@@ -298,6 +301,19 @@ impl Keyring {
         let hash = self.hasher.hash(key);
         let identity = self.shards.get(place(&hash))?.read().get(&hash).cloned()?;
         identity.in_force(now).then_some(identity)
+    }
+
+    /// Whether `identity` is still served at `now`: its key is in force, and its
+    /// account, the one that was made then, is open.
+    pub fn still_serves(&self, identity: &Identity, now: Timestamp) -> bool {
+        let hashes = self.owners.lock().get(&identity.account).cloned().unwrap_or_default();
+        hashes.iter().any(|hash| {
+            let held = self.shards.get(place(hash)).and_then(|it| it.read().get(hash).cloned());
+            held.is_some_and(|held| {
+                let same = held.key_id == identity.key_id && held.owner == identity.owner;
+                same && held.access == Access::Open && held.in_force(now)
+            })
+        })
     }
 
     /// Shows every identity to `look`, an account's once for each key.

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ahash::AHashMap;
 use jiff::tz::TimeZone;
 
 use crate::base::money::Money;
@@ -247,6 +248,20 @@ pub struct Opaque {
     pub allow_unknown: bool,
     /// Price of one request.
     pub price: Money,
+    /// Prices of one request by the root of its path, such as `images`; where one
+    /// is missing, `price` holds.
+    pub prices: AHashMap<String, Money>,
+    /// How long both sides of a WebSocket may be silent.
+    pub socket_idle: Duration,
+    /// Largest message of a WebSocket, in bytes.
+    pub socket_message_limit: u64,
+}
+
+impl Opaque {
+    /// Price of one request under `root`, such as `images`.
+    pub fn price_of(&self, root: &str) -> Money {
+        self.prices.get(root).copied().unwrap_or(self.price)
+    }
 }
 
 /// Whether what an account made at a provider is kept from other accounts.

@@ -72,6 +72,9 @@ pub struct Digest<'b> {
     /// See [`UsageRecord::saved`].
     #[n(45)]
     pub saved: Option<Savings>,
+    /// See [`UsageRecord::session`].
+    #[n(60)]
+    pub session: Option<RecordId>,
 }
 
 impl<'b> Digest<'b> {
@@ -101,7 +104,13 @@ impl<'b> Digest<'b> {
             prepaid: record.prepaid,
             cache_key: record.cache_key.as_deref(),
             saved: record.saved,
+            session: record.session,
         }
+    }
+
+    /// Whether the record goes on with a session, so that it is no request.
+    pub fn goes_on(&self) -> bool {
+        self.session.is_some_and(|first| first != self.id)
     }
 
     /// The sum of this record alone.
@@ -111,7 +120,7 @@ impl<'b> Digest<'b> {
             key_id: self.key_id,
             endpoint: self.endpoint,
             model_used: self.model_used,
-            requests: 1,
+            requests: u64::from(!self.goes_on()),
             quantity: self.quantity as u64,
             tokens: self.tokens,
             price: self.price,
@@ -149,7 +158,7 @@ pub struct Sum<'s> {
     pub endpoint: &'s str,
     /// See [`UsageRecord::model_used`].
     pub model_used: &'s str,
-    /// How many records, charged or not.
+    /// How many requests, charged or not.
     pub requests: u64,
     /// How many of them are charged.
     pub quantity: u64,

@@ -201,6 +201,11 @@ pub struct UsageRecord {
     #[n(45)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saved: Option<Savings>,
+    /// The first record of the session that this one is a part of, which may be
+    /// itself: a WebSocket has a record each minute, and is one request.
+    #[n(60)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<RecordId>,
 }
 
 /// Written before each provider attempt; what recovery needs to close it as
@@ -276,6 +281,9 @@ pub struct Attempt {
     /// See [`UsageRecord::bytes_in`].
     #[n(18)]
     pub bytes_in: u64,
+    /// See [`UsageRecord::session`].
+    #[n(60)]
+    pub session: Option<RecordId>,
 }
 
 /// Takes back what a record charged: it was written down, but could not be made

@@ -69,6 +69,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         rates: None,
         prepaid: false,
         saved: None,
+        session: None,
     }
 }
 
@@ -94,6 +95,7 @@ pub(super) fn attempt(record: &UsageRecord, number: u32) -> Attempt {
         estimated_cost: Money::from_picos(500),
         unpriced: false,
         bytes_in: record.bytes_in,
+        session: record.session,
     }
 }
 
@@ -173,6 +175,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                     coalesce: money[1],
                     batch: money[0],
                 }),
+                session: flags[2].then(|| RecordIds::default().next(Timestamp(time >> 17))),
             }
         },
     )
@@ -181,7 +184,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
 /// Opens the ledger of `dir` and returns what it replayed, in that order.
 pub(super) fn open(dir: &Path, options: Options) -> (Ledger, Vec<UsageRecord>) {
     let mut replayed = Vec::new();
-    let mut summed = 0;
+    let (mut summed, mut requests) = (0, 0);
     let clock = Arc::new(TestClock::at(MIDNIGHT));
     let (mut in_sums, mut in_records) = (BTreeMap::new(), BTreeMap::new());
     let mut sum = |sum: &Sum<'_>| summed += sum.requests;
@@ -190,6 +193,7 @@ pub(super) fn open(dir: &Path, options: Options) -> (Ledger, Vec<UsageRecord>) {
     };
     let mut record = |digest: &Digest<'_>| {
         replayed.push(digest.id);
+        requests += u64::from(!digest.goes_on());
         if digest.prepaid && !digest.price.is_zero() {
             let account = digest.account.to_owned();
             *in_records.entry(account).or_insert(Money::ZERO) += digest.price;
@@ -200,7 +204,7 @@ pub(super) fn open(dir: &Path, options: Options) -> (Ledger, Vec<UsageRecord>) {
         .paid(&mut paid)
         .records(Timestamp(0), &mut record);
     let ledger = Ledger::open_with(dir, Durability::Process, clock, options, replay).unwrap();
-    assert_eq!(summed, replayed.len() as u64, "sums and records agree");
+    assert_eq!(summed, requests, "sums and records agree");
     assert_eq!(in_sums, in_records, "so do payments");
     let found = replayed.into_iter().map(|id| ledger.find(id).unwrap().unwrap()).collect();
     (ledger, found)

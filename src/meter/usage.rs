@@ -115,9 +115,10 @@ struct Figures<'a> {
     prompt_tokens_details: Option<&'a RawValue>,
     #[serde(borrow, default)]
     completion_tokens_details: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    // In realtime events the singular.
+    #[serde(borrow, default, alias = "input_token_details")]
     input_tokens_details: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "output_token_details")]
     output_tokens_details: Option<&'a RawValue>,
 }
 

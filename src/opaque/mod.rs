@@ -5,9 +5,12 @@
 //! by path, by query or by body, and is in none of its lists; and a body that
 //! could name such a thing is read before it is passed on.
 
+pub mod frames;
+pub mod list;
+pub mod made;
+pub mod mention;
 pub mod ownership;
 pub mod roots;
-pub mod scan;
 
 pub use ownership::Tenant;
 pub use roots::Place;

@@ -23,16 +23,18 @@ const fn root(name: &'static str, asks: bool, tells: bool, binary: bool) -> Root
 
 /// What is passed on. A root of two segments, or one that is an endpoint of the
 /// understood lane by itself, is passed on only below.
-const ROOTS: [Root; 14] = [
+const ROOTS: [Root; 16] = [
     root("files", true, true, true),
     root("uploads", true, true, true),
-    root("audio", false, false, true),
+    root("audio", true, false, true),
     root("images", true, false, true),
     root("batches", true, true, false),
     root("moderations", false, false, false),
     root("vector_stores", true, true, false),
     root("threads", true, true, false),
     root("assistants", true, true, false),
+    root("conversations", true, true, false),
+    root("containers", true, true, true),
     root("fine_tuning", true, true, false),
     root("realtime", true, true, true),
     root("responses", true, true, false),
@@ -59,14 +61,20 @@ const KEPT: [&str; 11] = [
     "workspaces",
 ];
 
+/// What is made under `realtime` that a client could call the provider with by
+/// itself, past every limit and record.
+const CREDENTIALS: [&str; 3] = ["client_secrets", "sessions", "transcription_sessions"];
+
+/// What is kept under `audio`.
+const VOICES: [&str; 2] = ["voice_consents", "voices"];
+
 /// Segments that name an endpoint and not a thing.
-const WORDS: [&str; 41] = [
+const WORDS: [&str; 39] = [
     "accept",
     "alpha",
     "calls",
     "cancel",
     "checkpoints",
-    "client_secrets",
     "compact",
     "complete",
     "content",
@@ -79,6 +87,7 @@ const WORDS: [&str; 41] = [
     "hangup",
     "input_items",
     "input_tokens",
+    "items",
     "jobs",
     "messages",
     "parts",
@@ -90,11 +99,9 @@ const WORDS: [&str; 41] = [
     "run",
     "runs",
     "search",
-    "sessions",
     "speech",
     "steps",
     "submit_tool_outputs",
-    "transcription_sessions",
     "transcriptions",
     "translations",
     "validate",
@@ -121,6 +128,8 @@ pub struct Place {
     /// Whether the answer's identifiers were made by it: what is attached to a
     /// vector store was made elsewhere.
     pub makes: bool,
+    /// Whether it ends in a thing's name.
+    thing: bool,
 }
 
 impl Place {
@@ -129,14 +138,20 @@ impl Place {
     /// # Errors
     /// 404 `endpoint_not_enabled` if it is never passed on, or unknown while
     /// unknown paths are denied, or if it could mean something else to a provider
-    /// than it means here: an empty or dotted segment, a slash in disguise.
+    /// than it means here: an empty or dotted segment, a slash in disguise; and
+    /// if it makes credentials of the seller's.
     pub fn of(method: &Method, path: &str, allow_unknown: bool) -> Result<Self, Refusal> {
         let under = path.strip_prefix("/v1/").ok_or_else(Refusal::not_found)?;
         let segments: Vec<String> =
             under.split('/').map(segment).collect::<Option<_>>().ok_or_else(not_enabled)?;
-        let (root, rest) = known(method, &segments)
+        let (mut root, rest) = known(method, &segments)
             .or_else(|| unknown(&segments).filter(|_| allow_unknown))
             .ok_or_else(not_enabled)?;
+        let below = |words: &[&str]| rest.first().is_some_and(|it| words.contains(&it.as_str()));
+        if root.name == "realtime" && below(&CREDENTIALS) {
+            return Err(not_enabled());
+        }
+        root.tells |= root.name == "audio" && below(&VOICES);
         let path = match root.name {
             "" => {
                 let name: &str = segments.first().map_or("", |name| name);
@@ -153,12 +168,24 @@ impl Place {
             ids: rest.iter().filter(|segment| !is_word(segment)).cloned().collect(),
             content: rest.len() > 1 && rest.last().is_some_and(|word| word == "content"),
             makes: !attached,
+            thing: rest.last().is_some_and(|last| !is_word(&last)),
         })
+    }
+
+    /// What is made here: the root's segments under `/v1`.
+    pub fn kind(&self) -> &str {
+        self.path.strip_prefix("/v1/").unwrap_or(&self.path)
     }
 
     /// Whether an answer to `method` here lists things of every account.
     pub fn lists(&self, method: &Method) -> bool {
         *method == Method::GET && self.ids.is_empty() && self.root.tells
+    }
+
+    /// What `method` deletes here, if it deletes anything.
+    pub fn deletes(&self, method: &Method) -> Option<&str> {
+        let last = self.ids.last().filter(|_| *method == Method::DELETE && self.thing);
+        last.map(String::as_str)
     }
 
     /// Whether `headers` ask for a WebSocket where there are some.
@@ -184,6 +211,19 @@ fn known<'s>(method: &Method, segments: &'s [String]) -> Option<(Root, &'s [Stri
         (name, below) => (name, below),
     };
     ROOTS.into_iter().find(|root| root.name == name).map(|root| (root, rest))
+}
+
+/// The thing that the `Location` of an answer names, and its path here; `base` is
+/// the path of the provider's base URL.
+pub fn location(value: &str, base: &str, allow_unknown: bool) -> Option<(Place, String)> {
+    let path = match value.split_once("://") {
+        Some((_, rest)) => rest.get(rest.find('/')?..)?,
+        None => value,
+    };
+    let under = |base: &str| path.strip_prefix(base).filter(|rest| rest.starts_with('/'));
+    let path = format!("/v1{}", under(base).or_else(|| under("/v1"))?);
+    let place = Place::of(&Method::GET, &path, allow_unknown).ok()?;
+    place.thing.then_some((place, path))
 }
 
 fn unknown(segments: &[String]) -> Option<(Root, &[String])> {
@@ -272,6 +312,42 @@ mod tests {
         assert!(place("/v1/files").lists(&Method::GET));
         assert!(!place("/v1/files").lists(&Method::POST));
         assert!(!place("/v1/threads/thread_1/messages").lists(&Method::GET));
+        assert!(place("/v1/audio/voices").lists(&Method::GET));
+        assert!(!place("/v1/audio/speech").lists(&Method::GET));
+        assert_eq!(place("/v1/fine_tuning/jobs").kind(), "fine_tuning");
+    }
+
+    #[test]
+    fn what_is_deleted_is_the_last_thing() {
+        let deleted = |path| place(path).deletes(&Method::DELETE).map(str::to_owned);
+        assert_eq!(deleted("/v1/files/file-1").as_deref(), Some("file-1"));
+        assert_eq!(deleted("/v1/threads/t/messages/m").as_deref(), Some("m"));
+        assert_eq!(deleted("/v1/files/file-1/content"), None);
+        assert_eq!(deleted("/v1/files"), None);
+        assert_eq!(place("/v1/files/file-1").deletes(&Method::GET), None);
+    }
+
+    /// Covers I4.
+    #[test]
+    fn nobody_gets_credentials_of_the_sellers() {
+        for path in ["client_secrets", "sessions", "transcription_sessions", "%73essions"] {
+            let path = format!("/v1/realtime/{path}");
+            assert_eq!(code(Method::POST, &path, true), Code::EndpointNotEnabled, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_location_is_one_under_here() {
+        let told =
+            |value| location(value, "/base/v1", false).map(|(place, path)| (place.ids, path));
+        let call = Some((vec!["rtc_1".to_owned()], "/v1/realtime/calls/rtc_1".to_owned()));
+        assert_eq!(told("/base/v1/realtime/calls/rtc_1"), call);
+        assert_eq!(told("https://provider.example/base/v1/realtime/calls/rtc_1"), call);
+        assert_eq!(told("/v1/realtime/calls/rtc_1"), call);
+        for odd in ["https://provider.example", "/base/v1/files", "/other/x", "/v1/organization/x"]
+        {
+            assert_eq!(told(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(super) mod calls;
 mod charge;
 pub(super) mod idempotent;
 pub(super) mod opaque;
+mod session;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -34,7 +35,7 @@ use crate::pipeline::bounds;
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
 use crate::telemetry::metrics::labels::Scope;
-use crate::telemetry::metrics::{RequestLabels, RequestSample, Running};
+use crate::telemetry::metrics::{RequestLabels, RequestSample, Running, Series};
 
 /// What a request orders.
 pub(super) struct Order<'o> {
@@ -60,6 +61,8 @@ pub(super) struct Order<'o> {
 pub(super) struct Bill<'a> {
     app: &'a App,
     record: UsageRecord,
+    /// What the account's things at providers are kept under.
+    owner: Arc<str>,
     /// Where the request runs.
     pub(super) route: Route,
     /// The endpoint.
@@ -141,10 +144,12 @@ impl<'a> Bill<'a> {
             rates: None,
             prepaid: false,
             saved: None,
+            session: None,
         };
         Self {
             app,
             record,
+            owner: caller.owner.clone(),
             route,
             endpoint,
             priority: Priority::of(&caller.plan),
@@ -299,7 +304,27 @@ impl<'a> Bill<'a> {
         status: u16,
         tokens: impl FnOnce() -> (Tokens, bool),
     ) -> Result<Settled, Refusal> {
-        self.record.attempts = self.made.load(Ordering::Relaxed);
+        let (settled, duration) = self.put_down(outcome, status, tokens)?;
+        self.settled = true;
+        self.observe(duration);
+        self.pay();
+        if let Some((permit, _)) = &mut self.occupied {
+            let (now, used) = (self.app.clock.monotonic(), self.record.tokens.total());
+            self.token_standing = permit.settle_tokens(now, used);
+        }
+        self.occupied = None;
+        Ok(settled)
+    }
+
+    /// Puts the record down as it is, with how long the request took.
+    fn put_down(
+        &mut self,
+        outcome: Outcome,
+        status: u16,
+        tokens: impl FnOnce() -> (Tokens, bool),
+    ) -> Result<(Settled, Duration), Refusal> {
+        let made = self.made.load(Ordering::Relaxed);
+        self.record.attempts = if self.goes_on() { 0 } else { made };
         (self.record.tokens, self.record.estimated) = match self.terms(outcome).tokens {
             _ if self.record.attempts == 0 && self.borne.is_none() => (Tokens::default(), false),
             TokenSource::Settled => tokens(),
@@ -324,18 +349,18 @@ impl<'a> Bill<'a> {
             self.undecide();
             return Err(storage_unavailable());
         };
-        self.settled = true;
-        self.observe(duration);
-        self.pay();
-        if let Some((permit, _)) = &mut self.occupied {
-            let (now, used) = (self.app.clock.monotonic(), self.record.tokens.total());
-            self.token_standing = permit.settle_tokens(now, used);
-        }
-        self.occupied = None;
-        Ok(settled)
+        Ok((settled, duration))
     }
 
     fn observe(&self, duration: Duration) {
+        let (series, sample) = self.sample(duration);
+        match self.record.outcome {
+            Outcome::Revalidation => series.observe_call(&sample),
+            _ => series.observe(&sample),
+        }
+    }
+
+    fn sample(&self, duration: Duration) -> (Arc<Series>, RequestSample) {
         let record = &self.record;
         let labels = RequestLabels {
             class: &record.endpoint,
@@ -357,11 +382,7 @@ impl<'a> Bill<'a> {
         if let Some(saved) = &record.saved {
             self.app.metrics.saved(saved);
         }
-        let series = self.app.metrics.series(labels);
-        match record.outcome {
-            Outcome::Revalidation => series.observe_call(&sample),
-            _ => series.observe(&sample),
-        }
+        (self.app.metrics.series(labels), sample)
     }
 
     fn elapsed(&self) -> Duration {

@@ -11,7 +11,9 @@ use crate::admission::queue::{Priority, Who};
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
+use crate::config::Ownership;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
+use crate::opaque::Tenant;
 use crate::pipeline::relay::{failed, read_whole};
 use crate::pipeline::{give_back, slot, unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
@@ -52,7 +54,7 @@ pub(super) async fn show<C: Client>(
     permit: Permit,
     name: &str,
 ) -> Result<Ending, Refusal> {
-    let reach = match find(snapshot, caller, name) {
+    let reach = match find(app, snapshot, caller, name) {
         Ok(Known::There(reach)) => reach,
         Ok(Known::Here) => {
             drop(permit);
@@ -85,7 +87,12 @@ pub(super) async fn show<C: Client>(
 }
 
 /// Where the model called `name` is known, if the caller's plan has it.
-fn find<'s>(snapshot: &'s Snapshot, caller: &Identity, name: &str) -> Result<Known<'s>, Refusal> {
+fn find<'s>(
+    app: &App,
+    snapshot: &'s Snapshot,
+    caller: &Identity,
+    name: &str,
+) -> Result<Known<'s>, Refusal> {
     if !is_plain(name) {
         return Err(unknown());
     }
@@ -96,6 +103,9 @@ fn find<'s>(snapshot: &'s Snapshot, caller: &Identity, name: &str) -> Result<Kno
     }
     if snapshot.catalog.has(name, &caller.plan) {
         return Ok(Known::Here);
+    }
+    if snapshot.config.opaque.ownership == Ownership::Enforce {
+        Tenant::new(&*app.owners, &caller.owner).check_model(name)?;
     }
     let target = route.target(0);
     let reach = target.and_then(|target| snapshot.providers.get(&target.provider.name));

@@ -8,8 +8,10 @@
 //! made is read, up to a bound, and only where ownership is enforced.
 
 mod answer;
+mod heard;
 mod list;
 mod send;
+mod session;
 mod tab;
 mod tunnel;
 
@@ -64,6 +66,7 @@ struct Passage<'a, C> {
     snapshot: &'a Snapshot,
     client: &'a mut C,
     exchange: &'a mut Exchange,
+    caller: &'a Identity,
     place: Place,
     target: Target,
     reach: &'a Arc<Reach>,
@@ -84,15 +87,8 @@ pub(super) async fn serve<C: Client>(
 ) -> Result<Ending, Refusal> {
     let config = &snapshot.config.opaque;
     let (uri, method) = (client.head().uri.clone(), client.head().method.clone());
-    let place = Place::of(&method, lane.path, config.allow_unknown)?;
     let enforced = config.ownership == Ownership::Enforce;
-    let provider = config.provider.as_ref();
-    // A model belongs to the seller and to every customer.
-    let provider = provider.filter(|_| !(enforced && place.root.name == "models"));
-    let reach = provider.and_then(|it| Some((it, snapshot.providers.get(&it.name)?)));
-    let (provider, reach) = reach.ok_or_else(|| {
-        Refusal::new(Code::EndpointNotEnabled, "This endpoint is not enabled here.")
-    })?;
+    let (place, provider, reach) = destination(snapshot, &method, lane)?;
     let headers = &client.head().headers;
     let class = class::choose(&snapshot.config.classes, lane.class, headers, None)?.clone();
     exchange.class = Some(class.clone());
@@ -103,10 +99,11 @@ pub(super) async fn serve<C: Client>(
     let reads = matches!(method, Method::GET | Method::HEAD) && !upgrades;
     let allowance = allowance(snapshot, exchange, caller, !reads);
     let mut permit = admit(app, snapshot, client, exchange, caller, &allowance)?;
-    let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.account));
+    let tenant = enforced.then(|| Tenant::new(&*app.owners, &caller.owner));
     let outgoing =
         prepare(app, client, exchange, &place, tenant.as_ref(), &snapshot.config.listen).await;
-    let quote = Quote::flat(config.price, caller.plan.billing).beyond(caller.overage());
+    let quote =
+        Quote::flat(config.price_of(place.kind()), caller.plan.billing).beyond(caller.overage());
     let most = quote.most(&Tokens::default(), std::iter::empty());
     let held = outgoing.and_then(|outgoing| {
         permit.hold(&caller.key_id, most)?;
@@ -152,10 +149,43 @@ pub(super) async fn serve<C: Client>(
         query: uri.query().map(str::to_owned),
         headers: client.head().headers.clone(),
     };
-    let mut passage =
-        Passage { app, snapshot, client, exchange, place, target, reach, provider, tenant, tab };
+    let mut passage = Passage {
+        app,
+        snapshot,
+        client,
+        exchange,
+        caller,
+        place,
+        target,
+        reach,
+        provider,
+        tenant,
+        tab,
+    };
     // Boxed: its future is larger than that of the understood lane.
     Box::pin(passage.run(outgoing)).await
+}
+
+/// Where a request goes: its place, and the provider that answers it.
+fn destination<'s>(
+    snapshot: &'s Snapshot,
+    method: &Method,
+    lane: &Lane<'_>,
+) -> Result<(Place, &'s Arc<Provider>, &'s Arc<Reach>), Refusal> {
+    let config = &snapshot.config.opaque;
+    let place = Place::of(method, lane.path, config.allow_unknown)?;
+    let enforced = config.ownership == Ownership::Enforce;
+    if enforced && *method == Method::HEAD && place.lists(&Method::GET) {
+        // Its length would tell how much all accounts have.
+        return Err(Refusal::method_not_allowed("GET, POST"));
+    }
+    // A model belongs to the seller and to every customer.
+    let provider = config.provider.as_ref().filter(|_| !(enforced && place.root.name == "models"));
+    let found = provider.and_then(|it| Some((it, snapshot.providers.get(&it.name)?)));
+    let (provider, reach) = found.ok_or_else(|| {
+        Refusal::new(Code::EndpointNotEnabled, "This endpoint is not enabled here.")
+    })?;
+    Ok((place, provider, reach))
 }
 
 /// Checks what the request names, and reads its body if that could name more.
@@ -194,7 +224,7 @@ async fn prepare<C: Client>(
     let declared = headers.get(CONTENT_TYPE).is_none_or(is_json);
     let limits = Listen { body_limit: LARGEST_JSON, ..limits.clone() };
     let body = waiting(app, &mut exchange.waited, body::read(client, &limits)).await?;
-    if !body.is_empty() && !opaque::scan::is_json(&body) {
+    if !body.is_empty() && !opaque::list::is_json(&body) {
         return Err(match declared {
             true => Refusal::new(Code::InvalidJson, "The body could not be read as JSON."),
             false => Refusal::new(Code::UnsupportedMediaType, "The body must be JSON."),

@@ -110,6 +110,14 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
+impl Account {
+    /// What its things at providers are kept under. An account that is made later
+    /// under its id has another name.
+    pub fn owner_name(&self) -> String {
+        format!("{}@{}", self.id, self.created_at.0)
+    }
+}
+
 /// One API key, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

@@ -56,7 +56,8 @@ impl Origin {
         Arc::new(origin)
     }
 
-    pub(super) fn base(&self) -> &BaseUrl {
+    /// Its base URL.
+    pub fn base(&self) -> &BaseUrl {
         &self.base
     }
 

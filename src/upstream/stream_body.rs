@@ -78,11 +78,15 @@ fn put(head: &mut BytesMut, name: &str, value: &[u8]) {
 }
 
 /// The headers of a WebSocket's opening handshake (RFC 6455 §4.1), without the
-/// client's key.
+/// client's key, and without extensions: frames are followed, so nothing may be
+/// compressed.
 fn put_upgrade(head: &mut BytesMut, headers: &HeaderMap) {
     put(head, CONNECTION.as_str(), b"Upgrade");
     put(head, UPGRADE.as_str(), b"websocket");
     for (name, value) in headers.iter().filter(|it| it.0.as_str().starts_with("sec-websocket-")) {
+        if name == "sec-websocket-extensions" {
+            continue;
+        }
         if name != "sec-websocket-protocol" {
             put(head, name.as_str(), value.as_bytes());
             continue;
@@ -262,6 +266,7 @@ mod tests {
         let sent = [
             ("sec-websocket-key", "k"),
             ("sec-websocket-version", "13"),
+            ("sec-websocket-extensions", "permessage-deflate"),
             ("sec-websocket-protocol", protocol),
             ("origin", "https://evil.example"),
         ];

@@ -274,7 +274,12 @@ fn docs(plan: &str, body: &Value) -> Request {
 #[tokio::test]
 async fn answers_that_nothing_limits_are_limited_where_a_budget_pays_by_the_token() {
     let provider = Provider::start().await;
-    let gate = by_the_token(&provider, "100", &[]).plan("none", |plan| plan).start().await;
+    let gate = by_the_token(&provider, "100", &[])
+        .plan("none", |plan| plan)
+        // The conversation below is nobody's.
+        .set("opaque.ownership", "off")
+        .start()
+        .await;
     let mut limited = chat_body();
     limited["max_completion_tokens"] = json!(4096);
     gate.send(&docs("shop", &chat_body())).await.ok();

@@ -6,9 +6,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::binary::{Process, run, text};
+use crate::harness::client::Request;
 use crate::harness::eventually::eventually;
 use crate::harness::provider::Provider;
 use crate::harness::setup::Tollgate;
@@ -127,12 +128,24 @@ impl Drop for Frozen<'_> {
     }
 }
 
+/// Answers with the status `code` that were counted.
+async fn counted(gate: &Process, code: &str) -> u64 {
+    let metrics = gate.admin("/metrics").await.ok().text();
+    let label = format!("code=\"{code}\"");
+    let counts = metrics
+        .lines()
+        .filter(|line| line.starts_with("tollgate_requests_total{") && line.contains(&label))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    counts.sum()
+}
+
 #[tokio::test]
 async fn a_read_only_disk_refuses_loses_nothing_and_recovers_without_a_request() {
     let provider = Provider::start().await;
-    let gate = Tollgate::before(&provider).spawn().await;
+    let gate = Tollgate::before(&provider).set("opaque.provider", "mock").spawn().await;
     let data = gate.file().with_file_name("data");
     let up = "tollgate_store_up{store=\"journal\"}";
+    let mut refused = 0;
     let mut answered = vec![id_of(&gate.send(&gate.chat()).await.ok())];
     for _ in 0..2 {
         let Some(frozen) = Frozen::all_in(&data) else {
@@ -143,7 +156,11 @@ async fn a_read_only_disk_refuses_loses_nothing_and_recovers_without_a_request()
         for _ in 0..5 {
             gate.send(&gate.chat()).await.refused(503, "storage_unavailable");
             gate.send(&gate.stream()).await.refused(503, "storage_unavailable");
+            let other = Request::post("/v1/moderations", &json!({})).bearer(&gate.key("tester"));
+            gate.send(&other).await.refused(503, "storage_unavailable");
+            refused += 3;
         }
+        assert_eq!(counted(&gate, "503").await, refused, "each refusal is counted");
         assert_eq!(provider.calls().len(), calls, "what cannot be recorded is not asked for");
         assert_eq!(gate.metric(up).await, 0);
         assert_eq!(gate.admin("/readyz").await.status(), 503);

@@ -2,6 +2,10 @@
 
 mod answers;
 mod bulk;
+mod gone;
+mod isolation;
+mod realtime;
+mod shop;
 mod socket;
 mod tenants;
 mod things;

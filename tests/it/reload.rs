@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::binary::Process;
-use crate::harness::client::Answer;
+use crate::harness::client::{Answer, Request};
+use crate::harness::door::chat_body;
 use crate::harness::eventually::eventually;
 use crate::harness::gate::Gate;
 use crate::harness::openai;
@@ -88,4 +89,26 @@ async fn sighup_reloads() {
     })
     .await;
     gate.send(&gate.chat()).await.refused(429, "rate_limit_exceeded");
+}
+
+#[tokio::test]
+async fn a_reload_keeps_each_of_an_accounts_made_keys() {
+    let provider = Provider::start().await;
+    let gate = Tollgate::before(&provider)
+        .plan(DEFAULT_PLAN, |plan| plan)
+        .plan("spare", |plan| plan)
+        .set("keys.0.key", "")
+        .set("keys.1", json!({"account": DEFAULT_PLAN, "plan": DEFAULT_PLAN, "key": ""}))
+        .spawn()
+        .await;
+    let shown = gate.banner().lines().filter_map(|line| line.trim().strip_prefix(DEFAULT_PLAN));
+    let keys: Vec<&str> = shown.map(str::trim).collect();
+    assert_eq!(keys.len(), 2, "{}", gate.banner());
+    for _ in 0..2 {
+        for key in &keys {
+            let request = Request::post("/v1/chat/completions", &chat_body()).bearer(key);
+            gate.send(&request).await.ok();
+        }
+        reload(&gate).await.ok();
+    }
 }

@@ -24,6 +24,26 @@ const batch = await client.batches.create({
 });
 assert.equal((await client.batches.retrieve(batch.id)).id, batch.id);
 
+const store = await client.vectorStores.create({ name: "kept" });
+const stores = [];
+for await (const one of client.vectorStores.list()) stores.push(one.id);
+assert.deepEqual(stores, [store.id]);
+const filed = await client.vectorStores.fileBatches.create(store.id, { file_ids: [made.id] });
+assert.match(filed.id, /^vsfb_/);
+assert.equal((await client.vectorStores.delete(store.id)).deleted, true);
+
+const asked = { model: "gpt-4o-mini", input: "Hello.", store: true };
+const response = await client.responses.create(asked);
+assert.equal((await client.responses.retrieve(response.id)).id, response.id);
+await client.responses.create({ ...asked, previous_response_id: response.id });
+await client.responses.delete(response.id);
+// What is deleted, or of another, is not found: by Tollgate, not by the provider.
+const refused = (promise) =>
+  assert.rejects(promise, (error) => error instanceof OpenAI.NotFoundError && error.code === "not_found");
+await refused(client.responses.retrieve(response.id));
+await refused(client.responses.create({ ...asked, previous_response_id: response.id }));
+await refused(client.vectorStores.retrieve(store.id));
+
 assert.equal((await client.files.delete(made.id)).deleted, true);
 await assert.rejects(client.files.retrieve("file-of-another"), OpenAI.NotFoundError);
 

@@ -29,8 +29,41 @@ try:
     client.batches.create(
         input_file_id="file-x", endpoint="/v1/chat/completions", completion_window="24h"
     )
-except NotFoundError:
-    raise AssertionError("a file of nobody's is the provider's to refuse")
+    raise AssertionError("a file of nobody's must not be used")
+except NotFoundError as error:
+    assert error.code == "not_found", error
+
+store = client.vector_stores.create(name="kept")
+assert [one.id for one in client.vector_stores.list()] == [store.id]
+filed = client.vector_stores.file_batches.create(store.id, file_ids=[made.id])
+assert filed.id.startswith("vsfb_"), filed
+assert client.vector_stores.delete(store.id).deleted
+assert [one.id for one in client.vector_stores.list()] == []
+
+response = client.responses.create(model="gpt-4o-mini", input="Hello.", store=True)
+assert client.responses.retrieve(response.id).id == response.id
+client.responses.create(model="gpt-4o-mini", input="On.", previous_response_id=response.id)
+client.responses.delete(response.id)
+
+
+def refused(call):
+    """What is deleted, or of another, is not found: by Tollgate, not by the provider."""
+    try:
+        call()
+    except NotFoundError as error:
+        assert error.code == "not_found", error
+        return
+    raise AssertionError("it should not be found")
+
+
+refused(lambda: client.responses.retrieve(response.id))
+refused(
+    lambda: client.responses.create(
+        model="gpt-4o-mini", input="On.", previous_response_id=response.id
+    )
+)
+refused(lambda: client.vector_stores.retrieve(store.id))
+refused(lambda: client.vector_stores.search(store.id, query="x"))
 
 assert client.files.delete(made.id).deleted
 try:

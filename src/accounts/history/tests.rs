@@ -13,6 +13,7 @@ use crate::config::{Config, Plan};
 use crate::store::Store;
 use crate::store::accounts::{Accounts, Directory, Status};
 use crate::store::billing::{Assignment, Book, History, Standing};
+use crate::store::ownership::EmbeddedOwners;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Vault;
 
@@ -62,6 +63,7 @@ impl World {
             metrics: Arc::new(Metrics::new([]).unwrap()),
             vault: Arc::new(Vault::load(dir.path(), None, &[]).unwrap()),
             cache: fixture::cache(),
+            things: Arc::new(EmbeddedOwners::open(&store).unwrap()),
         };
         let registry = Registry::new(config("29"), parts);
         registry.apply(config("29"), &[], Occasion::Start).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::money::Money;
 use crate::base::secret::Secret;
 use crate::config::field::Field;
-use crate::config::raw::{Count, Number, Price, Time, Whole};
+use crate::config::raw::{Count, Number, Price, Size, Time, Whole};
 use crate::config::read::{shown, suggestion};
 use crate::config::report::Report;
 use crate::config::tree::Mark;
@@ -241,6 +241,16 @@ pub(super) fn time(
     };
     let given = field.placed().and_then(|(mark, time)| within(mark, time.0, &range, show, report));
     given.unwrap_or(*range.start())
+}
+
+/// A size in `range`, in bytes; its lower end where there is no good value.
+pub(super) fn size(field: &Field<Size>, range: RangeInclusive<u64>, report: &mut Report) -> u64 {
+    let Some((mark, size)) = field.placed() else { return *range.start() };
+    if !range.contains(&size.0) {
+        let (low, high) = (range.start(), range.end() / (1024 * 1024));
+        report.error(mark, format!("must be from {low}B to {high}MB"));
+    }
+    size.0
 }
 
 /// A number in `range`.

@@ -1,13 +1,23 @@
 //! The lane of endpoints that Tollgate does not understand.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::common::Named;
+use ahash::AHashMap;
+
+use super::common::{Named, size, time};
 use crate::base::money::Money;
 use crate::config::field::Field;
-use crate::config::raw::{RawOpaque, RawOwnership, RawUnknown};
+use crate::config::raw::{Price, RawOpaque, RawOwnership, RawUnknown};
 use crate::config::report::Report;
 use crate::config::types::{Opaque, Ownership, Provider};
+
+/// How long a WebSocket may be silent.
+const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// Largest message of a WebSocket, in bytes: there are events of a megabyte.
+const MESSAGE: RangeInclusive<u64> = 1024..=1024 * 1024 * 1024;
 
 /// Checks `opaque`. A default provider that is not there turns the lane off.
 pub(super) fn check(
@@ -25,7 +35,15 @@ pub(super) fn check(
         },
         allow_unknown: raw.unknown.or(RawUnknown::Deny) == RawUnknown::Allow,
         price: raw.price.value().map_or(Money::ZERO, |price| price.0),
+        prices: raw.prices.value().map(prices).unwrap_or_default(),
+        socket_idle: time(&raw.socket_idle, IDLE, report),
+        socket_message_limit: size(&raw.socket_message_limit, MESSAGE, report),
     }
+}
+
+fn prices(raw: &BTreeMap<String, Field<Price>>) -> AHashMap<String, Money> {
+    let price = |price: &Field<Price>| price.value().map_or(Money::ZERO, |price| price.0);
+    raw.iter().map(|(root, field)| (root.clone(), price(field))).collect()
 }
 
 fn provider(

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::common::{capacity, count, entries, required, time};
+use super::common::{capacity, count, entries, required, size, time};
 use crate::base::network::Networks;
 use crate::config::field::Field;
 use crate::config::raw::{
@@ -61,25 +61,16 @@ pub(super) fn listen(raw: &Field<RawListen>, report: &mut Report) -> Listen {
         }
         taken.push((key, address.0));
     }
-    let size = |field: &Field<_>, low: u64, high: u64, report: &mut Report| {
-        let Some((mark, size)): Option<(_, &crate::config::raw::Size)> = field.placed() else {
-            return low;
-        };
-        if !(low..=high).contains(&size.0) {
-            report.error(mark, format!("must be from {low}B to {}MB", high / (1024 * 1024)));
-        }
-        size.0
-    };
     Listen {
         proxy: raw.proxy.value().map_or(nowhere, |address| address.0),
         admin: raw.admin.value().map_or(nowhere, |address| address.0),
         metrics: raw.metrics.value().map(|address| address.0),
         tls: raw.tls.placed().and_then(|(mark, raw)| tls(mark, raw, report)),
         trusted_proxies: networks(&raw.trusted_proxies, report),
-        body_limit: usize::try_from(size(&raw.body_limit, 1024, LARGEST_BODY, report))
+        body_limit: usize::try_from(size(&raw.body_limit, 1024..=LARGEST_BODY, report))
             .unwrap_or(usize::MAX),
         header_timeout: time(&raw.header_timeout, PATIENCE, report),
-        min_body_rate: size(&raw.min_body_rate, 0, LARGEST_BODY, report),
+        min_body_rate: size(&raw.min_body_rate, 0..=LARGEST_BODY, report),
         body_grace: time(&raw.body_grace, PATIENCE, report),
         stall_timeout: time(&raw.stall_timeout, PATIENCE, report),
     }

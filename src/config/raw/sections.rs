@@ -198,6 +198,12 @@ pub(crate) struct RawOpaque {
     pub(crate) unknown: Field<RawUnknown>,
     /// Price of a request in dollars.
     pub(crate) price: Field<Price>,
+    /// Prices of a request of its own, by the root of its path: `images`.
+    pub(crate) prices: Field<BTreeMap<String, Field<Price>>>,
+    /// How long both sides of a WebSocket may be silent.
+    pub(crate) socket_idle: Field<Time>,
+    /// Largest message of a WebSocket.
+    pub(crate) socket_message_limit: Field<Size>,
 }
 
 /// Whether what an account made is kept from others.

@@ -203,7 +203,7 @@ impl Builder {
             cost: Money::ZERO,
             cache: CacheSum::default(),
         });
-        line.requests += 1;
+        line.requests += u64::from(!digest.goes_on());
         line.quantity += u64::from(digest.quantity);
         line.tokens += digest.tokens;
         line.price += digest.price;

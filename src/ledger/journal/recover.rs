@@ -267,6 +267,7 @@ impl Orphan {
             rates: None,
             prepaid: false,
             saved: None,
+            session: attempt.session,
         })
     }
 }

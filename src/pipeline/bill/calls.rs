@@ -7,7 +7,7 @@ use crate::admission::queue::{CallSlot, Priority, Who};
 use crate::app::App;
 use crate::base::money::Money;
 use crate::config::TokenPrices;
-use crate::ledger::record::{Attempt, Tokens};
+use crate::ledger::record::{Attempt, Tokens, UsageRecord};
 use crate::meter::price;
 use crate::pipeline::bill::{Bill, storage_unavailable};
 use crate::refusal::Refusal;
@@ -20,6 +20,8 @@ pub(in crate::pipeline) struct Calls<'a> {
     app: &'a App,
     /// What the next frame says.
     frame: Attempt,
+    /// What the account's things at providers are kept under.
+    owner: Arc<str>,
     /// What a call is expected to use.
     assumed: Tokens,
     /// What the provider of the calls charges; `None` is unpriced.
@@ -61,11 +63,13 @@ impl<'a> Bill<'a> {
             estimated_cost: self.cost(&self.assumed),
             unpriced: record.unpriced,
             bytes_in: record.bytes_in,
+            session: record.session,
         };
         let (app, priority, made) = (self.app, self.priority, self.made.clone());
         let (assumed, prices) = (self.assumed, self.prices);
+        let owner = self.owner.clone();
         let (spent, before, slot, calling) = (Money::ZERO, 0, None, None);
-        Calls { app, frame, assumed, prices, spent, before, priority, made, slot, calling }
+        Calls { app, frame, owner, assumed, prices, spent, before, priority, made, slot, calling }
     }
 }
 
@@ -75,9 +79,9 @@ impl<'a> Calls<'a> {
         let (app, prices, priority) = (self.app, self.prices, self.priority);
         let mut frame = self.frame.clone();
         frame.estimated_input = assumed.input;
-        let made = self.made.clone();
+        let (made, owner) = (self.made.clone(), self.owner.clone());
         let (spent, before, slot, calling) = (Money::ZERO, 0, None, None);
-        Calls { app, frame, assumed, prices, spent, before, priority, made, slot, calling }
+        Calls { app, frame, owner, assumed, prices, spent, before, priority, made, slot, calling }
     }
 
     /// Notes that the calls so far were made for others too and brought the request
@@ -125,6 +129,11 @@ impl<'a> Calls<'a> {
         &self.frame
     }
 
+    /// What the account's things at providers are kept under.
+    pub(in crate::pipeline) fn owner(&self) -> &str {
+        &self.owner
+    }
+
     /// Who asks for a slot.
     pub(in crate::pipeline) fn who(&self) -> Who<'_> {
         Who { account: &self.frame.account, priority: self.priority }
@@ -148,6 +157,18 @@ impl<'a> Calls<'a> {
     /// Whether a call was made, for the request alone.
     pub(in crate::pipeline) fn any(&self) -> bool {
         self.made.load(Ordering::Relaxed) > self.before
+    }
+
+    /// Writes down that the call goes on as a part of the session that `record` is
+    /// to be the next record of.
+    ///
+    /// # Errors
+    /// 503 `storage_unavailable`; the session must then end.
+    pub(super) fn go_on(&mut self, record: &UsageRecord) -> Result<(), Refusal> {
+        (self.frame.record, self.frame.time) = (record.id, record.time);
+        self.frame.session = record.session;
+        let begun = self.app.ledger.begin(&self.frame);
+        self.app.journal_took(begun).map_err(|_| storage_unavailable())
     }
 
     /// Writes down a call that is about to be made.

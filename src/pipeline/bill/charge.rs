@@ -73,7 +73,7 @@ impl Bill<'_> {
             number: taken.number,
             beyond: taken.beyond,
         });
-        if self.is_free() {
+        if self.is_free() || self.goes_on() {
             return charge.waived();
         }
         let ceiling = self.occupied.as_ref().and_then(|(permit, _)| permit.ceiling());

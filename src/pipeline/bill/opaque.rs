@@ -77,10 +77,12 @@ impl<'a> Bill<'a> {
             rates: None,
             prepaid: false,
             saved: None,
+            session: None,
         };
         Self {
             app,
             record,
+            owner: order.caller.owner.clone(),
             route: Route::opaque(order.provider.clone()),
             // Of no consequence: an opaque request is never estimated.
             endpoint: Endpoint::Embeddings,

@@ -1,14 +1,15 @@
 //! The answer on its way to the client.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::base::headers as own;
 use crate::base::sse::{self, Piece, Splitter};
 use crate::exchange::{AnswerHead, Client, Ending};
 use crate::ledger::record::Outcome;
-use crate::opaque::LARGEST_JSON;
+use crate::opaque::made::Origin;
+use crate::opaque::{LARGEST_JSON, Place, roots};
 use crate::pipeline::opaque::send::Called;
 use crate::pipeline::opaque::{Passage, is_json};
 use crate::pipeline::relay::{failed, is_event_stream, provider_status};
@@ -40,6 +41,11 @@ impl<C: Client> Passage<'_, C> {
         }
         if self.target.method == Method::HEAD {
             return self.head_alone(reply).await;
+        }
+        if status.is_success()
+            && let Err(refusal) = self.learn_location(&reply.headers).await
+        {
+            return self.fail(Outcome::InternalError, refusal).await;
         }
         let about = self.place.root.tells && !self.place.content && self.tenant.is_some();
         let json = reply.headers.get(CONTENT_TYPE).is_some_and(is_json);
@@ -85,8 +91,11 @@ impl<C: Client> Passage<'_, C> {
                 Err(called) => return Box::pin(self.no_reply(called)).await,
             },
             (false, true) => {
-                let items = !self.place.ids.is_empty();
-                if let Err(refusal) = self.learn(&answer, items).await {
+                let known = match self.place.deletes(&self.target.method) {
+                    Some(id) => self.forget(id, &answer),
+                    None => self.learn(&answer, !self.place.ids.is_empty()).await,
+                };
+                if let Err(refusal) = known {
                     return self.fail(Outcome::InternalError, refusal).await;
                 }
                 answer
@@ -106,6 +115,12 @@ impl<C: Client> Passage<'_, C> {
     /// provider made.
     async fn stream(&mut self, reply: Reply, about: bool) -> Result<Ending, Refusal> {
         let Reply { status, headers, mut body } = reply;
+        if status.is_success()
+            && let Some(id) = self.place.deletes(&self.target.method)
+            && let Err(refusal) = self.forget(id, b"")
+        {
+            return self.fail(Outcome::InternalError, refusal).await;
+        }
         let length = length(&headers);
         let events = is_event_stream(&headers);
         if events && let Some(bill) = self.tab.bill() {
@@ -184,10 +199,40 @@ impl<C: Client> Passage<'_, C> {
     /// Notes what an answer made as the account's, before the client has it.
     async fn learn(&self, answer: &[u8], items: bool) -> Result<(), Refusal> {
         let Some(tenant) = self.tenant.filter(|_| self.place.makes) else { return Ok(()) };
-        if tenant.learn(answer, items)? {
+        let whole = self.place.ids.first().map(String::as_str);
+        if tenant.learn(answer, Origin { kind: self.place.kind(), whole, items })? {
             tenant.keep().await?;
         }
         Ok(())
+    }
+
+    /// Forgets the thing called `id` unless `answer` says that it is there still.
+    fn forget(&self, id: &str, answer: &[u8]) -> Result<(), Refusal> {
+        let stays = matches!(serde_json::from_slice(answer), Ok(Deletion { deleted: Some(false) }));
+        match self.tenant.filter(|_| !stays) {
+            Some(tenant) => tenant.forget(&self.place, id),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what the answer's `Location` names as the account's.
+    async fn learn_location(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let made = self.target.method == Method::POST && self.place.makes;
+        if let Some(tenant) = self.tenant.filter(|_| made)
+            && let Some((place, _)) = self.location(headers)
+            && place.root.name == self.place.root.name
+            && tenant.learn_place(&place)?
+        {
+            tenant.keep().await?;
+        }
+        Ok(())
+    }
+
+    /// What the `Location` of a provider's answer names, and its path here.
+    fn location(&self, headers: &HeaderMap) -> Option<(Place, String)> {
+        let value = headers.get(LOCATION)?.to_str().ok()?;
+        let allow_unknown = self.snapshot.config.opaque.allow_unknown;
+        roots::location(value, &self.reach.origin.base().path, allow_unknown)
     }
 
     async fn learn_events(&self, splitter: &mut Splitter, piece: &Bytes) -> Result<(), Refusal> {
@@ -211,6 +256,10 @@ impl<C: Client> Passage<'_, C> {
         streamed: bool,
     ) -> HeaderMap {
         let mut headers = respond::returned(provider);
+        let location = self.location(provider).filter(|_| status.is_success());
+        if let Some((_, path)) = location {
+            respond::put(&mut headers, "location", &path);
+        }
         if let Some(length) = length(provider).filter(|_| streamed) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -234,17 +283,28 @@ impl<C: Client> Passage<'_, C> {
     }
 }
 
-/// The call itself, for lists that take several.
+/// What a provider says of a deletion.
+#[derive(serde::Deserialize)]
+struct Deletion {
+    deleted: Option<bool>,
+}
+
+/// One of several calls that a list takes; `None` if nothing is there.
 pub(super) async fn whole_page<C: Client>(
     passage: &mut Passage<'_, C>,
-    query: &str,
-) -> Result<Bytes, Called> {
-    let mut reply = match passage.ask(Some(query), Bytes::new()).await {
+    path: &str,
+    query: Option<&str>,
+) -> Result<Option<Bytes>, Called> {
+    let mut reply = match passage.ask_at(path, query, Bytes::new()).await {
         Called::Reply(reply) if reply.status.is_success() => reply,
+        Called::Reply(mut reply) if reply.status == StatusCode::NOT_FOUND => {
+            reply.body.finish().await;
+            return Ok(None);
+        }
         Called::Reply(_) => return Err(Called::Failed(Failure::NoAnswer)),
         called => return Err(called),
     };
-    passage.read_json(&mut reply.body).await.map_err(|unread| match unread {
+    passage.read_json(&mut reply.body).await.map(Some).map_err(|unread| match unread {
         Unread::Gone => Called::Gone,
         Unread::Broken(BodyError::TimedOut) => Called::Failed(Failure::TimedOut),
         Unread::TooLarge | Unread::Broken(BodyError::Cut | BodyError::Garbled) => {

@@ -9,7 +9,7 @@ use crate::exchange::{Client, Ending, ReadError};
 use crate::ledger::record::Outcome;
 use crate::pipeline::opaque::{Outgoing, Passage};
 use crate::pipeline::relay::{CLIENT_CLOSED, failed};
-use crate::pipeline::{unless_gone, waiting};
+use crate::pipeline::{count_back, unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::telemetry::metrics::labels::ProviderCode;
 use crate::upstream::{Answering, Call, Failure, Framing, Opening, Prepared, Reply, Sending};
@@ -77,7 +77,9 @@ impl<'a, C: Client> Passage<'a, C> {
                 self.fail(Outcome::ClientGoneEarly, refusal).await
             }
             Called::Refused(refusal) => {
-                self.not_charged();
+                count_back(self.exchange);
+                // There is no record, which would count the answer.
+                self.exchange.billed = false;
                 Err(refusal)
             }
             Called::Failed(failure) => self.fail(Outcome::ProviderError, failed(failure)).await,
@@ -87,10 +89,16 @@ impl<'a, C: Client> Passage<'a, C> {
 
     /// Sends a request whose body is there, and waits for the answer's head.
     pub(super) async fn ask(&mut self, query: Option<&str>, body: Bytes) -> Called {
+        let path = self.target.path.clone();
+        self.ask_at(&path, query, body).await
+    }
+
+    /// The same at another path.
+    pub(super) async fn ask_at(&mut self, path: &str, query: Option<&str>, body: Bytes) -> Called {
         let (app, reach, target) = (self.app, self.reach, &self.target);
         let call = Call {
             method: target.method.clone(),
-            path: &target.path,
+            path,
             query,
             headers: &target.headers,
             body: if body.is_empty() { Vec::new() } else { vec![body] },

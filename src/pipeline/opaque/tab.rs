@@ -109,6 +109,27 @@ impl<'a> Tab<'a> {
         }
     }
 
+    /// Makes the request a session, whose records are parts.
+    pub(super) fn begin_session(&mut self) {
+        if let Kind::Billed(billed) = &mut self.kind {
+            billed.0.begin_session();
+        }
+    }
+
+    /// Writes what a session used since its last record.
+    ///
+    /// # Errors
+    /// 503 `storage_unavailable`; the session must then end.
+    pub(super) async fn part(&mut self, status: u16, tokens: Tokens) -> Result<(), Refusal> {
+        match &mut self.kind {
+            Kind::Billed(billed) => {
+                let (bill, calls) = &mut **billed;
+                bill.part(calls, status, tokens).await
+            }
+            Kind::Free { .. } => Ok(()),
+        }
+    }
+
     /// Settles, once: a further settlement does nothing. `waited` was spent
     /// waiting for others.
     ///
@@ -120,6 +141,20 @@ impl<'a> Tab<'a> {
         status: u16,
         waited: Duration,
     ) -> Result<(), Refusal> {
+        self.settle_with(outcome, status, waited, Tokens::default()).await
+    }
+
+    /// The same, with `tokens` used.
+    ///
+    /// # Errors
+    /// As [`Tab::settle`].
+    pub(super) async fn settle_with(
+        &mut self,
+        outcome: Outcome,
+        status: u16,
+        waited: Duration,
+        tokens: Tokens,
+    ) -> Result<(), Refusal> {
         if self.settled {
             return Ok(());
         }
@@ -127,7 +162,7 @@ impl<'a> Tab<'a> {
             Kind::Billed(billed) => {
                 let (bill, calls) = &mut **billed;
                 bill.waited(waited);
-                bill.settle(outcome, status, || (Tokens::default(), false)).await?;
+                bill.settle(outcome, status, || (tokens, false)).await?;
                 calls.let_go();
             }
             Kind::Free { occupied, class, plan, provider, started, first_byte } => {

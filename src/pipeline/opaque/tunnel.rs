@@ -1,5 +1,6 @@
 //! A WebSocket: once the provider has said 101, bytes pass both ways until
-//! either side closes. It holds what the request occupies meanwhile.
+//! either side closes, or there is a reason to close it. It holds what the request
+//! occupies meanwhile, and has a record each minute.
 
 use std::time::Duration;
 
@@ -7,30 +8,24 @@ use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::exchange::{AnswerHead, Client, Ending, Raw};
+use crate::exchange::{AnswerHead, Client, Ending};
 use crate::ledger::record::Outcome;
+use crate::opaque::frames::{self, Fault, Frames, Side};
 use crate::pipeline::opaque::Passage;
 use crate::pipeline::opaque::send::{Called, Failed};
+use crate::pipeline::opaque::session::{Session, Verdict};
 use crate::refusal::Refusal;
 use crate::telemetry::metrics::labels::ProviderCode;
 use crate::upstream::{Body, Failure, Framing, Reply, Sending};
 
 /// Bytes that are read from a client at once.
 const READ: usize = 16 * 1024;
-/// How long both sides may be silent.
-const IDLE: Duration = Duration::from_secs(15 * 60);
 /// How long a client may take for one piece.
 const WRITE: Duration = Duration::from_secs(60);
-
-/// What passed.
-#[derive(Default)]
-struct Passed {
-    up: u64,
-    down: u64,
-}
+/// How long either side may take for a last frame.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 impl<C: Client> Passage<'_, C> {
     /// Serves a WebSocket, from its handshake to its end.
@@ -73,72 +68,130 @@ impl<C: Client> Passage<'_, C> {
         };
         body.wait_without_end();
         self.tab.sent(0);
-        let (passed, outcome) = pass(begun, connection, sending, body).await;
+        self.tab.begin_session();
+        let limit = self.snapshot.config.opaque.socket_message_limit;
+        let (from_client, to_client) = tokio::io::split(connection);
+        let session = Mutex::new(Session::new(self.app.clock.clone()));
+        let mut up =
+            Up { from_client, sending, frames: Frames::of(Side::Client, limit), clean: true };
+        let mut down =
+            Down { body, to_client, frames: Frames::of(Side::Server, limit), clean: true };
+        let outcome = tokio::select! {
+            ended = down.pass(&session) => ended,
+            ended = up.pass(begun, &session) => ended,
+            ended = self.watch(&session) => ended,
+        };
+        let (verdict, passed) = {
+            let mut session = session.lock();
+            (session.verdict(), session.take())
+        };
+        // The provider's last words have been passed; who does not take the end of
+        // the connection loses it with the drop.
+        if let Some(verdict) = verdict {
+            up.close(verdict).await;
+            down.close(verdict).await;
+        }
+        let _unclean = tokio::time::timeout(LAST_WORD, down.to_client.shutdown()).await;
         self.tab.received(passed.up);
         self.tab.sent(usize::try_from(passed.down).unwrap_or(usize::MAX));
-        self.tab.settle(outcome, status.as_u16(), self.exchange.waited).await?;
+        let waited = self.exchange.waited;
+        self.tab.settle_with(outcome, status.as_u16(), waited, passed.tokens).await?;
         Ok(Ending::Cut)
     }
 }
 
-/// Passes bytes both ways until either side closes; then both are closed. Each
-/// way has its own buffer, so that neither waits for the other.
-async fn pass(
-    begun: Bytes,
-    connection: Box<dyn Raw>,
-    mut sending: Sending,
-    mut body: Body,
-) -> (Passed, Outcome) {
-    let mut passed = Passed::default();
-    let heard = Mutex::new(Instant::now());
-    let (up, down) = (&mut passed.up, &mut passed.down);
-    let (mut from_client, mut to_client) = tokio::io::split(connection);
-    let upward = async {
+/// The way to the provider.
+struct Up<R> {
+    from_client: R,
+    sending: Sending,
+    frames: Frames,
+    /// Whether all that was begun was sent, up to the end of a frame.
+    clean: bool,
+}
+
+impl<R: AsyncRead + Unpin> Up<R> {
+    async fn pass(&mut self, begun: Bytes, session: &Mutex<Session>) -> Outcome {
         let mut buffer = vec![0; READ];
         let mut piece: &[u8] = &begun;
         loop {
-            *heard.lock() = Instant::now();
-            *up += piece.len() as u64;
-            if sending.send(piece).await.is_err() {
+            if let Err(fault) = self.frames.follow(piece, &mut ()) {
+                session.lock().end(Verdict::of(fault));
+                return Outcome::Ok;
+            }
+            session.lock().passed_up(piece.len());
+            self.clean = false;
+            if self.sending.send(piece).await.is_err() {
                 return Outcome::Cut;
             }
-            piece = match from_client.read(&mut buffer).await {
+            self.clean = self.frames.is_between();
+            piece = match self.from_client.read(&mut buffer).await {
                 Ok(count) if count > 0 => buffer.get(..count).unwrap_or_default(),
                 // A client that closes ends the session, as it may at any time.
                 _ => return Outcome::Ok,
             };
         }
-    };
-    let downward = async {
+    }
+
+    async fn close(&mut self, verdict: Verdict) {
+        if self.clean && !self.frames.is_closing() {
+            let (code, reason) = verdict.said();
+            let frame = frames::close(Side::Client, code, reason);
+            let _gone = tokio::time::timeout(LAST_WORD, self.sending.send(&frame)).await;
+        }
+    }
+}
+
+/// The way to the client.
+struct Down<W> {
+    body: Body,
+    to_client: W,
+    frames: Frames,
+    clean: bool,
+}
+
+impl<W: AsyncWrite + Unpin> Down<W> {
+    async fn pass(&mut self, session: &Mutex<Session>) -> Outcome {
         loop {
-            let Ok(Some(piece)) = body.next().await else { return Outcome::Ok };
-            *heard.lock() = Instant::now();
-            *down += piece.len() as u64;
+            let Ok(Some(piece)) = self.body.next().await else { return Outcome::Ok };
+            let mut fault = None;
+            {
+                let mut session = session.lock();
+                if let Err(found) = self.frames.follow(&piece, session.heard()) {
+                    session.end(Verdict::of(found));
+                    fault = Some(found);
+                } else {
+                    session.passed_down(piece.len());
+                }
+            }
+            match fault {
+                None => {}
+                Some(Fault::Malformed) => return Outcome::Cut,
+                Some(Fault::TooLarge) => return Outcome::Ok,
+            }
+            self.clean = false;
             let written = tokio::time::timeout(WRITE, async {
-                to_client.write_all(&piece).await?;
-                to_client.flush().await
+                self.to_client.write_all(&piece).await?;
+                self.to_client.flush().await
             });
             if !matches!(written.await, Ok(Ok(()))) {
                 return Outcome::ClientGoneLate;
             }
-        }
-    };
-    let silence = async {
-        loop {
-            let until = *heard.lock() + IDLE;
-            if until <= Instant::now() {
+            self.clean = self.frames.is_between();
+            if self.clean && session.lock().verdict().is_some() {
                 return Outcome::Ok;
             }
-            tokio::time::sleep_until(until).await;
         }
-    };
-    let outcome = tokio::select! {
-        ended = downward => ended,
-        ended = upward => ended,
-        ended = silence => ended,
-    };
-    // The provider's last words have been passed; a client that does not take
-    // the end of the connection loses it with the drop.
-    let _unclean = to_client.shutdown().await;
-    (passed, outcome)
+    }
+
+    async fn close(&mut self, verdict: Verdict) {
+        if self.clean && !self.frames.is_closing() {
+            let (code, reason) = verdict.said();
+            let frame = frames::close(Side::Server, code, reason);
+            let _gone = tokio::time::timeout(LAST_WORD, async {
+                self.to_client.write_all(&frame).await?;
+                self.to_client.flush().await
+            })
+            .await;
+        }
+    }
 }

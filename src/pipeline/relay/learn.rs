@@ -4,6 +4,7 @@
 use crate::config::Ownership;
 use crate::intake::endpoint::Endpoint;
 use crate::opaque::Tenant;
+use crate::opaque::made::{Origin, may_name_outputs};
 use crate::pipeline::relay::pilot::Flying;
 use crate::refusal::Refusal;
 
@@ -32,32 +33,42 @@ impl Flying<'_> {
             }
     }
 
-    /// Notes a whole answer as the account's, in the store before the client has
-    /// it; whether it names itself.
+    /// Notes a whole answer, and what it names of its making, as the account's, in
+    /// the store before the client has it; whether any of it was new.
     ///
     /// # Errors
     /// 503 `storage_unavailable`; the answer must then not be sent.
     pub(super) async fn learn(&self, answer: &[u8]) -> Result<bool, Refusal> {
-        let tenant = Tenant::new(&*self.app.owners, &self.calls.frame().account);
-        let new = tenant.learn(answer, false)?;
+        let tenant = Tenant::new(&*self.app.owners, self.calls.owner());
+        let kind = match self.endpoint {
+            Endpoint::ChatCompletions => "chat/completions",
+            _ => "responses",
+        };
+        let new = tenant.learn(answer, Origin { kind, whole: None, items: false })?;
         if new {
             tenant.keep().await?;
         }
         Ok(new)
     }
 
-    /// Notes an answer whose first events these are.
+    /// Notes an answer by these events of its stream. It is `known` once it has
+    /// named itself; after that only what tools made is looked for.
     ///
     /// # Errors
     /// As [`Flying::learn`].
-    pub(super) async fn learn_events(&self, events: &[u8]) -> Result<bool, Refusal> {
+    pub(super) async fn learn_events(
+        &self,
+        events: &[u8],
+        known: &mut bool,
+    ) -> Result<(), Refusal> {
+        if *known && !may_name_outputs(events) {
+            return Ok(());
+        }
         for line in events.split(|byte| matches!(byte, b'\n' | b'\r')) {
-            if let Some(data) = line.strip_prefix(b"data:")
-                && self.learn(data).await?
-            {
-                return Ok(true);
+            if let Some(data) = line.strip_prefix(b"data:") {
+                *known |= self.learn(data).await?;
             }
         }
-        Ok(false)
+        Ok(())
     }
 }

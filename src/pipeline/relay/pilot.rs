@@ -203,7 +203,7 @@ impl Flying<'_> {
         let asked = self.endpoint.usage_on_request();
         let mut sieve = Sieve::new(asked, keeps.then(|| self.app.cache.record()));
         self.depart(status, headers.clone(), true);
-        let mut to_learn = self.makes();
+        let (makes, mut known) = (self.makes(), false);
         loop {
             let mut waited = Duration::ZERO;
             let next = async {
@@ -219,11 +219,9 @@ impl Flying<'_> {
                 }
                 Some(Ok(Some(chunk))) => {
                     let sifted = sieve.sift(chunk);
-                    if to_learn {
-                        match self.learn_events(&sifted.full).await {
-                            Ok(learned) => to_learn = !learned,
-                            Err(refusal) => return self.refuse(refusal, Outcome::InternalError),
-                        }
+                    if makes && let Err(refusal) = self.learn_events(&sifted.full, &mut known).await
+                    {
+                        return self.refuse(refusal, Outcome::InternalError);
                     }
                     if sifted.last {
                         let flown = self.complete(sieve, sifted, &headers);

@@ -127,6 +127,12 @@ impl Series {
         self.observe_call(sample);
     }
 
+    /// Counts a part of a request that goes on: what it used, cost and earned.
+    pub fn observe_part(&self, sample: &RequestSample) {
+        add(&self.revenue, sample.revenue);
+        self.observe_call(sample);
+    }
+
     /// Counts a call that no customer waits for: what it used and cost.
     pub fn observe_call(&self, sample: &RequestSample) {
         self.input_tokens.inc_by(sample.tokens.input);

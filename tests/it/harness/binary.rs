@@ -107,6 +107,21 @@ impl Process {
         pages * 4096
     }
 
+    /// The most bytes of memory that it held since [`Self::forget_peak`].
+    pub(crate) fn peak(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kilobytes * 1024
+    }
+
+    /// Lets what it holds now be its peak.
+    pub(crate) fn forget_peak(&self) {
+        // As `proc_pid_clear_refs(5)` says.
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
     /// Ends it at once, as `kill -9` does, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

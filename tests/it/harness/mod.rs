@@ -19,4 +19,5 @@ pub(crate) mod sdk;
 mod selftest;
 pub(crate) mod setup;
 pub(crate) mod tls;
+pub(crate) mod websocket;
 pub(crate) mod wire;

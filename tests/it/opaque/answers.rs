@@ -198,7 +198,7 @@ async fn events_pass_one_by_one() {
     let provider = Provider::start().await;
     let gate = before(&provider).start().await;
     let held = Gate::closed();
-    let events = ["{\"id\":\"resp_1\"}", "2", "[DONE]"];
+    let events = ["{\"id\":\"thread_1\"}", "2", "[DONE]"];
     provider.next(Reply::gated_events(&held, events));
     let body = json!({"stream": true});
     let request = Request::post("/v1/threads/runs", &body).bearer(&gate.key("tester"));
@@ -214,7 +214,7 @@ async fn events_pass_one_by_one() {
     }
     assert!(client.event().await.unwrap().is_none());
     // What the events named is the account's.
-    get(&gate, "tester", "/v1/responses/resp_1").await;
+    get(&gate, "tester", "/v1/threads/thread_1").await;
     assert_eq!(provider.calls().len(), 2);
 }
 
@@ -317,17 +317,17 @@ async fn answers_without_a_body_end_with_their_head() {
     let key = gate.key("tester");
     let mut client = gate.connect().await;
     provider.next(Reply::bytes(200, "").claiming(77).header("content-type", "audio/mpeg"));
-    client.send(&Request::new("HEAD", "/v1/audio/voices").bearer(&key).bytes()).await;
+    client.send(&Request::new("HEAD", "/v1/audio/speech").bearer(&key).bytes()).await;
     let head = client.any_head().await;
     assert_eq!((head.status(), head.header("content-length")), (200, Some("77")));
     drop(client);
     let mut client = gate.connect().await;
     provider.next(Reply::raw("HTTP/1.1 204 No Content\r\n\r\n"));
-    client.send(&Request::new("DELETE", "/v1/audio/voices").bearer(&key).bytes()).await;
+    client.send(&Request::new("DELETE", "/v1/audio/speech").bearer(&key).bytes()).await;
     let head = client.any_head().await;
     assert_eq!((head.status(), head.header("transfer-encoding")), (204, None));
     provider.next(Reply::bytes(200, "x").header("content-type", "audio/mpeg"));
-    client.send(&Request::get("/v1/audio/voices").bearer(&key).bytes()).await;
+    client.send(&Request::get("/v1/audio/speech").bearer(&key).bytes()).await;
     assert_eq!(client.answer().await.ok().text(), "x");
 }
 

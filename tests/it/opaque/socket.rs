@@ -10,25 +10,30 @@ use crate::harness::gateway::Gateway;
 use crate::harness::provider::{Provider, nowhere};
 use crate::harness::reply::{Reply, Step};
 use crate::harness::setup::{PROVIDER_KEY, Tollgate, key_of};
+use crate::harness::websocket::{self, BINARY, Frame};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
+pub(super) const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
     connection: Upgrade\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
     set-cookie: theirs\r\n\r\n";
 
 /// The client's handshake.
-fn handshake() -> Request {
+pub(super) fn handshake() -> Request {
     Request::get("/v1/realtime?model=gpt-realtime")
         .header("connection", "keep-alive, Upgrade")
         .header("upgrade", "WebSocket")
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
         .header("sec-websocket-version", "13")
-        .bearer(&key_of("tester"))
+        .header("sec-websocket-extensions", "permessage-deflate")
 }
 
-/// A provider that says 101 and then gives everything back; it gives the
+fn own() -> Request {
+    handshake().bearer(&key_of("tester"))
+}
+
+/// A provider that says 101 and then gives every message back; it gives the
 /// handshake that it saw.
 async fn echo() -> (String, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,15 +45,16 @@ async fn echo() -> (String, tokio::task::JoinHandle<String>) {
             head.push(stream.read_u8().await.unwrap());
         }
         stream.write_all(SWITCH.as_bytes()).await.unwrap();
-        let (mut from, mut to) = stream.split();
-        tokio::io::copy(&mut from, &mut to).await.unwrap();
+        while let Some(frame) = websocket::read(&mut stream).await {
+            stream.write_all(&frame.plain()).await.unwrap();
+        }
         String::from_utf8(head).unwrap()
     });
     (url, serving)
 }
 
 async fn switched(gate: &Gateway) -> Connection {
-    let mut client = gate.open(&handshake()).await;
+    let mut client = gate.open(&own()).await;
     let head = client.any_head().await;
     assert_eq!(head.status(), 101, "{head:?}");
     assert_eq!(head.header("upgrade"), Some("websocket"));
@@ -81,8 +87,8 @@ async fn bytes_pass_both_ways_and_are_recorded() {
         .await;
     let mut client = switched(&gate).await;
     for word in ["hello", "\x00\x01\r\n\r\n", "again"] {
-        client.send(word.as_bytes()).await;
-        exactly(&mut client, word.as_bytes()).await;
+        client.send(&Frame::text(word).masked()).await;
+        exactly(&mut client, &Frame::text(word).plain()).await;
     }
     get(&gate, "tester", "/v1/files").await.refused(429, "concurrency_limit_exceeded");
     drop(client);
@@ -90,15 +96,17 @@ async fn bytes_pass_both_ways_and_are_recorded() {
     assert!(seen.starts_with("GET /v1/realtime?model=gpt-realtime HTTP/1.1\r\n"), "{seen}");
     assert!(seen.contains(&format!("authorization: Bearer {PROVIDER_KEY}\r\n")), "{seen}");
     assert!(seen.contains("sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), "{seen}");
+    assert!(!seen.contains("permessage-deflate"), "{seen}");
     let record = gate.wait_for_records(1).await.remove(0);
     for (field, value) in [
         ("path", json!("/v1/realtime")),
         ("status", json!(101)),
         ("outcome", json!("ok")),
-        ("bytes_in", json!(16)),
-        ("bytes_out", json!(16)),
+        ("bytes_in", json!(16 + 3 * 6)),
+        ("bytes_out", json!(16 + 3 * 2)),
         ("quantity", json!(1)),
         ("price", json!("0.25")),
+        ("session", record["id"].clone()),
     ] {
         assert_eq!(record[field], value, "{field}: {record}");
     }
@@ -109,19 +117,21 @@ async fn neither_way_waits_for_the_other() {
     let (url, serving) = echo().await;
     let gate = Tollgate::at(&url).set("opaque.provider", "mock").start().await;
     let mut client = TcpStream::connect(gate.proxy).await.unwrap();
-    client.write_all(&handshake().bytes()).await.unwrap();
+    client.write_all(&own().bytes()).await.unwrap();
     assert!(head(&mut client).await.starts_with("HTTP/1.1 101"));
     let (mut from, mut out) = client.into_split();
     // More than all buffers on the way hold, before anything is read.
-    let bytes: Vec<u8> = (0..32_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
-    let sent = bytes.clone();
+    let message = |number: u8| Frame { opcode: BINARY, payload: vec![number; 1_000_000] };
     let sending = tokio::spawn(async move {
-        out.write_all(&sent).await.unwrap();
+        for number in 0..32 {
+            out.write_all(&message(number).masked()).await.unwrap();
+        }
         out
     });
-    let mut got = vec![0; bytes.len()];
-    within("everything to come back", from.read_exact(&mut got)).await.unwrap();
-    assert!(got == bytes);
+    for number in 0..32 {
+        let got = within("everything to come back", websocket::read(&mut from)).await;
+        assert!(got == Some(message(number)), "message {number}");
+    }
     drop((sending.await.unwrap(), from));
     serving.await.unwrap();
 }
@@ -130,15 +140,17 @@ async fn neither_way_waits_for_the_other() {
 async fn the_provider_may_close_or_refuse() {
     let provider = Provider::start().await;
     let gate = before(&provider).start().await;
-    provider.next(Reply::raw(format!("{SWITCH}bye")).then(Step::Close));
+    let bye = Frame::text("bye").plain();
+    let switch = [SWITCH.as_bytes(), &bye].concat();
+    provider.next(Reply::raw(switch).then(Step::Close));
     let mut client = switched(&gate).await;
-    exactly(&mut client, b"bye").await;
+    exactly(&mut client, &bye).await;
     assert!(client.closed().await.is_empty());
     provider.next(Reply::error(404, "no_such_model"));
-    let refused = gate.send(&handshake()).await;
+    let refused = gate.send(&own()).await;
     assert_eq!(refused.json()["error"]["code"], "no_such_model");
     provider.next(Reply::close());
-    gate.send(&handshake()).await.refused(502, "upstream_error");
+    gate.send(&own()).await.refused(502, "upstream_error");
     let outcomes: Vec<_> = gate
         .wait_for_records(3)
         .await
@@ -147,7 +159,7 @@ async fn the_provider_may_close_or_refuse() {
         .collect();
     assert_eq!(outcomes, ["ok", "provider_error", "provider_error"]);
     let away = Tollgate::at(&nowhere().await).set("opaque.provider", "mock").start().await;
-    away.send(&handshake()).await.refused(502, "upstream_error");
+    away.send(&own()).await.refused(502, "upstream_error");
 }
 
 #[tokio::test]

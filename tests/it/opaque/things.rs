@@ -7,6 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::shop;
 use crate::harness::openai;
 use crate::harness::provider::{Call, Provider};
 use crate::harness::reply::Reply;
@@ -18,6 +19,7 @@ struct Kept {
     files: Vec<(String, Bytes)>,
     batches: Vec<Value>,
     responses: Vec<Value>,
+    others: shop::Kept,
 }
 
 impl Kept {
@@ -104,6 +106,11 @@ fn answer(kept: &mut Kept, call: &Call) -> Reply {
         ("GET", ["responses", id]) => {
             found(kept.responses.iter().find(|response| response["id"] == *id))
         }
+        ("DELETE", ["responses", id]) => {
+            kept.responses.retain(|response| response["id"] != *id);
+            Reply::json(200, &json!({"id": id, "object": "response", "deleted": true}))
+        }
+        _ if shop::keeps(&segments.join("/")) => shop::answer(&mut kept.others, call),
         _ => without_memory(call, &segments),
     }
 }
@@ -150,7 +157,7 @@ fn found(thing: Option<&Value>) -> Reply {
 }
 
 /// A page of a list, by `limit` and `after`.
-fn page(all: &[Value], query: &str) -> Reply {
+pub(super) fn page(all: &[Value], query: &str) -> Reply {
     let value = |name: &str| {
         query.split('&').filter_map(|pair| pair.split_once('=')).find(|it| it.0 == name)
     };

@@ -1,0 +1,283 @@
+//! Identifiers that a request mentions.
+//!
+//! Requests are read lexically, string by string, wherever the string stands:
+//! no field that a provider may add later can hide a name. Beyond that, the
+//! fields that a provider is known to look things up by are told apart: what
+//! they name must be the account's own.
+
+use std::borrow::Cow;
+
+use crate::store::ownership::LONGEST_ID;
+
+/// What the identifiers of providers begin with.
+const PREFIXES: [&[u8]; 24] = [
+    b"asst_",
+    b"batch_",
+    b"cfile_",
+    b"chatcmpl-",
+    b"cntr_",
+    b"conv_",
+    b"eval_",
+    b"file-",
+    b"file_",
+    b"ft:",
+    b"ftjob-",
+    b"msg_",
+    b"part_",
+    b"resp_",
+    b"rtc_",
+    b"run_",
+    b"sess_",
+    b"step_",
+    b"thread_",
+    b"upload_",
+    b"video_",
+    b"voice_",
+    b"vs_",
+    b"vsfb_",
+];
+/// How far into an identifier its prefix reaches at most, and the first hyphen of
+/// a UUID.
+const LONGEST_PREFIX: usize = 9;
+
+/// Fields, in order, by whose value a provider looks up something that it made.
+/// Identifiers of messages and the like are not among them: a client repeats those
+/// of answers that it holds itself.
+const REFERENCES: [&str; 17] = [
+    "assistant_id",
+    "call_id",
+    "container",
+    "container_id",
+    "conversation",
+    "conversation_id",
+    "file_batch_id",
+    "file_id",
+    "file_ids",
+    "input_file_id",
+    "previous_response_id",
+    "response_id",
+    "thread_id",
+    "training_file",
+    "validation_file",
+    "vector_store_id",
+    "vector_store_ids",
+];
+/// Things that are also named by the `id` of an object.
+const BY_ID: [&str; 3] = ["cntr_", "conv_", "voice_"];
+/// Holds what clients write for themselves; no provider looks it up.
+const METADATA: &str = "metadata";
+
+/// An identifier that a request mentions.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mention<'j> {
+    /// The identifier.
+    pub id: Cow<'j, str>,
+    /// Whether a provider is known to look it up here.
+    pub refers: bool,
+}
+
+/// What `json` mentions: strings that look like identifiers, keys included, and
+/// whatever stands where a provider looks things up.
+pub fn mentions(json: &[u8]) -> impl Iterator<Item = Mention<'_>> {
+    Strings { json, depth: 0, key: None, metadata: None }.filter_map(|string| {
+        let field = string.field.as_deref().filter(|_| !string.metadata);
+        let looked_up = field.is_some_and(is_reference);
+        if !(looked_up || string.may_be_id()) {
+            return None;
+        }
+        let id = string.text()?;
+        let known = looks_like_id(id.as_bytes());
+        let refers = known && field.is_some_and(|field| refers(field, &id));
+        (known || looked_up).then_some(Mention { id, refers })
+    })
+}
+
+/// Whether a provider looks up `value`, which looks like an identifier, where it
+/// is given for `field`.
+pub fn refers(field: &str, value: &str) -> bool {
+    is_reference(field)
+        || (field == "id" && BY_ID.into_iter().any(|prefix| value.starts_with(prefix)))
+}
+
+fn is_reference(field: &str) -> bool {
+    REFERENCES.binary_search(&field).is_ok()
+}
+
+/// Whether `text` looks like an identifier that a provider made.
+pub fn looks_like_id(text: &[u8]) -> bool {
+    let start = text.get(..LONGEST_PREFIX.min(text.len())).unwrap_or_default();
+    if text.len() > LONGEST_ID || memchr::memchr3(b'-', b'_', b':', start).is_none() {
+        return false;
+    }
+    let prefixed = |prefix: &[u8]| {
+        text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.iter().all(is_plain))
+    };
+    PREFIXES.into_iter().any(prefixed) || is_uuid(text)
+}
+
+/// Whether an identifier may have `byte`.
+fn is_plain(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_:.".contains(byte)
+}
+
+/// Servers compatible with OpenAI's often name things by a UUID.
+fn is_uuid(text: &[u8]) -> bool {
+    text.len() == 36
+        && text.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// A string of a JSON text.
+struct Found<'j> {
+    /// Without its quotes.
+    raw: &'j [u8],
+    escaped: bool,
+    /// The key that it is a value of, directly or in a list.
+    field: Option<Cow<'j, str>>,
+    /// Whether it stands within `metadata`.
+    metadata: bool,
+}
+
+impl<'j> Found<'j> {
+    /// Whether it may look like an identifier without its escapes: most strings
+    /// cannot, and are not decoded. Only `\u` can spell what an identifier has.
+    fn may_be_id(&self) -> bool {
+        if !self.escaped {
+            return looks_like_id(self.raw);
+        }
+        let next = self.raw.iter().skip(1).map(Some).chain([None]);
+        self.raw.len() <= LONGEST_ID * 6
+            && self.raw.iter().zip(next).all(|(byte, next)| match byte {
+                b'\\' => next == Some(&b'u'),
+                byte => is_plain(byte),
+            })
+    }
+
+    /// Without escapes; `None` if it is too long for an identifier even if each of
+    /// its characters is one.
+    fn text(&self) -> Option<Cow<'j, str>> {
+        if !self.escaped {
+            let short = self.raw.get(..LONGEST_ID + 1).is_none();
+            return std::str::from_utf8(self.raw).ok().filter(|_| short).map(Cow::Borrowed);
+        }
+        if self.raw.len() > LONGEST_ID * 6 {
+            return None;
+        }
+        let quoted = [b"\"", self.raw, b"\""].concat();
+        serde_json::from_slice::<String>(&quoted).ok().map(Cow::Owned)
+    }
+}
+
+/// Every string of a JSON text.
+struct Strings<'j> {
+    json: &'j [u8],
+    /// Objects and lists that are open.
+    depth: usize,
+    key: Option<Cow<'j, str>>,
+    /// How deep the key `metadata` stands whose value this is.
+    metadata: Option<usize>,
+}
+
+impl<'j> Iterator for Strings<'j> {
+    type Item = Found<'j>;
+
+    fn next(&mut self) -> Option<Found<'j>> {
+        let open = memchr::memchr(b'"', self.json)?;
+        let (between, string) = self.json.split_at_checked(open)?;
+        for byte in between {
+            match byte {
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        let string = string.get(1..)?;
+        let (mut end, mut escaped) = (0, false);
+        loop {
+            let rest = string.get(end..)?;
+            let at = memchr::memchr2(b'"', b'\\', rest)?;
+            end += at;
+            if rest.get(at) == Some(&b'"') {
+                break;
+            }
+            (end, escaped) = (end + 2, true);
+        }
+        self.json = string.get(end + 1..).unwrap_or_default();
+        let raw = string.get(..end)?;
+        if self.json.trim_ascii_start().first() != Some(&b':') {
+            let (field, metadata) = (self.key.clone(), self.metadata.is_some());
+            return Some(Found { raw, escaped, field, metadata });
+        }
+        self.metadata.take_if(|depth| self.depth <= *depth);
+        let key = Found { raw, escaped, field: None, metadata: self.metadata.is_some() };
+        self.key = key.text();
+        if self.metadata.is_none() && self.key.as_deref() == Some(METADATA) {
+            self.metadata = Some(self.depth);
+        }
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(json: &str) -> Vec<String> {
+        mentions(json.as_bytes()).map(|mention| mention.id.into_owned()).collect()
+    }
+
+    fn referred(json: &str) -> Vec<String> {
+        let refers = |mention: Mention<'_>| mention.refers.then(|| mention.id.into_owned());
+        mentions(json.as_bytes()).filter_map(refers).collect()
+    }
+
+    #[test]
+    fn the_fields_are_in_order() {
+        assert!(REFERENCES.is_sorted());
+    }
+
+    #[test]
+    fn every_string_that_looks_like_an_identifier_is_found() {
+        let json = r#"{"input":"file-a1","x":{"y":["vs_1","said \"file-no\"", "batch_"]},
+            "file-key":1,"n":"file a","u":"123e4567-e89b-12d3-a456-426614174000",
+            "model":"ft:gpt-4o-mini:org::abc:ckpt-step-90"}"#;
+        assert_eq!(
+            found(json),
+            [
+                "file-a1",
+                "vs_1",
+                "file-key",
+                "123e4567-e89b-12d3-a456-426614174000",
+                "ft:gpt-4o-mini:org::abc:ckpt-step-90"
+            ]
+        );
+        assert_eq!(found(r#"{"input_file_id":"anything"}"#), ["anything"]);
+    }
+
+    #[test]
+    fn escapes_hide_nothing() {
+        assert_eq!(
+            found(r#"{"a":"\u0066ile-1","b":"\\","c":"resp_\u0031"}"#),
+            ["file-1", "resp_1"]
+        );
+        assert_eq!(found(r#"["\"file-1","file-2"]"#), ["file-2"]);
+        assert!(found("[\"file-1").is_empty());
+        assert_eq!(referred(r#"{"file\u005fid" : "\u0066ile-1"}"#), ["file-1"]);
+    }
+
+    #[test]
+    fn what_a_provider_looks_up_is_told_from_what_only_looks_so() {
+        let json = r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"file-1"}}]}],
+            "tools":[{"name":"run_code","parameters":{"properties":{"file_path":{},"batch_size":{}},
+            "required":["file_path","batch_size"]}},{"vector_store_ids":["vs_1", "vs_2"]}],
+            "metadata":{"file_id":"file-m","deep":{"file_id":"file-d"}},"thread_id":"thread_1",
+            "conversation":{"id":"conv_1"},"input":[{"type":"message","id":"msg_1"}]}"#;
+        assert_eq!(referred(json), ["file-1", "vs_1", "vs_2", "thread_1", "conv_1"]);
+        let all = found(json);
+        for weak in ["run_code", "batch_size", "file-m", "file-d", "msg_1"] {
+            assert!(all.iter().any(|id| id == weak), "{weak}");
+        }
+    }
+}
