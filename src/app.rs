@@ -26,6 +26,7 @@ use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
 use crate::base::id::RecordIds;
 use crate::base::pace::Pace;
+use crate::base::pseudonym::Pseudonyms;
 use crate::base::slots::Slots;
 use crate::cache::Cache;
 use crate::config::{Config, Provider};
@@ -99,6 +100,8 @@ pub struct App {
     pub guard_log: Seldom,
     /// Texts that every record repeats.
     pub names: Names,
+    /// What providers see of end users.
+    pub pseudonyms: Pseudonyms,
     ids: RecordIds,
     journal_up: AtomicBool,
     text_hash_key: [u8; 32],
@@ -164,6 +167,7 @@ impl App {
             metrics: parts.metrics,
             guard_log: Seldom::default(),
             names: Names::default(),
+            pseudonyms: Pseudonyms::new(&parts.text_hash_key),
             ids: RecordIds::default(),
             journal_up: AtomicBool::new(true),
             text_hash_key: parts.text_hash_key,

@@ -15,6 +15,7 @@ mod models;
 mod opaque;
 mod recall;
 mod relay;
+mod shape;
 mod slot;
 mod tokens;
 mod usage;
@@ -245,12 +246,17 @@ async fn order<'a, C: Client>(
     class::check_model(class, &caller.plan, &route.model, route.tier)?;
     let asking = idempotent::Asking { caller, class, endpoint, request: &request };
     let turn = idempotent::turn(app, client, exchange, &asking).await?;
+    let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
     let own_price = caller.own_price(class);
     let quote = Quote::new(class, own_price, caller.plan.billing, exchange.received)
         .beyond(caller.overage());
     let (mut route, mut recalled) = (route, Recalled::default());
     // What was asked before is not judged again.
     if !turn.is_repeat() {
+        shape::by_class(class, endpoint, &mut request)?;
+        if snapshot.config.hash_end_users {
+            shape::conceal(app, &caller.account, endpoint, &mut request)?;
+        }
         let budgeted = caller.has_budget() && quote.depends_on_tokens();
         let max_output = bounds::hold(class, endpoint, &mut request, budgeted)?;
         let asked = guard::Question { caller, class, endpoint, request: &request, quote: &quote };
@@ -266,7 +272,6 @@ async fn order<'a, C: Client>(
         }
     }
     let cache_key = recalled.key.take();
-    let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
     let order =
         Order { caller, class, quote, endpoint, route, request: &request, text_hash, cache_key };
     let mut bill = Bill::open(app, exchange, order);

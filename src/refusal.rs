@@ -173,7 +173,7 @@ pub struct Refusal {
     /// A sentence or two for a developer: what is wrong, and what to do.
     pub message: Cow<'static, str>,
     /// The field at fault.
-    pub param: Option<&'static str>,
+    pub param: Option<Cow<'static, str>>,
     /// When the request may succeed.
     pub retry_after: Option<Duration>,
     /// Whether another try is in vain.
@@ -205,8 +205,8 @@ impl Refusal {
 
     /// Names the field at fault.
     #[must_use]
-    pub fn param(mut self, param: &'static str) -> Self {
-        self.param = Some(param);
+    pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
         self
     }
 

@@ -54,11 +54,15 @@ pub fn returned(provider: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Puts Tollgate's own headers on an answer.
+/// Puts Tollgate's own headers on an answer, which then are none that the class may
+/// change.
 ///
 /// `waited` is the time spent waiting for a provider or for the client's body,
 /// which is not overhead.
 pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
+    if let Some(class) = &exchange.class {
+        class.headers.response.apply(headers);
+    }
     put(headers, "x-request-id", &exchange.request_id);
     headers.insert("x-tollgate-cache", HeaderValue::from_static(exchange.cache.as_str()));
     if let Some(age) = exchange.age {

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::AdminState;
+use super::{AdminState, rules};
 use super::error::ApiError;
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
@@ -90,6 +90,7 @@ fn view(config: &Config) -> Value {
             "timeout": span(routing.timeout),
             "first_byte_timeout": span(routing.first_byte_timeout),
             "chunk_timeout": span(routing.chunk_timeout),
+            "public_model_name": routing.public_model_name,
         },
         "keys": config.keys.iter().map(|key| json!({
             "account": key.account,
@@ -108,6 +109,7 @@ fn view(config: &Config) -> Value {
         "privacy": {
             "master_key": config.master_keys.current.as_ref().map(|_| Secret::default()),
             "retired_keys": vec![Secret::default(); config.master_keys.retired.len()],
+            "hash_end_users": config.hash_end_users,
             "log_text_hash": config.log_text_hash,
         },
         "shutdown": { "grace": span(config.shutdown_grace) },
@@ -202,6 +204,9 @@ fn class(class: &Class) -> Value {
             "finish": cache.finish,
         })),
         "models": class.models,
+        "rewrite": rules::rewrite(&class.rewrite),
+        "template": class.template.as_ref().map(rules::template),
+        "headers": rules::headers(&class.headers),
     })
 }
 

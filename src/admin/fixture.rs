@@ -99,6 +99,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             timeout: seconds(60),
             first_byte_timeout: seconds(60),
             chunk_timeout: seconds(30),
+            public_model_name: true,
         },
         keys: Vec::new(),
         timezone: jiff::tz::TimeZone::UTC,
@@ -106,6 +107,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         invoicing: Invoicing { currency: Currency::USD, tax: None, seller: None },
         shutdown_grace: seconds(60),
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
+        hash_end_users: true,
         log_text_hash: true,
         cache: CacheRoom { memory: 1024 * 1024, disk: 0 },
         coalesce: true,
@@ -235,6 +237,9 @@ pub(crate) fn class(name: &str) -> Arc<Class> {
         max_output_tokens: None,
         loss_guard: LossGuard::Warn,
         margin_floor: Factor::ZERO,
+        rewrite: crate::config::Rewrite::default(),
+        template: None,
+        headers: crate::config::HeaderRules::default(),
     })
 }
 

@@ -42,6 +42,7 @@ mod period;
 mod providers;
 mod query;
 mod report;
+mod rules;
 pub mod token;
 mod usage;
 mod webhooks;

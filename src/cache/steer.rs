@@ -243,6 +243,6 @@ mod tests {
         assert_eq!(read(&[("x-tollgate-samples", "distinct")]).unwrap().distinct, Some(true));
         assert_eq!(read(&[("x-tollgate-samples", "shared")]).unwrap().distinct, Some(false));
         let refusal = read(&[("x-tollgate-samples", "Distinct")]).unwrap_err();
-        assert_eq!(refusal.param, Some("x-tollgate-samples"));
+        assert_eq!(refusal.param.as_deref(), Some("x-tollgate-samples"));
     }
 }

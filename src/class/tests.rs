@@ -33,7 +33,7 @@ fn lists_of_models_and_classes_bound() {
     let bound = class(Some(&["gpt-4o-mini"]));
     assert!(check_model(&bound, &plan_of_all, "gpt-4o-mini", Tier::Simple).is_ok());
     let refused = check_model(&bound, &plan_of_all, "another", Tier::Simple).unwrap_err();
-    assert_eq!((refused.code, refused.param), (Code::ModelNotInPlan, Some("model")));
+    assert_eq!((refused.code, refused.param.as_deref()), (Code::ModelNotInPlan, Some("model")));
     assert!(check_feature(&bound, &plan_of_all).is_ok());
     assert!(check_feature(&bound, &plan(&[], Some(&["default"]))).is_ok());
     let refused = check_feature(&bound, &plan(&[], Some(&["chat"]))).unwrap_err();

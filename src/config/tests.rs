@@ -6,6 +6,7 @@ mod errors;
 mod meaning;
 mod outside;
 mod prices;
+mod rewrite;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -4,6 +4,7 @@ mod cache;
 mod catalog;
 mod invoicing;
 mod privacy;
+mod rewrite;
 mod tariff;
 mod webhooks;
 
@@ -25,6 +26,9 @@ pub use catalog::{
 };
 pub use invoicing::{Invoicing, Seller, Tax};
 pub use privacy::MasterKeys;
+pub use rewrite::{
+    Cap, FieldChange, HeaderChanges, HeaderRules, Position, Rewrite, Template,
+};
 pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
 pub use webhooks::{
     EVENTS, INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED, QUOTA_WARNING, Webhook,
@@ -79,6 +83,9 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Logging.
     pub log: Log,
+    /// Whether providers see the end users' ids as keyed hashes alone
+    /// (`privacy.hash_end_users`).
+    pub hash_end_users: bool,
     /// Whether texts may be logged as a keyed hash (`privacy.log_text_hash`).
     pub log_text_hash: bool,
     /// The keys of what is kept.
@@ -264,6 +271,8 @@ pub struct Routing {
     pub first_byte_timeout: Duration,
     /// Time-out between two reads of a streamed answer.
     pub chunk_timeout: Duration,
+    /// Whether answers say the model's public name where the provider has another.
+    pub public_model_name: bool,
 }
 
 /// An account and its key, given in the file.

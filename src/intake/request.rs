@@ -11,10 +11,11 @@ use bytes::Bytes;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::base::json::span;
+use crate::base::json::{self as text, Edit, span};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::json;
 use crate::intake::output::{self, Given, Limits};
+use crate::intake::personal::{Echo, Personal};
 use crate::refusal::{Code, Refusal};
 
 /// A parsed request of the understood lane.
@@ -27,8 +28,10 @@ pub struct Request {
     /// Whether a stream is asked for.
     pub stream: bool,
     stream_options: StreamOptions,
-    /// `metadata` as it stands, if it is an object.
-    pub metadata: Option<Range<usize>>,
+    /// The client's `metadata` as it stood, if it is an object.
+    metadata: Option<Bytes>,
+    /// How long the body was as it came.
+    came: usize,
     /// `metadata.class`, where it is a text.
     pub class: Option<String>,
     limits: Limits,
@@ -39,8 +42,12 @@ pub struct Request {
     best_of: u64,
     /// How many prompts a completion has.
     prompts: u64,
-    /// Edits that a limit of the class made.
-    edits: Vec<(Range<usize>, Bytes)>,
+    /// Edits of the body that goes to a provider.
+    edits: Vec<Edit>,
+    /// Where the fields stand that may name an end user.
+    personal: Vec<(Personal, Range<usize>)>,
+    /// What was changed and an answer may repeat.
+    echoes: Vec<Echo>,
     /// The response that this one continues (`previous_response_id`).
     pub previous_response: Option<String>,
     /// `store`: whether the provider is to keep the answer, where it is said.
@@ -105,16 +112,29 @@ impl Request {
         let conversation = fields.conversation.is_some_and(|raw| raw.get() != "null");
         let previous_response = optional(fields.previous, "previous_response_id", "a text")?;
         let metadata = fields.metadata.filter(|raw| raw.get().starts_with('{'));
-        let class = metadata.and_then(|raw| {
-            serde_json::from_str::<Metadata>(raw.get()).ok().and_then(|metadata| metadata.class)
-        });
+        let labels = match metadata {
+            None => Metadata::default(),
+            Some(raw) => serde_json::from_str::<Metadata<'_>>(raw.get()).map_err(|_| {
+                not_json("a key of 'metadata' is repeated", span(text, raw).start)
+            })?,
+        };
+        let personal = [
+            (Personal::User, fields.user),
+            (Personal::SafetyIdentifier, fields.safety_identifier),
+            (Personal::PromptCacheKey, fields.prompt_cache_key),
+            (Personal::MetadataUserId, labels.user_id),
+        ];
+        let placed = |(what, raw): (_, Option<&RawValue>)| Some((what, span(text, raw?)));
         Ok(Self {
             model_at: fields.model.map(|raw| span(text, raw)).unwrap_or_default(),
-            metadata: metadata.map(|raw| span(text, raw)),
+            metadata: metadata.map(|raw| body.slice(span(text, raw))),
+            came: body.len(),
+            personal: personal.into_iter().filter_map(placed).collect(),
+            echoes: Vec::new(),
             model,
             stream,
             stream_options,
-            class,
+            class: labels.class,
             limits,
             choices,
             best_of,
@@ -135,8 +155,44 @@ impl Request {
 
     /// The client's own `metadata` as JSON text.
     pub fn metadata_text(&self) -> Option<&str> {
-        let bytes = self.body.get(self.metadata.clone()?)?;
-        std::str::from_utf8(bytes).ok()
+        std::str::from_utf8(self.metadata.as_ref()?).ok()
+    }
+
+    /// How many bytes of body the client sent.
+    pub const fn came(&self) -> usize {
+        self.came
+    }
+
+    /// The same request with another body, which the rules of its class made of
+    /// this one.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn remade(&self, body: Bytes) -> Result<Self, Refusal> {
+        let remade = Self::parse(body)?;
+        let (metadata, echoes) = (self.metadata.clone(), self.echoes.clone());
+        Ok(Self { metadata, echoes, came: self.came, ..remade })
+    }
+
+    /// Where the fields stand that may name an end user.
+    pub fn personal(&self) -> &[(Personal, Range<usize>)] {
+        &self.personal
+    }
+
+    /// Puts `new` where the value at `at` stands, in the body that goes to a
+    /// provider.
+    pub fn put(&mut self, at: Range<usize>, new: Bytes) {
+        self.edits.push((at, new));
+    }
+
+    /// Notes what an answer that repeats the request is to say.
+    pub fn note_echo(&mut self, echo: Echo) {
+        self.echoes.push(echo);
+    }
+
+    /// What was changed and an answer may repeat.
+    pub fn echoes(&self) -> &[Echo] {
+        &self.echoes
     }
 
     /// Whether the client itself asked for a stream's usage.
@@ -172,7 +228,7 @@ impl Request {
             let message = format!("At most {cap} answer tokens may be asked for here in all.");
             return Err(Refusal::new(Code::InvalidValue, message).param("n"));
         }
-        self.edits = self.limits.cap(endpoint, each, &self.body);
+        self.edits.extend(self.limits.cap(endpoint, each, &self.body));
         Ok(())
     }
 
@@ -190,17 +246,7 @@ impl Request {
         if ask_usage && self.stream {
             edits.extend(self.usage_edit());
         }
-        edits.sort_by_key(|(at, _)| at.start);
-        let mut pieces = Vec::with_capacity(edits.len() * 2 + 1);
-        let mut from = 0;
-        for (at, text) in edits {
-            pieces.push(self.body.slice(from..at.start));
-            pieces.push(text);
-            from = at.end;
-        }
-        pieces.push(self.body.slice(from..));
-        pieces.retain(|piece| !piece.is_empty());
-        Outgoing { pieces }
+        Outgoing { pieces: text::pieces(&self.body, edits) }
     }
 
     /// The edit that makes a stream report its usage.
@@ -266,6 +312,9 @@ struct Fields<'a> {
     store: Option<&'a RawValue>,
     background: Option<&'a RawValue>,
     conversation: Option<&'a RawValue>,
+    user: Option<&'a RawValue>,
+    safety_identifier: Option<&'a RawValue>,
+    prompt_cache_key: Option<&'a RawValue>,
 }
 
 struct FieldsVisitor;
@@ -298,6 +347,9 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "store" => ("store", &mut fields.store),
                 "background" => ("background", &mut fields.background),
                 "conversation" => ("conversation", &mut fields.conversation),
+                "user" => ("user", &mut fields.user),
+                "safety_identifier" => ("safety_identifier", &mut fields.safety_identifier),
+                "prompt_cache_key" => ("prompt_cache_key", &mut fields.prompt_cache_key),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -312,10 +364,12 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-#[derive(serde::Deserialize)]
-struct Metadata {
+#[derive(Default, serde::Deserialize)]
+struct Metadata<'a> {
     #[serde(default, deserialize_with = "lenient_text")]
     class: Option<String>,
+    #[serde(borrow, default, deserialize_with = "even_null")]
+    user_id: Option<&'a RawValue>,
 }
 
 /// A text, or nothing where it is something else.

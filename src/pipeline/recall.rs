@@ -233,6 +233,7 @@ fn context<'q>(question: &Question<'q>, shared: bool) -> Option<Context<'q>> {
         provider_model: route.name_at(target),
         max_output,
         headers,
+        set: &class.headers.request.set,
         query,
     })
 }

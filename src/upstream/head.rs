@@ -100,12 +100,28 @@ struct Parts {
 const ONE_WRITE: usize = 16 * 1024;
 
 impl Prepared {
-    /// `call` for `origin`, with the origin's credentials.
+    /// `call` for `origin`, with the origin's credentials; of its headers those go
+    /// along that may.
     pub fn new(origin: &Origin, call: Call<'_>) -> Self {
+        let headers = passed(call.headers);
+        Self::with(origin, call, headers)
+    }
+
+    /// The same with all headers of `call`: those that [`forwarded`] gave, and what
+    /// the seller sets.
+    pub fn forwarded(origin: &Origin, call: Call<'_>) -> Self {
+        let headers = call.headers.iter();
+        Self::with(origin, call, headers)
+    }
+
+    fn with<'h>(
+        origin: &Origin,
+        call: Call<'h>,
+        headers: impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)>,
+    ) -> Self {
         let base = origin.base();
         let mark = if call.query.is_some() { "?" } else { "" };
         let target = [&*base.path, call.path, mark, call.query.unwrap_or_default()];
-        let headers = passed(call.headers);
         let form = if base.tls {
             Form::Parts(Parts {
                 method: call.method,

@@ -80,6 +80,7 @@ mod refusals;
 mod reload;
 #[cfg(test)]
 mod retries;
+mod rewrite;
 #[cfg(test)]
 mod sdk;
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod billing;
 mod cache;
 mod classes;
 mod common;
+mod headers;
 mod keys;
 mod models;
 mod opaque;
@@ -14,6 +15,7 @@ mod plans;
 mod prices;
 mod privacy;
 mod providers;
+mod rewrite;
 mod sections;
 mod tariff;
 mod unused;
@@ -81,6 +83,7 @@ pub(super) fn check(
         log: sections::log(&raw.log, report),
         coalesce: raw.batching.value().is_none_or(|batching| batching.coalesce.or(true)),
         batch_embeddings: raw.batching.value().is_none_or(|all| all.embeddings.or(true)),
+        hash_end_users: raw.privacy.value().is_none_or(|privacy| privacy.hash_end_users.or(true)),
         log_text_hash: raw.privacy.value().is_none_or(|privacy| privacy.log_text_hash.or(true)),
         master_keys: privacy::master_keys(&raw.privacy, report),
         not_in_force: Vec::new(),

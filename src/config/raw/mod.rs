@@ -8,6 +8,7 @@ mod cache;
 mod catalog;
 mod leaf;
 mod operations;
+mod rewrite;
 mod sections;
 mod tariff;
 mod webhooks;
@@ -25,6 +26,9 @@ pub(super) use catalog::{
 pub(super) use leaf::{Count, Network, Number, Price, Size, Time, Whole};
 pub(super) use operations::{
     RawAutoscale, RawLog, RawLogFormat, RawPage, RawShutdown, RawSlo, RawThresholds,
+};
+pub(super) use rewrite::{
+    JSON, Json, RawHeaderChanges, RawHeaders, RawPosition, RawRewrite, RawTemplate,
 };
 pub(super) use sections::{
     RawAdmin, RawBatching, RawDurability, RawEconomics, RawGlobalLimits, RawInvoices, RawIpLimits,

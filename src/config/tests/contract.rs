@@ -115,8 +115,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "store.on_store_loss",
             "providers[].n_max",
             "providers[].probe",
-            "classes[].template",
-            "classes[].rewrite",
             "plans[].retention",
             "routing.auto",
             "economics",

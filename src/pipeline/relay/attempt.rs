@@ -110,7 +110,7 @@ impl Flying<'_> {
             headers: &self.headers,
             body: outgoing.pieces,
         };
-        let prepared = Prepared::new(&reach.origin, call);
+        let prepared = Prepared::forwarded(&reach.origin, call);
         let (app, calls) = (self.app, &mut self.calls);
         let sent = app
             .upstream

@@ -22,6 +22,7 @@ use crate::meter::{estimate, usage};
 use crate::pipeline::bill::calls::Calls;
 use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::attempt::Called;
+use crate::pipeline::relay::restore::Restore;
 use crate::pipeline::relay::sieve::{Sieve, Sifted};
 use crate::pipeline::relay::{failed, is_event_stream, provider_status, read_whole};
 use crate::pipeline::waiting;
@@ -75,7 +76,8 @@ impl Flying<'_> {
                 }
                 Called::Reply(reply) if !(more && self.is_worth_another(number, &reply)) => {
                     self.keep_only_from_the_first(number);
-                    return self.answer(reply, deadline).await;
+                    let restore = Restore::of(self, number);
+                    return self.answer(reply, deadline, restore).await;
                 }
                 // The answer is thrown away: its connection is closed.
                 Called::Failed(_) | Called::Reply(_) => {}
@@ -89,11 +91,16 @@ impl Flying<'_> {
     }
 
     /// Decides by status and content type what becomes of a reply.
-    async fn answer(&mut self, reply: Reply, deadline: Instant) -> Flown {
+    async fn answer(
+        &mut self,
+        reply: Reply,
+        deadline: Instant,
+        restore: Option<Restore>,
+    ) -> Flown {
         let status = reply.status;
         if status.is_success() && is_event_stream(&reply.headers) {
             // Boxed, as what only some requests need: its future is large.
-            return Box::pin(self.stream(reply)).await;
+            return Box::pin(self.stream(reply, restore)).await;
         }
         // The seller's credentials being refused is the seller's trouble, and a
         // redirect is not followed.
@@ -102,7 +109,7 @@ impl Flying<'_> {
                 && status != StatusCode::UNAUTHORIZED
                 && status != StatusCode::FORBIDDEN);
         if passes {
-            return self.whole(reply, deadline).await;
+            return self.whole(reply, deadline, restore).await;
         }
         let Reply { mut body, .. } = reply;
         waiting(self.app, &mut self.waited, body.finish()).await;
@@ -110,7 +117,12 @@ impl Flying<'_> {
     }
 
     /// An answer that is read whole and shown in one piece.
-    async fn whole(&mut self, reply: Reply, deadline: Instant) -> Flown {
+    async fn whole(
+        &mut self,
+        reply: Reply,
+        deadline: Instant,
+        restore: Option<Restore>,
+    ) -> Flown {
         let Reply { status, headers, mut body } = reply;
         let mut waited = Duration::ZERO;
         let read = {
@@ -124,7 +136,10 @@ impl Flying<'_> {
                 drop(body);
                 return self.give_up();
             }
-            Some(Ok(Ok(answer))) => answer,
+            Some(Ok(Ok(answer))) => match restore {
+                Some(restore) => restore.whole(answer),
+                None => answer,
+            },
             Some(Ok(Err(BodyError::Cut))) => {
                 let refusal = Refusal::new(Code::UpstreamError, "The provider's answer broke off.");
                 return self.refuse(refusal, Outcome::Cut);
@@ -161,11 +176,12 @@ impl Flying<'_> {
     }
 
     /// An answer that is shown event by event, as it comes.
-    async fn stream(&mut self, reply: Reply) -> Flown {
+    async fn stream(&mut self, reply: Reply, restore: Option<Restore>) -> Flown {
         let Reply { status, headers, mut body } = reply;
         let keeps = self.keeping.is_some() && status == StatusCode::OK;
         let asked = self.endpoint.usage_on_request();
         let mut sieve = Sieve::new(asked, keeps.then(|| self.app.cache.record()));
+        sieve.restoring(restore);
         self.depart(status, headers.clone(), true);
         let mut to_learn = self.makes();
         loop {
