@@ -4,6 +4,7 @@ mod cache;
 mod control;
 mod idempotency;
 mod names;
+pub mod own;
 pub mod reload;
 mod replay;
 pub mod run;
@@ -84,6 +85,8 @@ pub struct App {
     pub owners: Arc<dyn Owners>,
     /// Who hears of quotas and budgets that run out.
     pub notices: Arc<dyn Notices>,
+    /// Models and providers of accounts' own.
+    pub own: Arc<own::OwnModels>,
     /// The response cache.
     pub cache: Arc<Cache>,
     /// The keys of what is kept.
@@ -119,6 +122,8 @@ pub struct Parts {
     pub owners: Arc<dyn Owners>,
     /// Who hears of quotas and budgets that run out.
     pub notices: Arc<dyn Notices>,
+    /// Models and providers of accounts' own.
+    pub own: Arc<own::OwnModels>,
     /// The response cache.
     pub cache: Arc<Cache>,
     /// The keys of what is kept.
@@ -159,6 +164,7 @@ impl App {
             store: parts.store,
             owners: parts.owners,
             notices: parts.notices,
+            own: parts.own,
             cache: parts.cache,
             vault: parts.vault,
             idempotency: parts.idempotency,

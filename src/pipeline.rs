@@ -13,6 +13,7 @@ mod guard;
 mod idempotent;
 mod models;
 mod opaque;
+mod own;
 mod recall;
 mod relay;
 mod shape;
@@ -242,8 +243,7 @@ async fn order<'a, C: Client>(
         let refusal = Refusal::new(Code::InvalidValue, "You must provide a model parameter.");
         return Err(refusal.param("model"));
     }
-    let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
-    class::check_model(class, &caller.plan, &route.model, route.tier)?;
+    let route = own::route(app, snapshot, caller, class, request.model.as_deref())?;
     let asking = idempotent::Asking { caller, class, endpoint, request: &request };
     let turn = idempotent::turn(app, client, exchange, &asking).await?;
     let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));

@@ -6,6 +6,7 @@
 //! first request after the answer.
 
 mod apply;
+mod custom;
 mod error;
 mod history;
 
@@ -24,10 +25,12 @@ use crate::cache::{Cache, Filter};
 use crate::config::{Config, Plan};
 use crate::store::accounts::{Account, Accounts, ApiKey, Keys, Overrides, Status};
 use crate::store::billing::History;
+use crate::store::custom::CustomModels;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::{Owner, Vault};
 
 pub use apply::{ApplyError, Occasion};
+pub use custom::{InForce, NewModel, NewProvider};
 pub use error::Refused;
 
 /// Largest `grace` of a rotation: 90 days.
@@ -37,6 +40,8 @@ pub const LONGEST_GRACE: Duration = Duration::from_secs(90 * 86_400);
 pub struct Registry {
     accounts: Arc<dyn Accounts>,
     keys: Arc<dyn Keys>,
+    custom: Arc<dyn CustomModels>,
+    in_force: Arc<dyn InForce>,
     history: Arc<dyn History>,
     keyring: Arc<Keyring>,
     hasher: KeyHasher,
@@ -64,6 +69,10 @@ pub struct Parts {
     pub accounts: Arc<dyn Accounts>,
     /// Where keys are kept.
     pub keys: Arc<dyn Keys>,
+    /// Where models and providers of accounts' own are kept.
+    pub custom: Arc<dyn CustomModels>,
+    /// Those in force.
+    pub in_force: Arc<dyn InForce>,
     /// Where every change of a plan is kept.
     pub history: Arc<dyn History>,
     /// The keys in force.
@@ -120,10 +129,22 @@ impl Registry {
             configured_keys: AHashSet::new(),
             plans: AHashMap::new(),
         };
-        let Parts { accounts, keys, history, keyring, hasher, clock, metrics, vault, cache } =
-            parts;
-        let state = Mutex::new(state);
-        Self { accounts, keys, history, keyring, hasher, clock, metrics, vault, cache, state }
+        let Parts { accounts, keys, custom, in_force, history, .. } = parts;
+        let Parts { keyring, hasher, clock, metrics, vault, cache, .. } = parts;
+        Self {
+            accounts,
+            keys,
+            custom,
+            in_force,
+            history,
+            keyring,
+            hasher,
+            clock,
+            metrics,
+            vault,
+            cache,
+            state: Mutex::new(state),
+        }
     }
 
     /// Makes an account. Blocks.
@@ -211,6 +232,7 @@ impl Registry {
             return Err(Refused::ConfiguredAccount);
         }
         self.forget(id)?;
+        self.remove_own(id)?;
         self.accounts.remove(id)?;
         self.note_end(id)?;
         self.accounts.flush()?;

@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{AdminState, rules};
 use super::error::ApiError;
+use super::{AdminState, rules};
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
 use crate::base::network::Networks;
@@ -91,6 +91,9 @@ fn view(config: &Config) -> Value {
             "first_byte_timeout": span(routing.first_byte_timeout),
             "chunk_timeout": span(routing.chunk_timeout),
             "public_model_name": routing.public_model_name,
+        },
+        "custom_models": {
+            "allow": config.custom_models.allow.iter().map(base_url).collect::<Vec<_>>(),
         },
         "keys": config.keys.iter().map(|key| json!({
             "account": key.account,

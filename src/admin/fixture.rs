@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounts::{Occasion, Parts, Registry};
+use crate::app::own::OwnModels;
 use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::{Clock, Timestamp};
@@ -26,6 +27,7 @@ use crate::ledger::Ledger;
 use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
+use crate::store::custom::EmbeddedModels;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Vault;
 use crate::webhooks::Webhooks;
@@ -101,6 +103,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             chunk_timeout: seconds(30),
             public_model_name: true,
         },
+        custom_models: crate::config::CustomModels::default(),
         keys: Vec::new(),
         timezone: jiff::tz::TimeZone::UTC,
         webhooks: Vec::new(),
@@ -191,6 +194,8 @@ pub(crate) fn registry(
         clock: clock.clone(),
     });
     let hasher = KeyHasher::new([1; 32]);
+    let vault = Arc::new(Vault::load(dir, None, &[]).unwrap());
+    let in_force = OwnModels::new(&vault, metrics, &clock);
     let parts = Parts {
         accounts: directory.clone(),
         keys: directory,
@@ -199,7 +204,9 @@ pub(crate) fn registry(
         hasher,
         clock,
         metrics: metrics.clone(),
-        vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
+        custom: Arc::new(EmbeddedModels::new(&store).unwrap()),
+        in_force,
+        vault,
         cache: cache(),
     };
     let registry = Registry::new(config.clone(), parts);

@@ -38,7 +38,8 @@ impl Walk<'_> {
         for member in Members::at(body, open) {
             let name = member.name(body);
             let place = rules.fields.iter().position(|(field, _)| **field == *name);
-            let rule = place.and_then(|place| Some((rules.fields.get(place)?, seen.get_mut(place)?)));
+            let rule =
+                place.and_then(|place| Some((rules.fields.get(place)?, seen.get_mut(place)?)));
             let Some(((field, change), seen)) = rule else {
                 kept = true;
                 continue;

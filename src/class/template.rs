@@ -102,7 +102,8 @@ impl Fill<'_> {
         }
         // The list is made anew of the messages that stay, as they are spelt.
         let mut list = format!("[{message}").into_bytes();
-        let mut kept = Members::elements(self.body, start).filter(|element| !self.is_system(element));
+        let mut kept =
+            Members::elements(self.body, start).filter(|element| !self.is_system(element));
         for element in &mut kept {
             list.push(b',');
             list.extend_from_slice(self.body.get(element).unwrap_or_default());
@@ -116,7 +117,8 @@ impl Fill<'_> {
         let role = |member: &Member| member.name(self.body) == "role";
         let mut roles = Members::at(self.body, element.start).filter(role);
         roles.any(|member| {
-            let role = serde_json::from_slice::<String>(member.value(self.body)).unwrap_or_default();
+            let role =
+                serde_json::from_slice::<String>(member.value(self.body)).unwrap_or_default();
             role == "system" || role == "developer"
         })
     }

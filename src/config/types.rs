@@ -2,6 +2,7 @@
 
 mod cache;
 mod catalog;
+mod custom;
 mod invoicing;
 mod privacy;
 mod rewrite;
@@ -24,11 +25,10 @@ pub use catalog::{
     BaseUrl, Billing, CacheScope, CacheWhen, Class, ClassCache, Dialect, Model, Plan, Pool,
     Provider, Samples, Stale, Target, Tier, TokenPrices,
 };
+pub use custom::CustomModels;
 pub use invoicing::{Invoicing, Seller, Tax};
 pub use privacy::MasterKeys;
-pub use rewrite::{
-    Cap, FieldChange, HeaderChanges, HeaderRules, Position, Rewrite, Template,
-};
+pub use rewrite::{Cap, FieldChange, HeaderChanges, HeaderRules, Position, Rewrite, Template};
 pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
 pub use webhooks::{
     EVENTS, INVOICE_FINALIZED, INVOICE_PAID, INVOICE_VOIDED, QUOTA_WARNING, Webhook,
@@ -71,6 +71,8 @@ pub struct Config {
     /// Whether embeddings are grouped behind a running call of their kind, and
     /// cached by the input (`batching.embeddings`).
     pub batch_embeddings: bool,
+    /// Models and providers of accounts' own.
+    pub custom_models: CustomModels,
     /// Accounts and keys given in the file.
     pub keys: Vec<StaticKey>,
     /// Where months begin and end (`billing.timezone`).
@@ -98,6 +100,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a model of this public name may be asked for.
+    pub fn serves(&self, model: &str) -> bool {
+        self.models.iter().any(|known| *known.name == *model || &*known.name == "*")
+    }
+
     /// The sandbox, while it answers: no other provider is on. It answers every
     /// model by itself: a listed one under its own name, tier and prices, whose
     /// targets are then all off, and any other name too, whether there is a `*`

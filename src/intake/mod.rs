@@ -8,3 +8,4 @@ mod output;
 pub mod personal;
 pub mod request;
 pub mod sampling;
+mod stream_options;

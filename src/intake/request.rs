@@ -16,6 +16,7 @@ use crate::intake::endpoint::Endpoint;
 use crate::intake::json;
 use crate::intake::output::{self, Given, Limits};
 use crate::intake::personal::{Echo, Personal};
+use crate::intake::stream_options::StreamOptions;
 use crate::refusal::{Code, Refusal};
 
 /// A parsed request of the understood lane.
@@ -60,19 +61,6 @@ pub struct Request {
     pub continues: bool,
 }
 
-/// What the body says of `stream_options`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum StreamOptions {
-    /// Nothing, or null: where to put them, or what to replace.
-    Absent { null_at: Option<Range<usize>> },
-    /// An object without `include_usage`.
-    Object { at: Range<usize>, empty: bool },
-    /// `include_usage` is false or null.
-    Off { value_at: Range<usize> },
-    /// `include_usage` is true.
-    On,
-}
-
 impl Request {
     /// Parses `body`.
     ///
@@ -96,7 +84,7 @@ impl Request {
             Some(raw) => Some(read::<String>(raw, "model", "a text")?),
         };
         let stream = optional(fields.stream, "stream", "true or false")?.unwrap_or(false);
-        let stream_options = stream_options(text, fields.stream_options)?;
+        let stream_options = StreamOptions::read(text, fields.stream_options)?;
         let choices = optional(fields.n, "n", "a whole number")?.unwrap_or(1);
         let limit = |raw: Option<&RawValue>, name| {
             let value = optional(raw, name, "a whole number")?;
@@ -114,9 +102,8 @@ impl Request {
         let metadata = fields.metadata.filter(|raw| raw.get().starts_with('{'));
         let labels = match metadata {
             None => Metadata::default(),
-            Some(raw) => serde_json::from_str::<Metadata<'_>>(raw.get()).map_err(|_| {
-                not_json("a key of 'metadata' is repeated", span(text, raw).start)
-            })?,
+            Some(raw) => serde_json::from_str::<Metadata<'_>>(raw.get())
+                .map_err(|_| not_json("a key of 'metadata' is repeated", span(text, raw).start))?,
         };
         let personal = [
             (Personal::User, fields.user),
@@ -244,37 +231,9 @@ impl Request {
             }
         }
         if ask_usage && self.stream {
-            edits.extend(self.usage_edit());
+            edits.extend(self.stream_options.usage_edit(&self.body));
         }
         Outgoing { pieces: text::pieces(&self.body, edits) }
-    }
-
-    /// The edit that makes a stream report its usage.
-    fn usage_edit(&self) -> Option<(Range<usize>, Bytes)> {
-        const WHOLE: &[u8] = b"{\"include_usage\":true}";
-        match &self.stream_options {
-            StreamOptions::On => None,
-            StreamOptions::Off { value_at } => {
-                Some((value_at.clone(), Bytes::from_static(b"true")))
-            }
-            StreamOptions::Object { at, empty: true } => {
-                Some((at.clone(), Bytes::from_static(WHOLE)))
-            }
-            StreamOptions::Object { at, empty: false } => {
-                let inside = at.start + 1;
-                Some((inside..inside, Bytes::from_static(b"\"include_usage\":true,")))
-            }
-            StreamOptions::Absent { null_at: Some(at) } => {
-                Some((at.clone(), Bytes::from_static(WHOLE)))
-            }
-            StreamOptions::Absent { null_at: None } => {
-                // The object has members (`stream` at least), so a member and a
-                // comma can go first.
-                let inside = memchr::memchr(b'{', &self.body)? + 1;
-                let member = b"\"stream_options\":{\"include_usage\":true},";
-                Some((inside..inside, Bytes::from_static(member)))
-            }
-        }
     }
 }
 
@@ -378,37 +337,8 @@ fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
-/// Reads `stream_options` far enough to know whether usage is asked for.
-fn stream_options(text: &str, raw: Option<&RawValue>) -> Result<StreamOptions, Refusal> {
-    #[derive(serde::Deserialize)]
-    struct Options<'a> {
-        #[serde(borrow, default, deserialize_with = "even_null")]
-        include_usage: Option<&'a RawValue>,
-    }
-    let Some(raw) = raw else { return Ok(StreamOptions::Absent { null_at: None }) };
-    if raw.get() == "null" {
-        return Ok(StreamOptions::Absent { null_at: Some(span(text, raw)) });
-    }
-    let options: Options<'_> = match serde_json::from_str(raw.get()) {
-        Ok(options) if raw.get().starts_with('{') => options,
-        _ => return Err(wrong("stream_options", "an object with include_usage at most once")),
-    };
-    match options.include_usage {
-        Some(value) => match value.get() {
-            "true" => Ok(StreamOptions::On),
-            "false" | "null" => Ok(StreamOptions::Off { value_at: span(text, value) }),
-            _ => Err(wrong("stream_options.include_usage", "true or false")),
-        },
-        None => {
-            let inside = |byte: u8| !matches!(byte, b'{' | b'}') && !byte.is_ascii_whitespace();
-            let empty = !raw.get().bytes().any(inside);
-            Ok(StreamOptions::Object { at: span(text, raw), empty })
-        }
-    }
-}
-
 /// A value as it stands, a null included, which `Option` would swallow.
-fn even_null<'de, D: Deserializer<'de>>(
+pub(super) fn even_null<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {
     serde::Deserialize::deserialize(deserializer).map(Some)
@@ -431,7 +361,7 @@ fn read<T: serde::de::DeserializeOwned>(
     serde_json::from_str(raw.get()).map_err(|_| wrong(param, wanted))
 }
 
-fn wrong(param: &'static str, wanted: &'static str) -> Refusal {
+pub(super) fn wrong(param: &'static str, wanted: &'static str) -> Refusal {
     Refusal::new(Code::InvalidValue, format!("Invalid value for '{param}': it must be {wanted}."))
         .param(param)
 }

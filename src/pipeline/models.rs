@@ -12,6 +12,7 @@ use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
+use crate::pipeline::own;
 use crate::pipeline::relay::{failed, read_whole};
 use crate::pipeline::{give_back, slot, unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
@@ -28,7 +29,12 @@ pub(super) async fn list<C: Client>(
 ) -> Result<Ending, Refusal> {
     let usable = snapshot.catalog.usable(&caller.plan);
     let had = usable.filter(|(_, tier)| class::has_tier(&caller.plan, *tier));
-    let data: Vec<_> = had.map(|(name, _)| object(name)).collect();
+    let own = match caller.plan.has_feature(own::FEATURE) {
+        true => app.own.names(&caller.account),
+        false => Vec::new(),
+    };
+    let others = had.map(|(name, _)| name).filter(|name| !own.contains(*name));
+    let data: Vec<_> = own.iter().chain(others).map(|name| object(name)).collect();
     let body = json!({ "object": "list", "data": data });
     send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body.to_string().into()).await
 }
@@ -52,7 +58,7 @@ pub(super) async fn show<C: Client>(
     permit: Permit,
     name: &str,
 ) -> Result<Ending, Refusal> {
-    let reach = match find(snapshot, caller, name) {
+    let reach = match find(app, snapshot, caller, name) {
         Ok(Known::There(reach)) => reach,
         Ok(Known::Here) => {
             drop(permit);
@@ -85,7 +91,15 @@ pub(super) async fn show<C: Client>(
 }
 
 /// Where the model called `name` is known, if the caller's plan has it.
-fn find<'s>(snapshot: &'s Snapshot, caller: &Identity, name: &str) -> Result<Known<'s>, Refusal> {
+fn find<'s>(
+    app: &App,
+    snapshot: &'s Snapshot,
+    caller: &Identity,
+    name: &str,
+) -> Result<Known<'s>, Refusal> {
+    if caller.plan.has_feature(own::FEATURE) && app.own.find(&caller.account, name).is_some() {
+        return Ok(Known::Here);
+    }
     if !is_plain(name) {
         return Err(unknown());
     }

@@ -9,6 +9,7 @@
 mod attempt;
 mod learn;
 mod pilot;
+mod reach;
 mod reader;
 mod renew;
 mod restore;

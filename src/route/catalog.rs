@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
+use crate::base::money::Money;
 use crate::config::{Config, Model, Plan, Pool, PriceTable, Provider, Target, Tier, TokenPrices};
 use crate::refusal::{Code, Refusal};
 
@@ -11,6 +12,8 @@ use crate::refusal::{Code, Refusal};
 const ANY: &str = "*";
 /// Why a request runs on another model than it asked for.
 const LOSS_GUARD: &str = "loss_guard";
+/// Why a request runs on a model that its account has another name for.
+const ALIAS: &str = "alias";
 
 /// A checked configuration's models, indexed.
 #[derive(Debug)]
@@ -39,9 +42,11 @@ pub struct Route {
     table: Arc<PriceTable>,
     /// Whether the model is named in the catalogue, so that it may be a label.
     pub listed: bool,
-    /// Why these targets: `exact`, `any`, `sandbox`, `opaque`, or `loss_guard` if
-    /// the model is not the one that was asked for.
+    /// Why these targets: `exact`, `any`, `sandbox`, `opaque`, `own`, or `alias` or
+    /// `loss_guard` if the model is not the one that was asked for.
     pub reason: &'static str,
+    /// Which provider of the account's own it is, where it is one.
+    pub own: Option<Arc<str>>,
 }
 
 /// The usable targets of a route.
@@ -55,8 +60,8 @@ pub enum Targets {
         /// Whether the dedicated pool is open to the caller.
         dedicated: bool,
     },
-    /// The sandbox alone.
-    Sandbox(Target),
+    /// One that stands in no list: the sandbox, or an account's own.
+    Single(Target),
 }
 
 impl Route {
@@ -65,7 +70,7 @@ impl Route {
     pub fn target(&self, number: usize) -> Option<&Target> {
         match &self.targets {
             Targets::Listed { model, dedicated } => usable(model, *dedicated).cycle().nth(number),
-            Targets::Sandbox(target) => Some(target),
+            Targets::Single(target) => Some(target),
         }
     }
 
@@ -83,7 +88,7 @@ impl Route {
     /// The name of the model at `target`; `None` if that which the request gives
     /// may stay.
     pub fn name_at<'a>(&'a self, target: &'a Target) -> Option<&'a str> {
-        let other = (self.reason == LOSS_GUARD).then_some(&*self.model);
+        let other = matches!(self.reason, LOSS_GUARD | ALIAS).then_some(&*self.model);
         target.model.as_deref().or(other)
     }
 
@@ -92,19 +97,43 @@ impl Route {
         Self {
             model: Arc::default(),
             tier: Tier::Expert,
-            targets: Targets::Sandbox(Target { provider, model: None, weight: 1 }),
+            targets: Targets::Single(Target { provider, model: None, weight: 1 }),
             own_cost: None,
             table: Arc::default(),
             listed: false,
             reason: "opaque",
+            own: None,
         }
+    }
+
+    /// The route to a provider of the account's own, called `id`, for its model
+    /// `name`. It costs the seller nothing: the account's key pays.
+    pub fn own(name: &str, target: Target, id: Arc<str>) -> Self {
+        let free =
+            TokenPrices { input: Money::ZERO, cached_input: Money::ZERO, output: Money::ZERO };
+        Self {
+            model: Arc::from(name),
+            tier: Tier::Expert,
+            targets: Targets::Single(target),
+            own_cost: Some(free),
+            table: Arc::default(),
+            listed: false,
+            reason: "own",
+            own: Some(id),
+        }
+    }
+
+    /// The same, for a request that asked for it by a name of its account's own.
+    #[must_use]
+    pub fn aliased(self) -> Self {
+        Self { reason: ALIAS, ..self }
     }
 
     /// How many targets there are.
     pub fn width(&self) -> usize {
         match &self.targets {
             Targets::Listed { model, dedicated } => usable(model, *dedicated).count(),
-            Targets::Sandbox(_) => 1,
+            Targets::Single(_) => 1,
         }
     }
 }
@@ -149,11 +178,11 @@ impl Catalog {
             }
             None => {
                 let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
-                (Targets::Sandbox(Target { provider, model: None, weight: 1 }), "sandbox")
+                (Targets::Single(Target { provider, model: None, weight: 1 }), "sandbox")
             }
         };
         let table = self.prices.clone();
-        Ok(Route { model, tier, targets, own_cost, table, listed, reason })
+        Ok(Route { model, tier, targets, own_cost, table, listed, reason, own: None })
     }
 
     /// The routes to the listed models of a lower tier than `tier` that can be

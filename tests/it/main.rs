@@ -27,6 +27,7 @@ mod cli;
 mod config;
 #[cfg(test)]
 mod crash;
+mod custom_models;
 #[cfg(test)]
 mod dashboards;
 #[cfg(test)]

@@ -100,10 +100,7 @@ async fn a_template_goes_before_the_prompt_or_replaces_the_clients() {
     gate.send(&request).await.ok();
     gate.send(&post("completions", &json!({"model": "m", "prompt": "Hi"}))).await.ok();
     let calls = provider.calls();
-    assert_eq!(
-        calls[0].json()["messages"],
-        json!([system("Be brief."), messages[0], messages[1]])
-    );
+    assert_eq!(calls[0].json()["messages"], json!([system("Be brief."), messages[0], messages[1]]));
     assert_eq!(calls[1].json()["messages"], json!([system("Ours."), messages[1]]));
     assert_eq!(calls[2].json()["prompt"], json!("Be brief.\n\nHi"));
 }
@@ -213,12 +210,14 @@ async fn users_sent(gate: &Gateway, provider: &Provider, plan: &str, body: &Valu
 #[tokio::test]
 async fn providers_see_end_users_as_keyed_hashes_alone() {
     let provider = Provider::start().await;
-    let gate =
-        Tollgate::before(&provider).plan("one", |it| it).plan("two", |it| it).start().await;
-    let mut body = named("gpt-4o-mini", &json!({
-        "user": "jo@example.com", "safety_identifier": "jo@ex\u{e4}mple.com",
-        "prompt_cache_key": "jo@example.com", "metadata": {"user_id": "a label"},
-    }));
+    let gate = Tollgate::before(&provider).plan("one", |it| it).plan("two", |it| it).start().await;
+    let mut body = named(
+        "gpt-4o-mini",
+        &json!({
+            "user": "jo@example.com", "safety_identifier": "jo@ex\u{e4}mple.com",
+            "prompt_cache_key": "jo@example.com", "metadata": {"user_id": "a label"},
+        }),
+    );
     let first = users_sent(&gate, &provider, "one", &body).await;
     let second = users_sent(&gate, &provider, "one", &body).await;
     let other = users_sent(&gate, &provider, "two", &body).await;

@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn members_are_found_with_their_places() {
         let found = read(r#" { "a" : 1.5e3 ,"b\u0063":{"x":[1,"}"]}, "":null,"d":"q\"" } "#);
-        let expected = [("a", "1.5e3"), ("bc", r#"{"x":[1,"}"]}"#), ("", "null"), ("d", r#""q\"""#)];
+        let expected =
+            [("a", "1.5e3"), ("bc", r#"{"x":[1,"}"]}"#), ("", "null"), ("d", r#""q\"""#)];
         assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let json = br#"{"a":1,"b":2}"#;
         let members: Vec<_> = Members::of(json).collect();

@@ -46,10 +46,7 @@ fn each_kind_of_rule_changes_its_field_and_no_other_byte() {
             r#"{ "a" : 1.0, "temperature": 1, "logit_bias":{"x":[1]} , "top_k":99,"seed":3 , "reasoning":{"effort" : "high","b":2}}"#,
             r#"{ "a" : 1.0, "temperature": 0 , "top_k":50,"seed":3 , "reasoning":{"effort" : "low","b":2}}"#,
         ),
-        (
-            r#"{"a":1}"#,
-            r#"{"seed":7,"temperature":0,"reasoning":{"effort":"low"},"a":1}"#,
-        ),
+        (r#"{"a":1}"#, r#"{"seed":7,"temperature":0,"reasoning":{"effort":"low"},"a":1}"#),
         ("{}", r#"{"seed":7,"temperature":0,"reasoning":{"effort":"low"}}"#),
         (
             r#"{"logit_bias":1 ,"seed":null,"temper\u0061ture":2,"reasoning":null}"#,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::common::{Named, entries, name, number, time, undefined, whole};
 use super::tariff::{self, Surroundings};
-use super::{headers, rewrite};
 use super::unused::{A_SHARE, AT_LEAST_A_SECOND, LONGEST};
+use super::{headers, rewrite};
 use crate::base::factor::Factor;
 use crate::config::field::Field;
 use crate::config::raw::{RawClass, RawLossGuard, RawSamples, RawScope, RawWhen, Whole};

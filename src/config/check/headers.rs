@@ -83,9 +83,8 @@ fn name(text: &str, mark: Mark, report: &mut Report) -> Option<HeaderName> {
     let secret = ["auth", "cookie", "secret", "token"].iter().any(|word| lower.contains(word))
         || lower.ends_with("key");
     if secret {
-        let message = format!(
-            "{shown} carries credentials, which `providers[].api_key` is for, or a cookie"
-        );
+        let message =
+            format!("{shown} carries credentials, which `providers[].api_key` is for, or a cookie");
         report.error(mark, message);
         return None;
     }

@@ -7,6 +7,7 @@ mod billing;
 mod cache;
 mod classes;
 mod common;
+mod custom;
 mod headers;
 mod keys;
 mod models;
@@ -24,6 +25,8 @@ mod webhooks;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(super) use self::providers::parse_url;
 
 use self::common::{Named, time, visible_secret};
 use super::raw::RawConfig;
@@ -74,6 +77,7 @@ pub(super) fn check(
         cache: cache::check(&raw.cache, report),
         opaque,
         routing: sections::routing(&raw.routing, report),
+        custom_models: custom::check(&raw.custom_models, report),
         keys,
         timezone,
         webhooks: webhooks::check(&raw.billing, report),

@@ -71,9 +71,7 @@ pub(super) fn fields(raw: &Field<RawRewrite>, report: &mut Report) -> Rewrite {
     all
 }
 
-fn values(
-    raw: &Field<BTreeMap<String, Field<Json>>>,
-) -> impl Iterator<Item = (&str, Mark, Value)> {
+fn values(raw: &Field<BTreeMap<String, Field<Json>>>) -> impl Iterator<Item = (&str, Mark, Value)> {
     raw.value().into_iter().flatten().filter_map(|(path, value)| match value {
         Field::Set(mark, Json(value)) => Some((path.as_str(), *mark, value.clone())),
         Field::Null(mark) => Some((path.as_str(), *mark, Value::Null)),

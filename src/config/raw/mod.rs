@@ -6,6 +6,7 @@
 
 mod cache;
 mod catalog;
+mod custom;
 mod leaf;
 mod operations;
 mod rewrite;
@@ -23,6 +24,7 @@ pub(super) use catalog::{
     RawAccountKey, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawPool,
     RawProvider, RawSamples, RawScope, RawTarget, RawTier, RawWhen,
 };
+pub(super) use custom::RawCustomModels;
 pub(super) use leaf::{Count, Network, Number, Price, Size, Time, Whole};
 pub(super) use operations::{
     RawAutoscale, RawLog, RawLogFormat, RawPage, RawShutdown, RawSlo, RawThresholds,
@@ -74,6 +76,9 @@ pub(super) struct RawConfig {
     pub(super) opaque: Field<RawOpaque>,
     /// How requests find their provider.
     pub(super) routing: Field<RawRouting>,
+    /// Models and providers of accounts' own, where a plan has the feature
+    /// `custom_models`.
+    pub(super) custom_models: Field<RawCustomModels>,
     /// Accounts and keys given here.
     pub(super) keys: Field<Vec<Field<RawAccountKey>>>,
     /// Costs beside the providers', for the reports.

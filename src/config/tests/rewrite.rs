@@ -15,7 +15,10 @@ fn rules_for_one_field_become_one() {
     let fields = &config.classes[0].rewrite.fields;
     let shown: Vec<String> = fields.iter().map(|(name, it)| format!("{name} {it:?}")).collect();
     for (name, kind) in [
-        ("a", "Within(Rewrite { fields: [(\"b\", Set(b\"\\\"x\\\"\")), (\"c\", Set(b\"null\"))] })"),
+        (
+            "a",
+            "Within(Rewrite { fields: [(\"b\", Set(b\"\\\"x\\\"\")), (\"c\", Set(b\"null\"))] })",
+        ),
         ("gone", "Set(b\"1\")"),
         ("max_tokens", "Default { value: b\"10\", cap: Some(Cap { most: 20.0, text: b\"20\" }) }"),
         ("on", "Set(b\"true\")"),

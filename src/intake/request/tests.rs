@@ -104,7 +104,11 @@ fn wrong_types_name_the_field() {
         (r#"{"model":"a","stream_options":{"include_usage":1}}"#, "stream_options.include_usage"),
     ] {
         let refusal = refusal(text.as_bytes());
-        assert_eq!((refusal.code, refusal.param.as_deref()), (Code::InvalidValue, Some(param)), "{text}");
+        assert_eq!(
+            (refusal.code, refusal.param.as_deref()),
+            (Code::InvalidValue, Some(param)),
+            "{text}"
+        );
     }
 }
 

@@ -11,6 +11,7 @@ use crate::app::Reach;
 use crate::config::Target;
 use crate::intake::request::Outgoing;
 use crate::pipeline::relay::pilot::{Flying, unless_abandoned};
+use crate::pipeline::relay::reach::Callee;
 use crate::pipeline::relay::read_whole;
 use crate::pipeline::{slot, waiting};
 use crate::refusal::Refusal;
@@ -54,8 +55,14 @@ impl Flying<'_> {
             return Called::Failed(Failure::Unreachable);
         };
         self.calls.aim(&target.provider.name, self.route.cost(&target));
-        let Some(reach) = self.snapshot.providers.get(&target.provider.name) else {
-            return Box::pin(self.ask_sandbox(&target, deadline)).await;
+        let callee = match self.callee(&target) {
+            Ok(callee) => callee,
+            Err(failure) => return Called::Failed(failure),
+        };
+        let reach = match &callee {
+            Callee::Seller(reach) => *reach,
+            Callee::Own(reach) => &**reach,
+            Callee::Sandbox => return Box::pin(self.ask_sandbox(&target, deadline)).await,
         };
         let asks = self.endpoint.usage_on_request() && !reach.refuses_usage.load(Ordering::Relaxed);
         let outgoing = self.request.outgoing(self.route.name_at(&target), asks);

@@ -91,12 +91,7 @@ impl Flying<'_> {
     }
 
     /// Decides by status and content type what becomes of a reply.
-    async fn answer(
-        &mut self,
-        reply: Reply,
-        deadline: Instant,
-        restore: Option<Restore>,
-    ) -> Flown {
+    async fn answer(&mut self, reply: Reply, deadline: Instant, restore: Option<Restore>) -> Flown {
         let status = reply.status;
         if status.is_success() && is_event_stream(&reply.headers) {
             // Boxed, as what only some requests need: its future is large.
@@ -117,12 +112,7 @@ impl Flying<'_> {
     }
 
     /// An answer that is read whole and shown in one piece.
-    async fn whole(
-        &mut self,
-        reply: Reply,
-        deadline: Instant,
-        restore: Option<Restore>,
-    ) -> Flown {
+    async fn whole(&mut self, reply: Reply, deadline: Instant, restore: Option<Restore>) -> Flown {
         let Reply { status, headers, mut body } = reply;
         let mut waited = Duration::ZERO;
         let read = {

@@ -122,14 +122,22 @@ mod tests {
     #[test]
     fn the_public_name_stands_where_the_providers_stood() {
         for (was, is) in [
-            (r#"{"id":"a", "model" : "gpt-x-2024" ,"choices":[{"model":"m"}]}"#,
-             r#"{"id":"a", "model" : "fa\"st" ,"choices":[{"model":"m"}]}"#),
-            (r#"{"type":"response.created","response":{"model":"x","user":"3f"}}"#,
-             r#"{"type":"response.created","response":{"model":"fa\"st","user":"jo"}}"#),
-            (r#"{"type":"message_start","message":{"model":"x"}}"#,
-             r#"{"type":"message_start","message":{"model":"fa\"st"}}"#),
-            (r#"{"choices":[{"delta":{"content":"\"model\":\"x\""}}]}"#,
-             r#"{"choices":[{"delta":{"content":"\"model\":\"x\""}}]}"#),
+            (
+                r#"{"id":"a", "model" : "gpt-x-2024" ,"choices":[{"model":"m"}]}"#,
+                r#"{"id":"a", "model" : "fa\"st" ,"choices":[{"model":"m"}]}"#,
+            ),
+            (
+                r#"{"type":"response.created","response":{"model":"x","user":"3f"}}"#,
+                r#"{"type":"response.created","response":{"model":"fa\"st","user":"jo"}}"#,
+            ),
+            (
+                r#"{"type":"message_start","message":{"model":"x"}}"#,
+                r#"{"type":"message_start","message":{"model":"fa\"st"}}"#,
+            ),
+            (
+                r#"{"choices":[{"delta":{"content":"\"model\":\"x\""}}]}"#,
+                r#"{"choices":[{"delta":{"content":"\"model\":\"x\""}}]}"#,
+            ),
             (r#"{"model":null,"user":null}"#, r#"{"model":null,"user":null}"#),
             ("[DONE]", "[DONE]"),
             (r#"{"model":"x""#, r#"{"model":"x""#),

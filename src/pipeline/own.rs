@@ -1,0 +1,52 @@
+//! The route of a request: an account's own models go before the seller's.
+
+use crate::app::own::OwnModel;
+use crate::app::{App, Snapshot};
+use crate::auth::keyring::Identity;
+use crate::class;
+use crate::config::{Class, Tier};
+use crate::refusal::{Code, Refusal};
+use crate::route::catalog::Route;
+
+/// The feature that opens models of one's own.
+pub(super) const FEATURE: &str = "custom_models";
+
+/// Where a request that names the model `asked` runs.
+///
+/// # Errors
+/// 403 `feature_not_in_plan` for a model of the caller's own that its plan does not
+/// let it have; 403 `model_not_in_plan` and 404 `model_not_found` for others.
+pub(super) fn route(
+    app: &App,
+    snapshot: &Snapshot,
+    caller: &Identity,
+    class: &Class,
+    asked: Option<&str>,
+) -> Result<Route, Refusal> {
+    let own = asked.and_then(|name| Some((name, app.own.find(&caller.account, name)?)));
+    let Some((name, own)) = own else {
+        let route = snapshot.catalog.choose(asked, &caller.plan)?;
+        class::check_model(class, &caller.plan, &route.model, route.tier)?;
+        return Ok(route);
+    };
+    if !caller.plan.has_feature(FEATURE) {
+        let message = format!(
+            "The model is the account's own, which needs the feature '{FEATURE}'; the plan '{}' \
+             does not have it.",
+            caller.plan.name
+        );
+        return Err(Refusal::new(Code::FeatureNotInPlan, message).param("model"));
+    }
+    match own {
+        OwnModel::Alias(public) => {
+            let route = snapshot.catalog.choose(Some(&public), &caller.plan)?.aliased();
+            class::check_model(class, &caller.plan, &route.model, route.tier)?;
+            Ok(route)
+        }
+        OwnModel::There { target, id } => {
+            // The account pays for it, so no tier of the plan's is asked for.
+            class::check_model(class, &caller.plan, name, Tier::Simple)?;
+            Ok(Route::own(name, target, id))
+        }
+    }
+}
