@@ -3,13 +3,11 @@
 
 use super::{Refused, Registry};
 use crate::base::secret::Secret;
-use crate::config::{self, BaseUrl};
+use crate::config::{self, BaseUrl, CUSTOM_MODELS};
 use crate::store::StoreError;
 use crate::store::custom::{Own, OwnModel, OwnProvider};
 use crate::vault::{Day, Owner};
 
-/// The feature that a plan must have.
-const FEATURE: &str = "custom_models";
 /// Most providers of one account.
 const PROVIDERS: usize = 32;
 /// Most models of one account.
@@ -64,7 +62,7 @@ impl Registry {
         let mut own = self.own_to_change(&state, account)?;
         let base = config::base_url(&new.base_url).map_err(Refused::BadAddress)?;
         let allowed = state.config.custom_models.allows(&base);
-        if !allowed && !(base.tls && may_be_public(&base)) {
+        if !(allowed || base.tls && may_be_public(&base)) {
             return Err(Refused::PrivateAddress);
         }
         let id = format!("own_{:016x}", rand::random::<u64>());
@@ -174,8 +172,8 @@ impl Registry {
     fn own_to_change(&self, state: &super::State, account: &str) -> Result<Own, Refused> {
         let held = self.account(account)?;
         let plan = state.plan(&held.plan);
-        if !plan.is_some_and(|plan| plan.has_feature(FEATURE)) {
-            return Err(Refused::NoFeature(FEATURE));
+        if !plan.is_some_and(|plan| plan.has_feature(CUSTOM_MODELS)) {
+            return Err(Refused::NoFeature(CUSTOM_MODELS));
         }
         Ok(self.custom.own(account)?)
     }

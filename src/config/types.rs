@@ -25,7 +25,7 @@ pub use catalog::{
     BaseUrl, Billing, CacheScope, CacheWhen, Class, ClassCache, Dialect, Model, Plan, Pool,
     Provider, Samples, Stale, Target, Tier, TokenPrices,
 };
-pub use custom::CustomModels;
+pub use custom::{CUSTOM_MODELS, CustomModels};
 pub use invoicing::{Invoicing, Seller, Tax};
 pub use privacy::MasterKeys;
 pub use rewrite::{Cap, FieldChange, HeaderChanges, HeaderRules, Position, Rewrite, Template};

@@ -11,8 +11,8 @@ use crate::admission::queue::{Priority, Who};
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
+use crate::config::CUSTOM_MODELS;
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
-use crate::pipeline::own;
 use crate::pipeline::relay::{failed, read_whole};
 use crate::pipeline::{give_back, slot, unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
@@ -29,7 +29,7 @@ pub(super) async fn list<C: Client>(
 ) -> Result<Ending, Refusal> {
     let usable = snapshot.catalog.usable(&caller.plan);
     let had = usable.filter(|(_, tier)| class::has_tier(&caller.plan, *tier));
-    let own = match caller.plan.has_feature(own::FEATURE) {
+    let own = match caller.plan.has_feature(CUSTOM_MODELS) {
         true => app.own.names(&caller.account),
         false => Vec::new(),
     };
@@ -97,7 +97,7 @@ fn find<'s>(
     caller: &Identity,
     name: &str,
 ) -> Result<Known<'s>, Refusal> {
-    if caller.plan.has_feature(own::FEATURE) && app.own.find(&caller.account, name).is_some() {
+    if caller.plan.has_feature(CUSTOM_MODELS) && app.own.find(&caller.account, name).is_some() {
         return Ok(Known::Here);
     }
     if !is_plain(name) {

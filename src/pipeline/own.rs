@@ -4,12 +4,9 @@ use crate::app::own::OwnModel;
 use crate::app::{App, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
-use crate::config::{Class, Tier};
+use crate::config::{CUSTOM_MODELS, Class, Tier};
 use crate::refusal::{Code, Refusal};
 use crate::route::catalog::Route;
-
-/// The feature that opens models of one's own.
-pub(super) const FEATURE: &str = "custom_models";
 
 /// Where a request that names the model `asked` runs.
 ///
@@ -29,9 +26,9 @@ pub(super) fn route(
         class::check_model(class, &caller.plan, &route.model, route.tier)?;
         return Ok(route);
     };
-    if !caller.plan.has_feature(FEATURE) {
+    if !caller.plan.has_feature(CUSTOM_MODELS) {
         let message = format!(
-            "The model is the account's own, which needs the feature '{FEATURE}'; the plan '{}' \
+            "The model is the account's own, which needs the feature '{CUSTOM_MODELS}'; the plan '{}' \
              does not have it.",
             caller.plan.name
         );

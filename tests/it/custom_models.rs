@@ -18,7 +18,7 @@ const KEY_B: &str = "sk-own-key-of-account-b-0123456789";
 /// Accounts `a` and `b` with the feature, `none` without; a class `docs` whose
 /// answers all share. Both may name the server of `own`.
 fn setup(seller: &Provider, own: &Provider) -> Setup {
-    let features = json!(["basic_suggestions", "custom_models"]);
+    let features = json!(["basic_suggestions", "advanced_suggestions", "custom_models"]);
     Tollgate::before(seller)
         .plan("a", |plan| plan.set("features", features.clone()))
         .plan("b", |plan| plan.set("features", features.clone()))

@@ -2,6 +2,9 @@
 
 use crate::config::types::BaseUrl;
 
+/// The feature that a plan must have for them.
+pub const CUSTOM_MODELS: &str = "custom_models";
+
 /// Models and providers of accounts' own.
 #[derive(Clone, Debug, Default)]
 pub struct CustomModels {
