@@ -27,6 +27,7 @@ mod cli;
 mod config;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod custom_models;
 #[cfg(test)]
 mod dashboards;
@@ -81,6 +82,7 @@ mod refusals;
 mod reload;
 #[cfg(test)]
 mod retries;
+#[cfg(test)]
 mod rewrite;
 #[cfg(test)]
 mod sdk;
