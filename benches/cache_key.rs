@@ -48,6 +48,7 @@ fn key_of(headers: &HeaderMap, body: &str) -> Option<Key> {
         provider_model: Some("gpt-4o-mini"),
         max_output: None,
         headers,
+        set: &[],
         query: None,
     };
     key(&[7; 32], &context, body.as_bytes(), Fields::WithEffect)

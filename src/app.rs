@@ -4,6 +4,7 @@ mod cache;
 mod control;
 mod idempotency;
 mod names;
+pub mod own;
 mod probes;
 pub mod reload;
 mod replay;
@@ -27,6 +28,7 @@ use crate::auth::keyring::Keyring;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::id::{RecordId, RecordIds};
 use crate::base::pace::Pace;
+use crate::base::pseudonym::Pseudonyms;
 use crate::base::slots::Slots;
 use crate::cache::Cache;
 use crate::config::{Config, Provider};
@@ -84,6 +86,8 @@ pub struct App {
     pub owners: Arc<dyn Owners>,
     /// Who hears of quotas and budgets that run out.
     pub notices: Arc<dyn Notices>,
+    /// Models and providers of accounts' own.
+    pub own: Arc<own::OwnModels>,
     /// The response cache.
     pub cache: Arc<Cache>,
     /// The keys of what is kept.
@@ -102,6 +106,8 @@ pub struct App {
     pub guard_log: Seldom,
     /// Texts that every record repeats.
     pub names: Names,
+    /// What providers see of end users.
+    pub pseudonyms: Pseudonyms,
     ids: RecordIds,
     journal_up: AtomicBool,
     /// Since when the process ends, in microseconds of the monotonic clock; 0 while
@@ -122,6 +128,8 @@ pub struct Parts {
     pub owners: Arc<dyn Owners>,
     /// Who hears of quotas and budgets that run out.
     pub notices: Arc<dyn Notices>,
+    /// Models and providers of accounts' own.
+    pub own: Arc<own::OwnModels>,
     /// The response cache.
     pub cache: Arc<Cache>,
     /// The keys of what is kept.
@@ -162,6 +170,7 @@ impl App {
             store: parts.store,
             owners: parts.owners,
             notices: parts.notices,
+            own: parts.own,
             cache: parts.cache,
             vault: parts.vault,
             idempotency: parts.idempotency,
@@ -171,6 +180,7 @@ impl App {
             metrics: parts.metrics,
             guard_log: Seldom::default(),
             names: Names::default(),
+            pseudonyms: Pseudonyms::new(&parts.text_hash_key),
             ids: RecordIds::default(),
             journal_up: AtomicBool::new(true),
             stopping: AtomicU64::new(0),

@@ -13,8 +13,10 @@ mod guard;
 mod idempotent;
 mod models;
 mod opaque;
+mod own;
 mod recall;
 mod relay;
+mod shape;
 mod slot;
 mod tokens;
 mod usage;
@@ -138,8 +140,7 @@ fn identify<C: Client>(
 ) -> Result<Arc<Identity>, Refusal> {
     let header =
         |name: HeaderName| client.head().headers.get(name).map(http::HeaderValue::as_bytes);
-    let plain = header(API_KEY)
-        .or_else(|| key::of_protocols(header(SEC_WEBSOCKET_PROTOCOL)?));
+    let plain = header(API_KEY).or_else(|| key::of_protocols(header(SEC_WEBSOCKET_PROTOCOL)?));
     let presented = key::presented(header(AUTHORIZATION), plain)
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
     if let Some(identity) = app.keyring.identify(presented, received) {
@@ -255,17 +256,20 @@ async fn order<'a, C: Client>(
         let refusal = Refusal::new(Code::InvalidValue, "You must provide a model parameter.");
         return Err(refusal.param("model"));
     }
-    let route = snapshot.catalog.choose(request.model.as_deref(), &caller.plan)?;
-    if !route.listed && snapshot.config.opaque.ownership == Ownership::Enforce {
-        Tenant::new(&*app.owners, &caller.owner).check_model(&route.model)?;
-    }
-    class::check_model(class, &caller.plan, &route.model, route.tier)?;
+    let route = own::route(app, snapshot, caller, class, request.model.as_deref())?;
     let asking = idempotent::Asking { caller, class, endpoint, request: &request };
     let turn = idempotent::turn(app, client, exchange, &asking).await?;
+    let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
     let own_price = caller.own_price(class);
     let quote = Quote::new(class, own_price, caller.plan.billing, exchange.received)
         .beyond(caller.overage());
     let (mut route, mut recalled) = (route, Recalled::default());
+    if !turn.is_repeat() {
+        shape::by_class(class, endpoint, &mut request)?;
+        if snapshot.config.hash_end_users {
+            shape::conceal(app, &caller.account, endpoint, &mut request)?;
+        }
+    }
     // What was asked before is not judged again, and what is free not at all.
     if !turn.is_repeat() && !endpoint.is_free() {
         let budgeted = caller.has_budget() && quote.depends_on_tokens();
@@ -283,7 +287,6 @@ async fn order<'a, C: Client>(
         }
     }
     let cache_key = recalled.key.take();
-    let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
     let order =
         Order { caller, class, quote, endpoint, route, request: &request, text_hash, cache_key };
     let mut bill = Bill::open(app, exchange, order);

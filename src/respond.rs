@@ -111,11 +111,15 @@ impl Values {
     }
 }
 
-/// Puts Tollgate's own headers on an answer.
+/// Puts Tollgate's own headers on an answer, which then are none that the class may
+/// change.
 ///
 /// `waited` is the time spent waiting for a provider or for the client's body,
 /// which is not overhead.
 pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
+    if let Some(class) = &exchange.class {
+        class.headers.response.apply(headers);
+    }
     let mut values = Values::new();
     values.text(headers, own::REQUEST_ID, &exchange.request_id);
     if exchange.errors == Errors::Anthropic {

@@ -32,6 +32,38 @@ pub enum Refused {
     /// The key is revoked or its grace is over.
     #[error("the key is not in force any more")]
     KeyEnded,
+    /// The plan lacks a feature; its name.
+    #[error("the account's plan does not have the feature {0}")]
+    NoFeature(&'static str),
+    /// The account has no such provider.
+    #[error("the account has no provider of this name")]
+    NoOwnProvider,
+    /// The account has no such model.
+    #[error("the account has no model of this name")]
+    NoOwnModel,
+    /// A model is to run on a provider that the account has not.
+    #[error("the account has no provider of this name: give it one first")]
+    NoSuchProvider,
+    /// A model is to be another name of one that is not there.
+    #[error("there is no model of this public name")]
+    NoSuchModel,
+    /// Models run on the provider.
+    #[error("models of the account run on this provider: remove them first")]
+    ProviderInUse,
+    /// The account has as many as it may have.
+    #[error("an account has at most {0}")]
+    TooMany(&'static str),
+    /// A base URL is none; why.
+    #[error("expected a URL such as https://api.example.com/v1: {0}")]
+    BadAddress(&'static str),
+    /// A base URL leads to where accounts may not go.
+    #[error(
+        "the server must be public and https, or among custom_models.allow of the configuration"
+    )]
+    PrivateAddress,
+    /// A key cannot be sealed; why.
+    #[error("the key cannot be sealed: {0}")]
+    Sealing(String),
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),

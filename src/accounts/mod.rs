@@ -6,6 +6,7 @@
 //! first request after the answer.
 
 mod apply;
+mod custom;
 mod error;
 mod history;
 
@@ -24,11 +25,13 @@ use crate::cache::{Cache, Filter};
 use crate::config::{Config, Plan};
 use crate::store::accounts::{Account, Accounts, ApiKey, Keys, Overrides, Status};
 use crate::store::billing::History;
+use crate::store::custom::CustomModels;
 use crate::store::ownership::Owners;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::{Owner, Vault};
 
 pub use apply::{ApplyError, Occasion};
+pub use custom::{InForce, NewModel, NewProvider};
 pub use error::Refused;
 
 /// Largest `grace` of a rotation: 90 days.
@@ -38,6 +41,8 @@ pub const LONGEST_GRACE: Duration = Duration::from_secs(90 * 86_400);
 pub struct Registry {
     accounts: Arc<dyn Accounts>,
     keys: Arc<dyn Keys>,
+    custom: Arc<dyn CustomModels>,
+    in_force: Arc<dyn InForce>,
     history: Arc<dyn History>,
     keyring: Arc<Keyring>,
     hasher: KeyHasher,
@@ -66,6 +71,10 @@ pub struct Parts {
     pub accounts: Arc<dyn Accounts>,
     /// Where keys are kept.
     pub keys: Arc<dyn Keys>,
+    /// Where models and providers of accounts' own are kept.
+    pub custom: Arc<dyn CustomModels>,
+    /// Those in force.
+    pub in_force: Arc<dyn InForce>,
     /// Where every change of a plan is kept.
     pub history: Arc<dyn History>,
     /// The keys in force.
@@ -124,12 +133,13 @@ impl Registry {
             configured_keys: AHashSet::new(),
             plans: AHashMap::new(),
         };
-        let Parts { accounts, keys, history, keyring, hasher, clock, metrics, vault, .. } = parts;
-        let (cache, things) = (parts.cache, parts.things);
-        let state = Mutex::new(state);
+        let Parts { accounts, keys, custom, in_force, history, .. } = parts;
+        let Parts { keyring, hasher, clock, metrics, vault, cache, things, .. } = parts;
         Self {
             accounts,
             keys,
+            custom,
+            in_force,
             history,
             keyring,
             hasher,
@@ -138,7 +148,7 @@ impl Registry {
             vault,
             cache,
             things,
-            state,
+            state: Mutex::new(state),
         }
     }
 
@@ -227,6 +237,7 @@ impl Registry {
             return Err(Refused::ConfiguredAccount);
         }
         self.forget(id)?;
+        self.remove_own(id)?;
         self.accounts.remove(id)?;
         self.note_end(id)?;
         self.accounts.flush()?;

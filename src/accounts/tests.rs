@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::admin::fixture;
+use crate::app::own::OwnModels;
 use crate::auth::keyring::Access;
 use crate::base::clock::TestClock;
 use crate::config::StaticKey;
 use crate::store::Store;
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
+use crate::store::custom::EmbeddedModels;
 use crate::store::ownership::EmbeddedOwners;
 
 const NOW: Timestamp = Timestamp(1_795_496_400_000_000);
@@ -41,6 +43,9 @@ impl World {
         let keyring = Arc::new(Keyring::new(hasher.clone()));
         let clock = Arc::new(TestClock::at(NOW));
         let metrics = Arc::new(Metrics::new([]).unwrap());
+        let vault = Arc::new(Vault::load(dir, None, &[]).unwrap());
+        let clock_of: Arc<dyn Clock> = clock.clone();
+        let in_force = OwnModels::new(&vault, &metrics, &clock_of);
         let parts = Parts {
             accounts: directory.clone(),
             keys: directory,
@@ -49,7 +54,9 @@ impl World {
             hasher,
             clock: clock.clone(),
             metrics: metrics.clone(),
-            vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
+            custom: Arc::new(EmbeddedModels::new(&store).unwrap()),
+            in_force,
+            vault,
             cache: fixture::cache(),
             things: Arc::new(EmbeddedOwners::open(&store).unwrap()),
         };

@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::AdminState;
 use super::error::ApiError;
+use super::{AdminState, rules};
 use crate::base::clock::Timestamp;
 use crate::base::money::Money;
 use crate::base::network::Networks;
@@ -100,6 +100,10 @@ fn view(config: &Config) -> Value {
             "first_byte_timeout": span(routing.first_byte_timeout),
             "chunk_timeout": span(routing.chunk_timeout),
             "on_unsupported": if routing.drop_unsupported { "drop" } else { "refuse" },
+            "public_model_name": routing.public_model_name,
+        },
+        "custom_models": {
+            "allow": config.custom_models.allow.iter().map(base_url).collect::<Vec<_>>(),
         },
         "keys": config.keys.iter().map(|key| json!({
             "account": key.account,
@@ -118,6 +122,7 @@ fn view(config: &Config) -> Value {
         "privacy": {
             "master_key": config.master_keys.current.as_ref().map(|_| Secret::default()),
             "retired_keys": vec![Secret::default(); config.master_keys.retired.len()],
+            "hash_end_users": config.hash_end_users,
             "log_text_hash": config.log_text_hash,
         },
         "shutdown": { "grace": span(config.shutdown_grace) },
@@ -224,6 +229,9 @@ fn class(class: &Class) -> Value {
             "finish": cache.finish,
         })),
         "models": class.models,
+        "rewrite": rules::rewrite(&class.rewrite),
+        "template": class.template.as_ref().map(rules::template),
+        "headers": rules::headers(&class.headers),
     })
 }
 

@@ -77,13 +77,26 @@ impl ApiError {
             Self::BadParameter { .. } | Self::BadJson(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused { error, .. } => match error {
-                Refused::NoAccount | Refused::NoKey => StatusCode::NOT_FOUND,
-                Refused::NoPlan(_) | Refused::NoClass(_) => StatusCode::BAD_REQUEST,
+                Refused::NoAccount
+                | Refused::NoKey
+                | Refused::NoOwnProvider
+                | Refused::NoOwnModel => StatusCode::NOT_FOUND,
+                Refused::NoPlan(_)
+                | Refused::NoClass(_)
+                | Refused::NoSuchProvider
+                | Refused::NoSuchModel
+                | Refused::BadAddress(_)
+                | Refused::PrivateAddress => StatusCode::BAD_REQUEST,
+                Refused::NoFeature(_) => StatusCode::FORBIDDEN,
                 Refused::Taken
                 | Refused::ConfiguredAccount
                 | Refused::ConfiguredKey
-                | Refused::KeyEnded => StatusCode::CONFLICT,
-                Refused::Store(_) | Refused::Vault(_) => StatusCode::SERVICE_UNAVAILABLE,
+                | Refused::KeyEnded
+                | Refused::ProviderInUse
+                | Refused::TooMany(_) => StatusCode::CONFLICT,
+                Refused::Store(_) | Refused::Vault(_) | Refused::Sealing(_) => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
             },
             Self::NoWebhook => StatusCode::CONFLICT,
             Self::Billing(error) => billed(error).0,
@@ -101,15 +114,26 @@ impl ApiError {
             Self::BadJson(_) => ("invalid_request_error", "invalid_json"),
             Self::TooLarge => ("invalid_request_error", "request_too_large"),
             Self::Refused { error, .. } => match error {
-                Refused::NoAccount | Refused::NoKey => ("invalid_request_error", "not_found"),
-                Refused::NoPlan(_) | Refused::NoClass(_) => {
-                    ("invalid_request_error", "invalid_value")
-                }
+                Refused::NoAccount
+                | Refused::NoKey
+                | Refused::NoOwnProvider
+                | Refused::NoOwnModel => ("invalid_request_error", "not_found"),
+                Refused::NoPlan(_)
+                | Refused::NoClass(_)
+                | Refused::NoSuchProvider
+                | Refused::NoSuchModel
+                | Refused::BadAddress(_)
+                | Refused::PrivateAddress => ("invalid_request_error", "invalid_value"),
+                Refused::NoFeature(_) => ("permission_error", "feature_not_in_plan"),
                 Refused::Taken => ("invalid_request_error", "already_exists"),
-                Refused::ConfiguredAccount | Refused::ConfiguredKey | Refused::KeyEnded => {
-                    ("invalid_request_error", "conflict")
+                Refused::ConfiguredAccount
+                | Refused::ConfiguredKey
+                | Refused::KeyEnded
+                | Refused::ProviderInUse
+                | Refused::TooMany(_) => ("invalid_request_error", "conflict"),
+                Refused::Store(_) | Refused::Vault(_) | Refused::Sealing(_) => {
+                    ("server_error", "storage_unavailable")
                 }
-                Refused::Store(_) | Refused::Vault(_) => ("server_error", "storage_unavailable"),
             },
             Self::NoWebhook => ("invalid_request_error", "conflict"),
             Self::Billing(error) => (billed(error).1, billed(error).2),
@@ -154,9 +178,12 @@ impl From<Refused> for ApiError {
             Refused::NoPlan(_) => Some(Cow::Borrowed("plan")),
             Refused::NoClass(class) => Some(format!("overrides.prices.{class}").into()),
             Refused::Taken => Some(Cow::Borrowed("id")),
+            Refused::NoSuchProvider => Some(Cow::Borrowed("provider")),
+            Refused::NoSuchModel => Some(Cow::Borrowed("model")),
+            Refused::BadAddress(_) | Refused::PrivateAddress => Some(Cow::Borrowed("base_url")),
             _ => None,
         };
-        if let Refused::Store(_) | Refused::Vault(_) = &error {
+        if let Refused::Store(_) | Refused::Vault(_) | Refused::Sealing(_) = &error {
             tracing::error!(%error, "accounts and keys cannot be read or changed");
         }
         Self::Refused { error, param }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounts::{Occasion, Parts, Registry};
+use crate::app::own::OwnModels;
 use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::{Clock, Timestamp};
@@ -27,6 +28,7 @@ use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::route::health::Health;
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
+use crate::store::custom::EmbeddedModels;
 use crate::store::ownership::EmbeddedOwners;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Vault;
@@ -118,13 +120,16 @@ pub(crate) fn config(dir: &Path) -> Config {
             first_byte_timeout: seconds(60),
             chunk_timeout: seconds(30),
             drop_unsupported: false,
+            public_model_name: true,
         },
+        custom_models: crate::config::CustomModels::default(),
         keys: Vec::new(),
         timezone: jiff::tz::TimeZone::UTC,
         webhooks: Vec::new(),
         invoicing: Invoicing { currency: Currency::USD, tax: None, seller: None },
         shutdown_grace: seconds(60),
         log: Log { format: LogFormat::Pretty, level: "info".to_owned() },
+        hash_end_users: true,
         log_text_hash: true,
         cache: CacheRoom { memory: 1024 * 1024, disk: 0 },
         coalesce: true,
@@ -210,6 +215,8 @@ pub(crate) fn registry(
         clock: clock.clone(),
     });
     let hasher = KeyHasher::new([1; 32]);
+    let vault = Arc::new(Vault::load(dir, None, &[]).unwrap());
+    let in_force = OwnModels::new(&vault, metrics, &clock);
     let parts = Parts {
         accounts: directory.clone(),
         keys: directory,
@@ -218,7 +225,9 @@ pub(crate) fn registry(
         hasher,
         clock,
         metrics: metrics.clone(),
-        vault: Arc::new(Vault::load(dir, None, &[]).unwrap()),
+        custom: Arc::new(EmbeddedModels::new(&store).unwrap()),
+        in_force,
+        vault,
         cache: cache(),
         things: Arc::new(EmbeddedOwners::open(&store).unwrap()),
     };
@@ -257,6 +266,9 @@ pub(crate) fn class(name: &str) -> Arc<Class> {
         max_output_tokens: None,
         loss_guard: LossGuard::Warn,
         margin_floor: Factor::ZERO,
+        rewrite: crate::config::Rewrite::default(),
+        template: None,
+        headers: crate::config::HeaderRules::default(),
     })
 }
 

@@ -34,6 +34,7 @@ mod auth;
 mod body;
 mod cache;
 mod config;
+mod custom;
 mod error;
 mod health;
 mod invoices;
@@ -43,6 +44,7 @@ mod period;
 mod providers;
 mod query;
 mod report;
+mod rules;
 pub mod token;
 mod usage;
 mod webhooks;
@@ -99,6 +101,10 @@ pub fn router(state: AdminState) -> Router {
             "/accounts/{id}",
             get(accounts::show).patch(accounts::change).delete(accounts::delete),
         )
+        .route("/accounts/{id}/providers", post(custom::put_provider).get(custom::providers))
+        .route("/accounts/{id}/providers/{name}", delete(custom::remove_provider))
+        .route("/accounts/{id}/models", post(custom::put_model).get(custom::models))
+        .route("/accounts/{id}/models/{name}", delete(custom::remove_model))
         .route("/keys", post(keys::create).get(keys::list))
         .route("/keys/{id}", delete(keys::revoke))
         .route("/keys/{id}/rotate", post(keys::rotate))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::accounts::{self, ApplyError, Registry};
 use crate::app::App;
+use crate::app::own::OwnModels;
 use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::Clock;
@@ -12,6 +13,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::store::accounts::Directory;
 use crate::store::billing::Book;
+use crate::store::custom::EmbeddedModels;
 use crate::store::ownership::Owners;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -36,6 +38,16 @@ pub(super) struct Secrets<'s> {
     pub(super) things: Arc<dyn Owners>,
 }
 
+/// Accounts as requests see them, and what changes them.
+pub(super) struct Accounts {
+    /// The keys in force; none yet.
+    pub(super) keyring: Arc<Keyring>,
+    /// What changes accounts and keys.
+    pub(super) registry: Arc<Registry>,
+    /// Models and providers of accounts' own.
+    pub(super) own: Arc<OwnModels>,
+}
+
 /// The keyring, still empty, and what changes it.
 pub(super) fn accounts(
     store: &Store,
@@ -43,13 +55,16 @@ pub(super) fn accounts(
     secrets: Secrets<'_>,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-) -> Result<(Arc<Keyring>, Arc<Registry>), ApplyError> {
+) -> Result<Accounts, ApplyError> {
     let Secrets { hasher, vault, cache, things } = secrets;
     let keyring = Arc::new(Keyring::new(hasher.clone()));
+    let own = OwnModels::new(vault, metrics, clock);
     let directory = Arc::new(Directory::new(store)?);
     let parts = accounts::Parts {
         accounts: directory.clone(),
         keys: directory,
+        custom: Arc::new(EmbeddedModels::new(store)?),
+        in_force: own.clone(),
         history: Arc::new(Book::new(store)?),
         keyring: keyring.clone(),
         hasher,
@@ -59,7 +74,9 @@ pub(super) fn accounts(
         cache: cache.clone(),
         things,
     };
-    Ok((keyring, Arc::new(Registry::new(config.clone(), parts))))
+    let registry = Arc::new(Registry::new(config.clone(), parts));
+    registry.recall_own()?;
+    Ok(Accounts { keyring, registry, own })
 }
 
 /// What makes invoices.

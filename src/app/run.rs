@@ -172,7 +172,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let cache = cache::open(&config, secret.expose(), &vault, &clock, &metrics)
         .map_err(|error| StartError::Runtime(error.to_string()))?;
     let secrets = control::Secrets { hasher, vault: &vault, cache: &cache, things: owners.clone() };
-    let (keyring, registry) = control::accounts(&store, &config, secrets, &clock, &metrics)?;
+    let control::Accounts { keyring, registry, own } =
+        control::accounts(&store, &config, secrets, &clock, &metrics)?;
     registry.apply(config.clone(), &given, Occasion::Start)?;
     let snapshot = Snapshot::new(config.clone(), &metrics, &clock, None);
     let idempotency =
@@ -181,6 +182,7 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let parts = Parts {
         clock,
         ledger,
+        own,
         cache,
         vault,
         idempotency,

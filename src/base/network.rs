@@ -101,6 +101,26 @@ impl Networks {
     }
 }
 
+/// Whether `address` is one of the public internet: neither private, local, reserved
+/// nor a way to such a one. Source: IANA special-purpose address registries.
+pub fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(matches!(a, 0 | 10 | 127 | 224..=255)
+                || matches!((a, b), (100, 64..=127) | (169, 254) | (172, 16..=31))
+                || matches!((a, b), (192, 168) | (198, 18..=19))
+                || matches!((a, b, c), (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113)))
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, ..] = v6.segments();
+            // 2000::/3 is all that is given out; of it, tunnels and examples lead
+            // elsewhere.
+            a & 0xe000 == 0x2000 && a != 0x2002 && !(a == 0x2001 && (b < 0x0200 || b == 0x0db8))
+        }
+    }
+}
+
 impl FromIterator<Network> for Networks {
     fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
         Self(networks.into_iter().collect())

@@ -29,7 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use form::Form;
 
@@ -122,6 +122,8 @@ pub struct Context<'a> {
     pub max_output: Option<u64>,
     /// The request's headers; `WITH_EFFECT` of them count.
     pub headers: &'a HeaderMap,
+    /// Headers that the class sets.
+    pub set: &'a [(HeaderName, HeaderValue)],
     /// The request's query string.
     pub query: Option<&'a str>,
 }

@@ -1,6 +1,9 @@
 //! Request classes: which one a request belongs to, and whether the caller's
 //! plan may use it and its model.
 
+pub mod rewrite;
+pub mod template;
+
 use std::sync::Arc;
 
 use http::HeaderMap;

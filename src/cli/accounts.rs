@@ -8,6 +8,7 @@ use super::client::{AdminClient, Method};
 use super::format::{self, Columns};
 use super::object::{Shape, follow, print_object, run};
 use super::out::{Failure, Out};
+use super::own;
 
 /// The fields of an account.
 const FIELDS: &[&str] = &["id", "name", "plan", "status", "external_id", "overrides", "created_at"];
@@ -74,6 +75,10 @@ enum What {
     Resume(One),
     /// Remove an account and its keys; its usage records stay
     Delete(One),
+    /// Give, list and take an account's own providers
+    Providers(own::Providers),
+    /// Give, list and take an account's own models
+    Models(own::Models),
 }
 
 /// Which account is meant.
@@ -113,6 +118,8 @@ impl Accounts {
             }
             What::Resume(one) => one.send(Method::PATCH, Some(json!({ "status": "active" })), out),
             What::Delete(one) => one.send(Method::DELETE, None, out),
+            What::Providers(providers) => providers.run(out),
+            What::Models(models) => models.run(out),
         }
     }
 }
@@ -138,7 +145,7 @@ fn send(
     print_object(&object, if deleted { &["id", "deleted"] } else { FIELDS }, shape, out)
 }
 
-fn client_path(id: &str) -> Result<String, Failure> {
+pub(super) fn client_path(id: &str) -> Result<String, Failure> {
     Ok(format!("{PATH}/{}", super::object::segment(id)?))
 }
 

@@ -32,6 +32,10 @@ pub(super) enum Columns {
     Accounts,
     /// Keys.
     Keys,
+    /// An account's own providers.
+    OwnProviders,
+    /// An account's own models.
+    OwnModels,
     /// Invoices.
     Invoices,
     /// The lines of an invoice.
@@ -116,6 +120,11 @@ const ACCOUNT: &[&str] =
 const KEY: &[&str] =
     &["id", "account", "name", "prefix", "created_at", "revoked_at", "expires_at", "budget"];
 
+/// The fields of an account's own provider.
+const OWN_PROVIDER: &[&str] = &["name", "dialect", "base_url", "api_key", "created_at"];
+/// The fields of an account's own model.
+const OWN_MODEL: &[&str] = &["name", "provider", "model", "created_at"];
+
 /// The fields of an invoice.
 const INVOICE: &[&str] = &["id", "number", "account", "period", "status", "currency", "total"];
 /// The fields of a line of an invoice.
@@ -188,6 +197,8 @@ impl<'a> Printer<'a> {
                 Columns::Records | Columns::Sums | Columns::Cache => "no usage in this period",
                 Columns::Accounts => "no accounts",
                 Columns::Keys => "no keys",
+                Columns::OwnProviders => "no providers",
+                Columns::OwnModels => "no models",
                 Columns::Invoices => "no invoices",
                 Columns::InvoiceLines => "no lines",
             }),
@@ -252,6 +263,8 @@ impl<'a> Printer<'a> {
             Columns::Sums => SUM,
             Columns::Accounts => ACCOUNT,
             Columns::Keys => KEY,
+            Columns::OwnProviders => OWN_PROVIDER,
+            Columns::OwnModels => OWN_MODEL,
             Columns::Invoices => INVOICE,
             Columns::InvoiceLines => INVOICE_LINE,
             Columns::Cache => CACHE,

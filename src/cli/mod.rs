@@ -19,6 +19,7 @@ mod keys;
 mod ledger;
 mod object;
 mod out;
+mod own;
 mod prices;
 mod report;
 mod serve;

@@ -3,12 +3,10 @@
 use super::tree::{Kind, Node};
 
 /// The keys, dotted; `[]` is every entry of a list.
-const NOT_IN_FORCE: [&str; 13] = [
+const NOT_IN_FORCE: [&str; 11] = [
     "store.redis",
     "store.postgres",
     "store.on_store_loss",
-    "classes[].template",
-    "classes[].rewrite",
     "plans[].retention",
     "routing.auto",
     "economics",

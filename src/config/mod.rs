@@ -41,6 +41,14 @@ pub fn default_path() -> Option<PathBuf> {
     PLACES.iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
+/// The parts of a base URL such as `https://api.example.com/v1`.
+///
+/// # Errors
+/// What is wrong with it; the URL itself is not shown.
+pub fn base_url(text: &str) -> Result<BaseUrl, &'static str> {
+    check::parse_url(text)
+}
+
 /// Reads and checks the configuration at `path` in the process's environment.
 ///
 /// # Errors

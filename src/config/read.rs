@@ -15,6 +15,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::field::FIELD;
+use super::raw::JSON;
 use super::tree::{Entry, Fault, Kind, Mark, Node};
 
 /// Keys whose values are never shown, nor anything below them: secrets, and
@@ -209,6 +210,8 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     ) -> Result<V::Value, Problem> {
         if name == FIELD {
             visitor.visit_seq(Parts { reader: self, given: 0 })
+        } else if name == JSON {
+            visitor.visit_string(self.node.json().to_string())
         } else {
             visitor.visit_newtype_struct(self)
         }

@@ -1,7 +1,7 @@
 //! The JSON Schema of the configuration, made from the raw structs.
 
 use schemars::generate::SchemaSettings;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::defaults::DEFAULTS;
 use super::raw::RawConfig;
@@ -36,7 +36,7 @@ fn add_defaults(schema: &mut Value, of: &str, entries: &[Entry]) {
             }
             _ => {
                 if let Some(property) = property.as_object_mut() {
-                    property.insert("default".to_owned(), json(value));
+                    property.insert("default".to_owned(), value.json());
                 }
             }
         }
@@ -52,22 +52,4 @@ fn definition(property: &Value) -> Option<&str> {
         None => property,
     };
     schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")
-}
-
-/// A value as JSON, typed as YAML would: plain numbers, booleans and null.
-fn json(node: &Node) -> Value {
-    match &node.kind {
-        _ if node.is_null() => Value::Null,
-        Kind::Bad => Value::Null,
-        Kind::Scalar(scalar) if scalar.plain => match serde_json::from_str(&scalar.text) {
-            Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
-            _ => Value::String(scalar.text.clone()),
-        },
-        Kind::Scalar(scalar) => Value::String(scalar.text.clone()),
-        Kind::List(items) => items.iter().map(json).collect(),
-        Kind::Map(entries) => {
-            let pairs = entries.iter().map(|entry| (entry.key.clone(), json(&entry.value)));
-            Value::Object(pairs.collect::<Map<_, _>>())
-        }
-    }
 }

@@ -7,6 +7,7 @@ mod manner;
 mod meaning;
 mod outside;
 mod prices;
+mod rewrite;
 
 use std::collections::BTreeMap;
 use std::path::Path;

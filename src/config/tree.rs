@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use serde_json::{Map, Value};
 
 /// Most nodes of a file once its aliases are expanded, so that a few lines of
 /// aliases of aliases cannot fill the memory.
@@ -108,6 +109,24 @@ impl Node {
         match &self.kind {
             Kind::Scalar(scalar) => Some(&scalar.text),
             _ => None,
+        }
+    }
+
+    /// The value as JSON, typed as YAML would: plain numbers, booleans and null.
+    pub(super) fn json(&self) -> Value {
+        match &self.kind {
+            _ if self.is_null() => Value::Null,
+            Kind::Bad => Value::Null,
+            Kind::Scalar(scalar) if scalar.plain => match serde_json::from_str(&scalar.text) {
+                Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
+                _ => Value::String(scalar.text.clone()),
+            },
+            Kind::Scalar(scalar) => Value::String(scalar.text.clone()),
+            Kind::List(items) => items.iter().map(Self::json).collect(),
+            Kind::Map(entries) => {
+                let pairs = entries.iter().map(|entry| (entry.key.clone(), entry.value.json()));
+                Value::Object(pairs.collect::<Map<_, _>>())
+            }
         }
     }
 

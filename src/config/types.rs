@@ -2,9 +2,11 @@
 
 mod cache;
 mod catalog;
+mod custom;
 mod invoicing;
 mod manner;
 mod privacy;
+mod rewrite;
 mod routing;
 mod tariff;
 mod webhooks;
@@ -26,9 +28,11 @@ pub use catalog::{
     BaseUrl, Billing, CacheScope, CacheWhen, Class, ClassCache, Dialect, Model, Plan, Pool, Probe,
     Provider, Samples, Stale, Target, Tier, TokenPrices,
 };
+pub use custom::{CUSTOM_MODELS, CustomModels};
 pub use invoicing::{Invoicing, Seller, Tax};
 pub use manner::{Auth, Manner};
 pub use privacy::MasterKeys;
+pub use rewrite::{Cap, FieldChange, HeaderChanges, HeaderRules, Position, Rewrite, Template};
 pub use routing::{BreakerRule, Prefer, Routing};
 pub use tariff::{Basis, LossGuard, PriceTable, Pricing, Rates, Tariff, TokenTariff, VolumeTier};
 pub use webhooks::{
@@ -75,6 +79,8 @@ pub struct Config {
     /// Whether embeddings are grouped behind a running call of their kind, and
     /// cached by the input (`batching.embeddings`).
     pub batch_embeddings: bool,
+    /// Models and providers of accounts' own.
+    pub custom_models: CustomModels,
     /// Accounts and keys given in the file.
     pub keys: Vec<StaticKey>,
     /// Where months begin and end (`billing.timezone`).
@@ -87,6 +93,9 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Logging.
     pub log: Log,
+    /// Whether providers see the end users' ids as keyed hashes alone
+    /// (`privacy.hash_end_users`).
+    pub hash_end_users: bool,
     /// Whether texts may be logged as a keyed hash (`privacy.log_text_hash`).
     pub log_text_hash: bool,
     /// The keys of what is kept.
@@ -99,6 +108,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a model of this public name may be asked for.
+    pub fn serves(&self, model: &str) -> bool {
+        self.models.iter().any(|known| *known.name == *model || &*known.name == "*")
+    }
+
     /// The sandbox, while it answers: no other provider is on. It answers every
     /// model by itself: a listed one under its own name, tier and prices, whose
     /// targets are then all off, and any other name too, whether there is a `*`

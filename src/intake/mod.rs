@@ -5,5 +5,7 @@ pub mod body;
 pub mod endpoint;
 pub mod json;
 mod output;
+pub mod personal;
 pub mod request;
 pub mod sampling;
+mod stream_options;

@@ -12,10 +12,12 @@ use bytes::Bytes;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::base::json::span;
+use crate::base::json::{self as text, Edit, span};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::json;
 use crate::intake::output::{self, Given, Limits};
+use crate::intake::personal::{Echo, Personal};
+use crate::intake::stream_options::StreamOptions;
 use crate::refusal::{Code, Refusal};
 
 /// A parsed request of the understood lane.
@@ -28,8 +30,10 @@ pub struct Request {
     /// Whether a stream is asked for.
     pub stream: bool,
     stream_options: StreamOptions,
-    /// `metadata` as it stands, if it is an object.
-    pub metadata: Option<Range<usize>>,
+    /// The client's `metadata` as it stood, if it is an object.
+    metadata: Option<Bytes>,
+    /// How long the body was as it came.
+    came: usize,
     /// `metadata.class`, where it is a text.
     pub class: Option<String>,
     limits: Limits,
@@ -42,8 +46,12 @@ pub struct Request {
     best_of: u64,
     /// How many prompts a completion has.
     prompts: u64,
-    /// Edits that a limit of the class made.
-    edits: Vec<(Range<usize>, Bytes)>,
+    /// Edits of the body that goes to a provider.
+    edits: Vec<Edit>,
+    /// Where the fields stand that may name an end user.
+    personal: Vec<(Personal, Range<usize>)>,
+    /// What was changed and an answer may repeat.
+    echoes: Vec<Echo>,
     /// The response that this one continues (`previous_response_id`).
     pub previous_response: Option<String>,
     /// `store`: whether the provider is to keep the answer, where it is said.
@@ -54,19 +62,6 @@ pub struct Request {
     /// Whether it goes on with what the provider keeps: an earlier response or a
     /// conversation, whose tokens are not in the body.
     pub continues: bool,
-}
-
-/// What the body says of `stream_options`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum StreamOptions {
-    /// Nothing, or null: where to put them, or what to replace.
-    Absent { null_at: Option<Range<usize>> },
-    /// An object without `include_usage`.
-    Object { at: Range<usize>, empty: bool },
-    /// `include_usage` is false or null.
-    Off { value_at: Range<usize> },
-    /// `include_usage` is true.
-    On,
 }
 
 impl Request {
@@ -92,7 +87,7 @@ impl Request {
             Some(raw) => Some(read::<String>(raw, "model", "a text")?),
         };
         let stream = optional(fields.stream, "stream", "true or false")?.unwrap_or(false);
-        let stream_options = stream_options(text, fields.stream_options)?;
+        let stream_options = StreamOptions::read(text, fields.stream_options)?;
         let says_n = fields.n.is_some();
         let choices = optional(fields.n, "n", "a whole number")?.unwrap_or(1);
         let limit = |raw: Option<&RawValue>, name| {
@@ -110,16 +105,28 @@ impl Request {
         let conversation = given(fields.conversation);
         let previous_response = optional(fields.previous, "previous_response_id", "a text")?;
         let metadata = fields.metadata.filter(|raw| raw.get().starts_with('{'));
-        let class = metadata.and_then(|raw| {
-            serde_json::from_str::<Metadata>(raw.get()).ok().and_then(|metadata| metadata.class)
-        });
+        let labels = match metadata {
+            None => Metadata::default(),
+            Some(raw) => serde_json::from_str::<Metadata<'_>>(raw.get())
+                .map_err(|_| not_json("a key of 'metadata' is repeated", span(text, raw).start))?,
+        };
+        let personal = [
+            (Personal::User, fields.user),
+            (Personal::SafetyIdentifier, fields.safety_identifier),
+            (Personal::PromptCacheKey, fields.prompt_cache_key),
+            (Personal::MetadataUserId, labels.user_id),
+        ];
+        let placed = |(what, raw): (_, Option<&RawValue>)| Some((what, span(text, raw?)));
         Ok(Self {
             model_at: fields.model.map(|raw| span(text, raw)).unwrap_or_default(),
-            metadata: metadata.map(|raw| span(text, raw)),
+            metadata: metadata.map(|raw| body.slice(span(text, raw))),
+            came: body.len(),
+            personal: personal.into_iter().filter_map(placed).collect(),
+            echoes: Vec::new(),
             model,
             stream,
             stream_options,
-            class,
+            class: labels.class,
             limits,
             choices,
             says_n,
@@ -143,8 +150,44 @@ impl Request {
 
     /// The client's own `metadata` as JSON text.
     pub fn metadata_text(&self) -> Option<&str> {
-        let bytes = self.body.get(self.metadata.clone()?)?;
-        std::str::from_utf8(bytes).ok()
+        std::str::from_utf8(self.metadata.as_ref()?).ok()
+    }
+
+    /// How many bytes of body the client sent.
+    pub const fn came(&self) -> usize {
+        self.came
+    }
+
+    /// The same request with another body, which the rules of its class made of
+    /// this one.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn remade(&self, body: Bytes) -> Result<Self, Refusal> {
+        let remade = Self::parse(body)?;
+        let (metadata, echoes) = (self.metadata.clone(), self.echoes.clone());
+        Ok(Self { metadata, echoes, came: self.came, ..remade })
+    }
+
+    /// Where the fields stand that may name an end user.
+    pub fn personal(&self) -> &[(Personal, Range<usize>)] {
+        &self.personal
+    }
+
+    /// Puts `new` where the value at `at` stands, in the body that goes to a
+    /// provider.
+    pub fn put(&mut self, at: Range<usize>, new: Bytes) {
+        self.edits.push((at, new));
+    }
+
+    /// Notes what an answer that repeats the request is to say.
+    pub fn note_echo(&mut self, echo: Echo) {
+        self.echoes.push(echo);
+    }
+
+    /// What was changed and an answer may repeat.
+    pub fn echoes(&self) -> &[Echo] {
+        &self.echoes
     }
 
     /// Whether the client itself asked for a stream's usage.
@@ -180,7 +223,7 @@ impl Request {
             let message = format!("At most {cap} answer tokens may be asked for here in all.");
             return Err(Refusal::new(Code::InvalidValue, message).param("n"));
         }
-        self.edits = self.limits.cap(endpoint, each, &self.body);
+        self.edits.extend(self.limits.cap(endpoint, each, &self.body));
         Ok(())
     }
 
@@ -208,47 +251,9 @@ impl Request {
             }
         }
         if ask_usage && self.stream {
-            edits.extend(self.usage_edit());
+            edits.extend(self.stream_options.usage_edit(&self.body));
         }
-        edits.sort_by_key(|(at, _)| at.start);
-        let mut pieces = Vec::with_capacity(edits.len() * 2 + 1);
-        let mut from = 0;
-        for (at, text) in edits {
-            pieces.push(self.body.slice(from..at.start));
-            pieces.push(text);
-            from = at.end;
-        }
-        pieces.push(self.body.slice(from..));
-        pieces.retain(|piece| !piece.is_empty());
-        Outgoing { pieces }
-    }
-
-    /// The edit that makes a stream report its usage.
-    fn usage_edit(&self) -> Option<(Range<usize>, Bytes)> {
-        const WHOLE: &[u8] = b"{\"include_usage\":true}";
-        match &self.stream_options {
-            StreamOptions::On => None,
-            StreamOptions::Off { value_at } => {
-                Some((value_at.clone(), Bytes::from_static(b"true")))
-            }
-            StreamOptions::Object { at, empty: true } => {
-                Some((at.clone(), Bytes::from_static(WHOLE)))
-            }
-            StreamOptions::Object { at, empty: false } => {
-                let inside = at.start + 1;
-                Some((inside..inside, Bytes::from_static(b"\"include_usage\":true,")))
-            }
-            StreamOptions::Absent { null_at: Some(at) } => {
-                Some((at.clone(), Bytes::from_static(WHOLE)))
-            }
-            StreamOptions::Absent { null_at: None } => {
-                // The object has members (`stream` at least), so a member and a
-                // comma can go first.
-                let inside = memchr::memchr(b'{', &self.body)? + 1;
-                let member = b"\"stream_options\":{\"include_usage\":true},";
-                Some((inside..inside, Bytes::from_static(member)))
-            }
-        }
+        Outgoing { pieces: text::pieces(&self.body, edits) }
     }
 }
 
@@ -287,6 +292,9 @@ struct Fields<'a> {
     background: Option<&'a RawValue>,
     conversation: Option<&'a RawValue>,
     container: Option<&'a RawValue>,
+    user: Option<&'a RawValue>,
+    safety_identifier: Option<&'a RawValue>,
+    prompt_cache_key: Option<&'a RawValue>,
 }
 
 /// The name of a field. One with an escape (`"mod\u0065l"`) is owned; it must be
@@ -324,6 +332,9 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "background" => ("background", &mut fields.background),
                 "conversation" => ("conversation", &mut fields.conversation),
                 "container" => ("container", &mut fields.container),
+                "user" => ("user", &mut fields.user),
+                "safety_identifier" => ("safety_identifier", &mut fields.safety_identifier),
+                "prompt_cache_key" => ("prompt_cache_key", &mut fields.prompt_cache_key),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -338,10 +349,12 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-#[derive(serde::Deserialize)]
-struct Metadata {
+#[derive(Default, serde::Deserialize)]
+struct Metadata<'a> {
     #[serde(default, deserialize_with = "lenient_text")]
     class: Option<String>,
+    #[serde(borrow, default, deserialize_with = "even_null")]
+    user_id: Option<&'a RawValue>,
 }
 
 /// A text, or nothing where it is something else.
@@ -350,37 +363,8 @@ fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
-/// Reads `stream_options` far enough to know whether usage is asked for.
-fn stream_options(text: &str, raw: Option<&RawValue>) -> Result<StreamOptions, Refusal> {
-    #[derive(serde::Deserialize)]
-    struct Options<'a> {
-        #[serde(borrow, default, deserialize_with = "even_null")]
-        include_usage: Option<&'a RawValue>,
-    }
-    let Some(raw) = raw else { return Ok(StreamOptions::Absent { null_at: None }) };
-    if raw.get() == "null" {
-        return Ok(StreamOptions::Absent { null_at: Some(span(text, raw)) });
-    }
-    let options: Options<'_> = match serde_json::from_str(raw.get()) {
-        Ok(options) if raw.get().starts_with('{') => options,
-        _ => return Err(wrong("stream_options", "an object with include_usage at most once")),
-    };
-    match options.include_usage {
-        Some(value) => match value.get() {
-            "true" => Ok(StreamOptions::On),
-            "false" | "null" => Ok(StreamOptions::Off { value_at: span(text, value) }),
-            _ => Err(wrong("stream_options.include_usage", "true or false")),
-        },
-        None => {
-            let inside = |byte: u8| !matches!(byte, b'{' | b'}') && !byte.is_ascii_whitespace();
-            let empty = !raw.get().bytes().any(inside);
-            Ok(StreamOptions::Object { at: span(text, raw), empty })
-        }
-    }
-}
-
 /// A value as it stands, a null included, which `Option` would swallow.
-fn even_null<'de, D: Deserializer<'de>>(
+pub(super) fn even_null<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {
     serde::Deserialize::deserialize(deserializer).map(Some)
@@ -403,7 +387,7 @@ fn read<T: serde::de::DeserializeOwned>(
     serde_json::from_str(raw.get()).map_err(|_| wrong(param, wanted))
 }
 
-fn wrong(param: &'static str, wanted: &'static str) -> Refusal {
+pub(super) fn wrong(param: &'static str, wanted: &'static str) -> Refusal {
     Refusal::new(Code::InvalidValue, format!("Invalid value for '{param}': it must be {wanted}."))
         .param(param)
 }

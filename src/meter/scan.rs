@@ -1,26 +1,7 @@
 //! Steps over JSON text without parsing it. Malformed text ends a walk early
 //! and never fails it: who needs certainty parses.
 
-/// The first byte from `at` on that is no JSON white space, and where it is.
-pub(super) fn token(json: &[u8], at: usize) -> Option<(u8, usize)> {
-    let rest = json.get(at..)?;
-    let skipped = rest.iter().position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t'))?;
-    rest.get(skipped).map(|byte| (*byte, at + skipped))
-}
-
-/// The string whose opening quote is at `open`: its text, escapes and all, and
-/// the place after its closing quote.
-pub(super) fn string(json: &[u8], open: usize) -> Option<(&[u8], usize)> {
-    let start = open + 1;
-    let mut at = start;
-    loop {
-        let stop = at + memchr::memchr2(b'"', b'\\', json.get(at..)?)?;
-        if json.get(stop) == Some(&b'"') {
-            return Some((json.get(start..stop)?, stop + 1));
-        }
-        at = stop + 2;
-    }
-}
+use crate::base::json::{string, token};
 
 /// A member of an object whose value is a string, or the place of another value.
 pub(super) enum Value<'a> {

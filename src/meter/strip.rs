@@ -9,8 +9,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use crate::base::sse;
-use crate::meter::scan;
+use crate::base::{json, sse};
 
 const KEY: &[u8] = b"\"usage\"";
 
@@ -55,24 +54,24 @@ pub fn null_usage(event: &[u8]) -> Option<Range<usize>> {
 
 /// Where in `json`, an object, its only member `usage` is, if its value is null.
 fn find_member(json: &[u8]) -> Option<Range<usize>> {
-    let (b'{', open) = scan::token(json, 0)? else { return None };
+    let (b'{', open) = json::token(json, 0)? else { return None };
     let mut found = None;
     let mut comma = None;
     let mut at = open + 1;
     loop {
-        let (b'"', start) = scan::token(json, at)? else { return found };
-        let (key, after) = scan::string(json, start)?;
-        let (b':', colon) = scan::token(json, after)? else { return None };
-        let (_, value) = scan::token(json, colon + 1)?;
-        let end = skip_value(json, value)?;
-        let (next, place) = scan::token(json, end)?;
+        let (b'"', start) = json::token(json, at)? else { return found };
+        let (key, after) = json::string(json, start)?;
+        let (b':', colon) = json::token(json, after)? else { return None };
+        let (_, value) = json::token(json, colon + 1)?;
+        let end = json::value_end(json, value)?;
+        let (next, place) = json::token(json, end)?;
         if key == b"usage" {
             if found.is_some() || json.get(value..end)? != b"null" {
                 return None;
             }
             found = Some(match (comma, next) {
                 (Some(comma), _) => comma..end,
-                (None, b',') => start..scan::token(json, place + 1)?.1,
+                (None, b',') => start..json::token(json, place + 1)?.1,
                 (None, _) => start..end,
             });
         }
@@ -83,43 +82,6 @@ fn find_member(json: &[u8]) -> Option<Range<usize>> {
             }
             b'}' => return found,
             _ => return None,
-        }
-    }
-}
-
-/// The place after the value that starts at `start`.
-fn skip_value(json: &[u8], start: usize) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut at = start;
-    loop {
-        match *json.get(at)? {
-            b'"' => at = scan::string(json, at)?.1,
-            b'{' | b'[' => {
-                depth += 1;
-                at += 1;
-            }
-            b'}' | b']' => {
-                depth = depth.checked_sub(1)?;
-                at += 1;
-            }
-            _ => {
-                let literal = json.get(at..)?;
-                let end = |byte: &u8| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']' | b',');
-                let length = literal.iter().position(end)?;
-                at += length;
-                if depth > 0 && json.get(at) == Some(&b',') {
-                    at += 1;
-                    continue;
-                }
-                if depth == 0 {
-                    let kept = json.get(start..at)?.trim_ascii_end().len();
-                    return Some(start + kept);
-                }
-                continue;
-            }
-        }
-        if depth == 0 {
-            return Some(at);
         }
     }
 }

@@ -133,7 +133,7 @@ impl<'a> Bill<'a> {
             unpriced: cost.is_none(),
             tokens: Tokens::default(),
             estimated: false,
-            bytes_in: request.body().len() as u64,
+            bytes_in: request.came() as u64,
             bytes_out: 0,
             duration_ms: 0,
             first_byte_ms: None,

@@ -142,6 +142,7 @@ fn same<C: Client>(app: &App, client: &C, asking: &Asking<'_>) -> [u8; 32] {
         provider_model: None,
         max_output: None,
         headers: &head.headers,
+        set: &[],
         query: head.uri.query(),
     };
     let canonical = app.cache.key(&context, request.body(), Fields::All);

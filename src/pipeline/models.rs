@@ -11,7 +11,7 @@ use crate::admission::queue::{Priority, Who};
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
-use crate::config::Ownership;
+use crate::config::{CUSTOM_MODELS, Ownership};
 use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
 use crate::opaque::Tenant;
 use crate::pipeline::relay::{failed, read_whole};
@@ -30,7 +30,12 @@ pub(super) async fn list<C: Client>(
 ) -> Result<Ending, Refusal> {
     let usable = snapshot.catalog.usable(&caller.plan);
     let had = usable.filter(|(_, tier)| class::has_tier(&caller.plan, *tier));
-    let data: Vec<_> = had.map(|(name, _)| object(name)).collect();
+    let own = match caller.plan.has_feature(CUSTOM_MODELS) {
+        true => app.own.names(&caller.account),
+        false => Vec::new(),
+    };
+    let others = had.map(|(name, _)| name).filter(|name| !own.contains(*name));
+    let data: Vec<_> = own.iter().chain(others).map(|name| object(name)).collect();
     let body = json!({ "object": "list", "data": data });
     send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body.to_string().into()).await
 }
@@ -93,6 +98,9 @@ fn find<'s>(
     caller: &Identity,
     name: &str,
 ) -> Result<Known<'s>, Refusal> {
+    if caller.plan.has_feature(CUSTOM_MODELS) && app.own.find(&caller.account, name).is_some() {
+        return Ok(Known::Here);
+    }
     if !is_plain(name) {
         return Err(unknown());
     }

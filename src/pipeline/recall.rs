@@ -158,7 +158,7 @@ async fn recall(
     recalled.key = Some(key.to_hex());
     let stale = class.cache.map(|cache| cache.stale).unwrap_or_default();
     let stale_for = stale.if_error.max(stale.while_revalidate);
-    let shared = is_shared(class, endpoint);
+    let shared = is_shared(question);
     let (lifetime, epoch) = (key.jittered(lifetime), app.cache.epoch());
     recalled.keeping = Some(Keeping { key, lifetime, stale_for, shared, epoch });
     if steering.no_cache {
@@ -208,14 +208,14 @@ fn count(app: &App, exchange: &Exchange, recalled: &Recalled) {
 /// What all requests have in common that may have one answer; `None` where an
 /// answer is the asker's alone.
 fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
-    let Question { class, endpoint, request, .. } = *question;
+    let Question { endpoint, request, .. } = *question;
     if is_own(steering, question) {
         return None;
     }
     // A response repeats the fields that change nothing else, and has only one
     // form.
     let fields = if endpoint == Endpoint::Responses { Fields::All } else { Fields::WithEffect };
-    let shared = is_shared(class, endpoint);
+    let shared = is_shared(question);
     app.cache.key(&context(question, shared)?, request.body(), fields)
 }
 
@@ -236,18 +236,21 @@ fn context<'q>(question: &Question<'q>, shared: bool) -> Option<Context<'q>> {
         class: &class.name,
         account: (!shared).then_some(&*caller.account),
         model: &route.model,
-        provider: &target.provider.name,
+        provider: route.own.as_deref().unwrap_or(&target.provider.name),
         provider_model: route.name_at(target),
         max_output,
         headers,
+        set: &class.headers.request.set,
         query,
     })
 }
 
-/// Whether the answers of `class` are all accounts'. A response stands at the
-/// provider, under an id that is its account's own.
-fn is_shared(class: &Class, endpoint: Endpoint) -> bool {
+/// Whether the answer is all accounts'. A response stands at the provider, under an
+/// id that is its account's own; what an account's own provider makes is its own.
+fn is_shared(question: &Question<'_>) -> bool {
+    let Question { class, endpoint, route, .. } = *question;
     endpoint != Endpoint::Responses
+        && route.own.is_none()
         && class.cache.is_some_and(|cache| cache.scope == CacheScope::Shared)
 }
 

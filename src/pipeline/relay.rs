@@ -10,8 +10,10 @@ mod attempt;
 mod course;
 mod learn;
 mod pilot;
+mod reach;
 mod reader;
 mod renew;
+mod restore;
 mod samples;
 mod sieve;
 mod translate;
@@ -28,6 +30,7 @@ use tokio::time::Instant;
 use crate::app::{App, Snapshot};
 use crate::base::headers as own;
 use crate::base::money::Money;
+use crate::config::Class;
 use crate::exchange::{CacheResult, Client, Ending, Exchange};
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
@@ -83,7 +86,7 @@ impl<'a, C: Client> Relay<'a, C> {
             request: self.request,
             endpoint: self.bill.endpoint,
             route: self.bill.route.clone(),
-            headers: upstream::forwarded(&self.client.head().headers),
+            headers: upstream_headers(&self.client.head().headers, self.exchange.class.as_deref()),
             query,
             calls: self.bill.calls(),
             course: Course::new(self.snapshot, self.bill.endpoint, self.request),
@@ -245,6 +248,16 @@ fn tokens_of(had: Bytes, path: &str, asked: &[u8]) -> (Tokens, bool) {
     let mut meter = StreamMeter::new();
     sieve::events(had, |event| _ = meter.observe(event));
     meter.finish().settle(|| estimate::prompt_tokens(path, asked))
+}
+
+/// The headers of a request to a provider: those of the client's that go along, as
+/// the class changes them.
+pub(super) fn upstream_headers(client: &HeaderMap, class: Option<&Class>) -> HeaderMap {
+    let mut headers = upstream::forwarded(client);
+    if let Some(class) = class {
+        class.headers.request.apply(&mut headers);
+    }
+    headers
 }
 
 /// The headers of an answer: those of the `provider` that made it, and

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
+use crate::base::money::Money;
 use crate::config::{
     Config, Model, Plan, Pool, Prefer, PriceTable, Provider, Target, Tier, TokenPrices,
 };
@@ -14,6 +15,8 @@ use crate::route::choice;
 const ANY: &str = "*";
 /// Why a request runs on another model than it asked for.
 const LOSS_GUARD: &str = "loss_guard";
+/// Why a request runs on a model that its account has another name for.
+const ALIAS: &str = "alias";
 
 /// A checked configuration's models, indexed.
 #[derive(Debug)]
@@ -42,12 +45,14 @@ pub struct Route {
     table: Arc<PriceTable>,
     /// Whether the model is named in the catalogue, so that it may be a label.
     pub listed: bool,
-    /// Why this model: `exact`, `any`, `sandbox`, `opaque`, or `loss_guard` if
-    /// the model is not the one that was asked for.
+    /// Why this model: `exact`, `any`, `sandbox`, `opaque`, `own`, or `alias` or
+    /// `loss_guard` if the model is not the one that was asked for.
     pub reason: &'static str,
     /// Why the target that answers, where it is not simply the first: `weight`,
     /// `latency`, `cost`, `health` or `failover`; empty otherwise.
     pub choice: &'static str,
+    /// Which provider of the account's own it is, where it is one.
+    pub own: Option<Arc<str>>,
 }
 
 /// The usable targets of a route.
@@ -61,8 +66,8 @@ pub enum Targets {
         /// Whether the dedicated pool is open to the caller.
         dedicated: bool,
     },
-    /// The sandbox alone.
-    Sandbox(Target),
+    /// One that stands in no list: the sandbox, or an account's own.
+    Single(Target),
 }
 
 impl Route {
@@ -70,7 +75,7 @@ impl Route {
     pub fn target(&self, place: usize) -> Option<&Target> {
         match &self.targets {
             Targets::Listed { model, dedicated } => usable(model, *dedicated).nth(place),
-            Targets::Sandbox(target) => Some(target).filter(|_| place == 0),
+            Targets::Single(target) => Some(target).filter(|_| place == 0),
         }
     }
 
@@ -78,7 +83,7 @@ impl Route {
     pub fn prefer(&self, otherwise: Prefer) -> Prefer {
         match &self.targets {
             Targets::Listed { model, .. } => model.prefer.unwrap_or(otherwise),
-            Targets::Sandbox(_) => otherwise,
+            Targets::Single(_) => otherwise,
         }
     }
 
@@ -88,7 +93,7 @@ impl Route {
             Targets::Listed { model, dedicated } => {
                 choice::groups(usable(model, *dedicated), prefer).collect()
             }
-            Targets::Sandbox(_) => vec![0],
+            Targets::Single(_) => vec![0],
         }
     }
 
@@ -120,7 +125,7 @@ impl Route {
     /// The name of the model at `target`; `None` if that which the request gives
     /// may stay.
     pub fn name_at<'a>(&'a self, target: &'a Target) -> Option<&'a str> {
-        let other = (self.reason == LOSS_GUARD).then_some(&*self.model);
+        let other = matches!(self.reason, LOSS_GUARD | ALIAS).then_some(&*self.model);
         target.model.as_deref().or(other)
     }
 
@@ -129,20 +134,45 @@ impl Route {
         Self {
             model: Arc::default(),
             tier: Tier::Expert,
-            targets: Targets::Sandbox(Target { provider, model: None, weight: None }),
+            targets: Targets::Single(Target { provider, model: None, weight: None }),
             own_cost: None,
             table: Arc::default(),
             listed: false,
             reason: "opaque",
             choice: "",
+            own: None,
         }
+    }
+
+    /// The route to a provider of the account's own, called `id`, for its model
+    /// `name`. It costs the seller nothing: the account's key pays.
+    pub fn own(name: &str, target: Target, id: Arc<str>) -> Self {
+        let free =
+            TokenPrices { input: Money::ZERO, cached_input: Money::ZERO, output: Money::ZERO };
+        Self {
+            model: Arc::from(name),
+            tier: Tier::Expert,
+            targets: Targets::Single(target),
+            own_cost: Some(free),
+            table: Arc::default(),
+            listed: false,
+            reason: "own",
+            choice: "",
+            own: Some(id),
+        }
+    }
+
+    /// The same, for a request that asked for it by a name of its account's own.
+    #[must_use]
+    pub fn aliased(self) -> Self {
+        Self { reason: ALIAS, ..self }
     }
 
     /// How many targets there are.
     pub fn width(&self) -> usize {
         match &self.targets {
             Targets::Listed { model, dedicated } => usable(model, *dedicated).count(),
-            Targets::Sandbox(_) => 1,
+            Targets::Single(_) => 1,
         }
     }
 }
@@ -187,11 +217,11 @@ impl Catalog {
             }
             None => {
                 let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
-                (Targets::Sandbox(Target { provider, model: None, weight: None }), "sandbox")
+                (Targets::Single(Target { provider, model: None, weight: None }), "sandbox")
             }
         };
         let table = self.prices.clone();
-        Ok(Route { model, tier, targets, own_cost, table, listed, reason, choice: "" })
+        Ok(Route { model, tier, targets, own_cost, table, listed, reason, choice: "", own: None })
     }
 
     /// The routes to the listed models of a lower tier than `tier` that can be

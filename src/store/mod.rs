@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod billing;
 pub mod blobs;
+pub mod custom;
 pub mod idempotency;
 pub mod outbox;
 pub mod ownership;

@@ -78,8 +78,16 @@ impl Credentials {
         &'h self,
         client: &'h HeaderMap,
     ) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
-        let missing = self.default.iter().filter(|(name, _)| !client.contains_key(name));
-        passed(client).chain(missing.map(|(name, value)| (name, value)))
+        passed(client).chain(self.missing(client))
+    }
+
+    /// What the provider needs besides `headers`.
+    fn missing<'h>(
+        &'h self,
+        headers: &HeaderMap,
+    ) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> + use<'h> {
+        let missing = self.default.as_ref().filter(|(name, _)| !headers.contains_key(name));
+        missing.map(|(name, value)| (name, value)).into_iter()
     }
 
     /// What stands behind the path of a request with the query string `own`.
@@ -131,12 +139,28 @@ struct Parts {
 const ONE_WRITE: usize = 16 * 1024;
 
 impl Prepared {
-    /// `call` for `origin`, with the origin's credentials.
+    /// `call` for `origin`, with the origin's credentials; of its headers those go
+    /// along that may.
     pub fn new(origin: &Origin, call: Call<'_>) -> Self {
+        let headers = origin.credentials().headers(call.headers);
+        Self::with(origin, call, headers)
+    }
+
+    /// The same with all headers of `call`: those that [`forwarded`] gave, and what
+    /// the seller sets.
+    pub fn forwarded(origin: &Origin, call: Call<'_>) -> Self {
+        let headers = call.headers.iter().chain(origin.credentials().missing(call.headers));
+        Self::with(origin, call, headers)
+    }
+
+    fn with<'h>(
+        origin: &Origin,
+        call: Call<'h>,
+        headers: impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)>,
+    ) -> Self {
         let (base, credentials) = (origin.base(), origin.credentials());
         let [mark, first, and, second] = credentials.query(call.query);
         let target = [&*base.path, call.path, mark, first, and, second];
-        let headers = credentials.headers(call.headers);
         let form = if base.tls {
             Form::Parts(Parts {
                 method: call.method,

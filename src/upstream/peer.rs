@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use pingora_core::upstreams::peer::{ALPN, HttpPeer};
 
 use crate::base::clock::Clock;
+use crate::base::network::is_public;
 use crate::base::secret::Secret;
 use crate::config::{BaseUrl, Manner};
 use crate::upstream::head::Credentials;
@@ -30,6 +31,10 @@ pub struct Origin {
     /// When `peers` was made, in monotonic milliseconds.
     resolved_at: AtomicU64,
     refreshing: AtomicBool,
+    /// Connections are reused within the group alone; 0 is everybody's.
+    group: u64,
+    /// Whether only addresses of the public internet are called.
+    public: bool,
 }
 
 impl Origin {
@@ -46,6 +51,8 @@ impl Origin {
             peers: ArcSwapOption::empty(),
             resolved_at: AtomicU64::new(0),
             refreshing: AtomicBool::new(false),
+            group: 0,
+            public: false,
             base,
             timeouts,
             clock,
@@ -54,6 +61,19 @@ impl Origin {
             origin.store(vec![address]);
         }
         Arc::new(origin)
+    }
+
+    /// The same with connections that only `group` uses; if `public`, no address is
+    /// called that is not one of the public internet, whatever its name resolves to.
+    /// `None` if it is in use already.
+    pub fn apart(self: Arc<Self>, group: u64, public: bool) -> Option<Arc<Self>> {
+        let mut origin = Arc::into_inner(self)?;
+        (origin.group, origin.public) = (group, public);
+        origin.peers = ArcSwapOption::empty();
+        if let Some(address) = origin.literal() {
+            origin.keep(vec![address]);
+        }
+        Some(Arc::new(origin))
     }
 
     /// Its base URL.
@@ -121,8 +141,15 @@ impl Origin {
         };
         let found: Vec<SocketAddr> = found.collect();
         let any = !found.is_empty();
+        any && self.keep(found)
+    }
+
+    /// Stores those of `addresses` that may be called; whether there is any.
+    fn keep(&self, mut addresses: Vec<SocketAddr>) -> bool {
+        addresses.retain(|address| !self.public || is_public(address.ip()));
+        let any = !addresses.is_empty();
         if any {
-            self.store(found);
+            self.store(addresses);
         }
         any
     }
@@ -136,6 +163,7 @@ impl Origin {
     fn peer_at(&self, address: SocketAddr) -> HttpPeer {
         let server_name = if self.base.tls { self.base.host.to_string() } else { String::new() };
         let mut peer = HttpPeer::new(address, self.base.tls, server_name);
+        peer.group_key = self.group;
         if self.base.tls {
             peer.options.alpn = ALPN::H2H1;
         }

@@ -15,6 +15,7 @@
 //! apart from the data, or not at all: an old copy of the keyring, with its master
 //! key, opens what has been erased since.
 
+mod lasting;
 mod seal;
 mod shard;
 #[cfg(test)]

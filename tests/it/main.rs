@@ -28,6 +28,8 @@ mod config;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod custom_models;
+#[cfg(test)]
 mod dashboards;
 #[cfg(test)]
 mod dedicated;
@@ -86,6 +88,8 @@ mod refusals;
 mod reload;
 #[cfg(test)]
 mod retries;
+#[cfg(test)]
+mod rewrite;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::accounts::{Change, NewAccount, Occasion, Parts, Registry};
 use crate::admin::fixture;
+use crate::app::own::OwnModels;
 use crate::auth::key::KeyHasher;
 use crate::auth::keyring::Keyring;
 use crate::base::clock::{Clock, Timestamp};
@@ -13,6 +14,7 @@ use crate::config::{Config, Plan};
 use crate::store::Store;
 use crate::store::accounts::{Accounts, Directory, Status};
 use crate::store::billing::{Assignment, Book, History, Standing};
+use crate::store::custom::EmbeddedModels;
 use crate::store::ownership::EmbeddedOwners;
 use crate::telemetry::metrics::Metrics;
 use crate::vault::Vault;
@@ -53,15 +55,20 @@ impl World {
         let book = Arc::new(Book::new(&store).unwrap());
         let clock = Arc::new(Wall(AtomicU64::new(1_000)));
         let hasher = KeyHasher::new([1; 32]);
+        let vault = Arc::new(Vault::load(dir.path(), None, &[]).unwrap());
+        let metrics = Arc::new(Metrics::new([]).unwrap());
+        let wall: Arc<dyn Clock> = clock.clone();
         let parts = Parts {
+            custom: Arc::new(EmbeddedModels::new(&store).unwrap()),
+            in_force: OwnModels::new(&vault, &metrics, &wall),
             accounts: directory.clone(),
             keys: directory.clone(),
             history: book.clone(),
             keyring: Arc::new(Keyring::new(hasher.clone())),
             hasher,
             clock: clock.clone(),
-            metrics: Arc::new(Metrics::new([]).unwrap()),
-            vault: Arc::new(Vault::load(dir.path(), None, &[]).unwrap()),
+            metrics,
+            vault,
             cache: fixture::cache(),
             things: Arc::new(EmbeddedOwners::open(&store).unwrap()),
         };

@@ -72,6 +72,10 @@ impl<'a> Form<'a> {
             }
             self.out.push(END);
         }
+        for (name, value) in context.set {
+            self.put(Some(name.as_str().as_bytes()));
+            self.put(Some(value.as_bytes()));
+        }
     }
 
     /// Puts a text that is no part of the body.

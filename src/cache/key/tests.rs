@@ -17,6 +17,7 @@ fn context(headers: &HeaderMap) -> Context<'_> {
         provider_model: None,
         max_output: None,
         headers,
+        set: &[],
         query: None,
     }
 }
@@ -182,6 +183,7 @@ fn everything_around_the_body_counts() {
     idle.insert("user-agent", HeaderValue::from_static("x"));
     let none = HeaderMap::new();
     let base = context(&none);
+    let set = [(HeaderName::from_static("x-a"), HeaderValue::from_static("b"))];
     let contexts = [
         base,
         Context { endpoint: "/v1/completions", ..base },
@@ -200,6 +202,7 @@ fn everything_around_the_body_counts() {
         Context { headers: &beta, ..base },
         Context { headers: &twice, ..base },
         Context { headers: &other, ..base },
+        Context { set: &set, ..base },
     ];
     let keys = contexts.map(|context| key(&SECRET, &context, b"{}", Fields::All).unwrap());
     for (index, one) in keys.iter().enumerate() {

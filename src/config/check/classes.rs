@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::common::{Named, entries, name, number, time, undefined, whole};
 use super::tariff::{self, Surroundings};
 use super::unused::{A_SHARE, AT_LEAST_A_SECOND, LONGEST};
+use super::{headers, rewrite};
 use crate::base::factor::Factor;
 use crate::config::field::Field;
 use crate::config::raw::{RawClass, RawLossGuard, RawSamples, RawScope, RawWhen, Whole};
@@ -77,6 +78,9 @@ pub(super) fn check(
                 RawLossGuard::Refuse => LossGuard::Refuse,
             },
             margin_floor: margin_floor(entry, report),
+            rewrite: rewrite::fields(&entry.rewrite, report),
+            template: rewrite::template(&entry.template, report),
+            headers: headers::check(&entry.headers, report),
         };
         classes.add("a class", name, class, report);
     }

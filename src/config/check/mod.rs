@@ -7,6 +7,8 @@ mod billing;
 mod cache;
 mod classes;
 mod common;
+mod custom;
+mod headers;
 mod keys;
 mod manner;
 mod models;
@@ -15,6 +17,7 @@ mod plans;
 mod prices;
 mod privacy;
 mod providers;
+mod rewrite;
 mod routing;
 mod sections;
 mod tariff;
@@ -24,6 +27,8 @@ mod webhooks;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(super) use self::providers::parse_url;
 
 use self::common::{Named, time, visible_secret};
 use super::raw::RawConfig;
@@ -74,6 +79,7 @@ pub(super) fn check(
         cache: cache::check(&raw.cache, report),
         opaque,
         routing: routing::check(&raw.routing, report),
+        custom_models: custom::check(&raw.custom_models, report),
         keys,
         timezone,
         webhooks: webhooks::check(&raw.billing, report),
@@ -84,6 +90,7 @@ pub(super) fn check(
         coalesce: raw.batching.value().is_none_or(|batching| batching.coalesce.or(true)),
         sample_window: sections::sample_window(&raw.batching, report),
         batch_embeddings: raw.batching.value().is_none_or(|all| all.embeddings.or(true)),
+        hash_end_users: raw.privacy.value().is_none_or(|privacy| privacy.hash_end_users.or(true)),
         log_text_hash: raw.privacy.value().is_none_or(|privacy| privacy.log_text_hash.or(true)),
         master_keys: privacy::master_keys(&raw.privacy, report),
         not_in_force: Vec::new(),

@@ -161,7 +161,7 @@ fn base_url(field: &Field<String>, dialect: Dialect, report: &mut Report) -> Opt
 }
 
 /// The parts of a base URL. The error does not show it: it may hold a password.
-fn parse_url(text: &str) -> Result<BaseUrl, &'static str> {
+pub(in crate::config) fn parse_url(text: &str) -> Result<BaseUrl, &'static str> {
     let url: http::Uri = text.parse().map_err(|_| "it cannot be parsed")?;
     let tls = match url.scheme_str() {
         Some("https") => true,

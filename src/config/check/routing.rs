@@ -37,6 +37,7 @@ pub(super) fn check(raw: &Field<RawRouting>, report: &mut Report) -> Routing {
         timeout: time(&raw.timeout, TIMEOUT, report),
         first_byte_timeout: time(&raw.first_byte_timeout, TIMEOUT, report),
         chunk_timeout: time(&raw.chunk_timeout, TIMEOUT, report),
+        public_model_name: raw.public_model_name.or(true),
         drop_unsupported: raw.on_unsupported.or(RawUnsupported::Refuse) == RawUnsupported::Drop,
     }
 }

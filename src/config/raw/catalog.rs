@@ -1,11 +1,10 @@
 //! The lists: providers, models, classes, plans, keys.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::leaf::{Anything, Count, Decimal, Number, Price, Time, Whole};
+use super::leaf::{Count, Decimal, Number, Price, Time, Whole};
+use super::rewrite::{RawHeaders, RawRewrite, RawTemplate};
 use super::routing::{RawPrefer, RawProbe};
 use super::tariff::{RawLossGuard, RawPrices, RawTokensPrice, RawVolumeTier};
 use crate::config::field::Field;
@@ -188,10 +187,15 @@ pub(crate) struct RawClass {
     /// Most answer tokens of a request, all its answers together; a request
     /// that asks for more, or sets no limit, gets this one. Left out: no limit.
     pub(crate) max_output_tokens: Field<Whole>,
-    /// A text put before every prompt.
-    pub(crate) template: Field<String>,
-    /// Changes to the request's fields.
+    /// A system text of the seller's for every prompt: a text, which is put before
+    /// the client's own, or `system` with its `position`. Left out: none.
+    pub(crate) template: Field<RawTemplate>,
+    /// Changes to the fields of a request's body: `remove`, then `default`, `set`
+    /// and `cap`. A field within another is named with dots. Left out: none.
     pub(crate) rewrite: Field<RawRewrite>,
+    /// Changes to the headers of requests to providers and of answers. Left out:
+    /// none.
+    pub(crate) headers: Field<RawHeaders>,
     /// Price of a request answered from the cache. Left out: `price`.
     pub(crate) price_cached: Field<Price>,
     /// Prices by tokens instead of by request; `price` is then not used.
@@ -266,21 +270,6 @@ pub(crate) enum RawWhen {
     Always,
     /// Those to requests whose sampling is off, and embeddings.
     Deterministic,
-}
-
-/// Changes to the fields of a request's body.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(rename = "Rewrite")]
-pub(crate) struct RawRewrite {
-    /// Fields that are set whatever the client sends.
-    pub(crate) set: Field<BTreeMap<String, Anything>>,
-    /// Fields that are set where the client sends none.
-    pub(crate) default: Field<BTreeMap<String, Anything>>,
-    /// Numbers that are lowered to this.
-    pub(crate) cap: Field<BTreeMap<String, Field<Number>>>,
-    /// Fields that are taken out.
-    pub(crate) remove: Field<Vec<Field<String>>>,
 }
 
 /// One plan.

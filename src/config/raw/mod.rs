@@ -6,8 +6,10 @@
 
 mod cache;
 mod catalog;
+mod custom;
 mod leaf;
 mod operations;
+mod rewrite;
 mod routing;
 mod sections;
 mod tariff;
@@ -23,9 +25,13 @@ pub(super) use catalog::{
     RawAccountKey, RawAuth, RawBilling, RawClass, RawCost, RawDialect, RawModel, RawPlan, RawPool,
     RawProvider, RawSamples, RawScope, RawTarget, RawTier, RawWhen,
 };
+pub(super) use custom::RawCustomModels;
 pub(super) use leaf::{Count, Decimal, Network, Number, Price, Size, Time, Whole};
 pub(super) use operations::{
     RawAutoscale, RawLog, RawLogFormat, RawPage, RawShutdown, RawSlo, RawThresholds,
+};
+pub(super) use rewrite::{
+    JSON, Json, RawHeaderChanges, RawHeaders, RawPosition, RawRewrite, RawTemplate,
 };
 pub(super) use routing::{RawBreaker, RawPrefer, RawProbe, RawProbeSettings};
 pub(super) use sections::{
@@ -72,6 +78,9 @@ pub(super) struct RawConfig {
     pub(super) opaque: Field<RawOpaque>,
     /// How requests find their provider.
     pub(super) routing: Field<RawRouting>,
+    /// Models and providers of accounts' own, where a plan has the feature
+    /// `custom_models`.
+    pub(super) custom_models: Field<RawCustomModels>,
     /// Accounts and keys given here.
     pub(super) keys: Field<Vec<Field<RawAccountKey>>>,
     /// Costs beside the providers', for the reports.

@@ -252,6 +252,8 @@ pub(crate) struct RawRouting {
     pub(crate) first_byte_timeout: Field<Time>,
     /// Time-out between two reads of a streamed answer.
     pub(crate) chunk_timeout: Field<Time>,
+    /// Whether answers say the model's public name where the provider has another.
+    pub(crate) public_model_name: Field<bool>,
     /// What happens to a field that a target's dialect cannot say. Refused, the
     /// request goes to a target whose dialect can, if the model has one.
     pub(crate) on_unsupported: Field<RawUnsupported>,
@@ -356,6 +358,10 @@ pub(crate) struct RawPrivacy {
     /// Earlier master keys. What was written under them is written anew under the
     /// one in force at the next start; then they can be left out.
     pub(crate) retired_keys: Field<Vec<Field<String>>>,
+    /// Whether providers see the end users' ids (`user`, `safety_identifier`,
+    /// `metadata.user_id` of Messages) and `prompt_cache_key` as hashes alone, keyed
+    /// by account.
+    pub(crate) hash_end_users: Field<bool>,
     /// Whether logs may hold texts as a keyed hash.
     pub(crate) log_text_hash: Field<bool>,
 }

@@ -113,8 +113,6 @@ fn every_other_key_of_the_contract_is_accepted() {
             "store.redis",
             "store.postgres",
             "store.on_store_loss",
-            "classes[].template",
-            "classes[].rewrite",
             "plans[].retention",
             "routing.auto",
             "economics",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::factor::Factor;
 use crate::base::money::Money;
 use crate::base::secret::Secret;
-use crate::config::types::{LossGuard, Manner, Prefer, Tariff};
+use crate::config::types::{HeaderRules, LossGuard, Manner, Prefer, Rewrite, Tariff, Template};
 
 /// The protocol that a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +176,12 @@ pub struct Class {
     pub loss_guard: LossGuard,
     /// The share of its price that a request is to earn, from 0 to 1.
     pub margin_floor: Factor,
+    /// Changes to the fields of its requests' bodies.
+    pub rewrite: Rewrite,
+    /// The seller's system text.
+    pub template: Option<Template>,
+    /// Changes to headers, both ways.
+    pub headers: HeaderRules,
 }
 
 /// Whether a caller takes another's sample.

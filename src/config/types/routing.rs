@@ -24,6 +24,8 @@ pub struct Routing {
     pub first_byte_timeout: Duration,
     /// Time-out between two reads of a streamed answer.
     pub chunk_timeout: Duration,
+    /// Whether answers say the model's public name where the provider has another.
+    pub public_model_name: bool,
     /// Whether a field that no target's dialect can say is left out; otherwise
     /// the request is refused.
     pub drop_unsupported: bool,

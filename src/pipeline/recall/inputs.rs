@@ -13,12 +13,12 @@ use crate::cache::entry::{Answer, Entry};
 use crate::cache::freshness::{self, Use};
 use crate::cache::key::{Fields, Key};
 use crate::cache::steer::Steering;
-use crate::config::{CacheScope, Stale};
+use crate::config::Stale;
 use crate::exchange::{CacheResult, Exchange};
 use crate::intake::endpoint::Endpoint;
 use crate::ledger::record::{Attempt, Tokens};
 use crate::pipeline::recall::{
-    Found, Keeping, Question, Recalled, context, is_own, lifetime, whose,
+    Found, Keeping, Question, Recalled, context, is_own, is_shared, lifetime, whose,
 };
 use crate::share::FlightKey;
 use crate::share::embeddings::groups::GroupKey;
@@ -68,7 +68,7 @@ pub(super) async fn recall(
         return None;
     }
     let split = Split::of(request.body())?;
-    let shared = class.cache.is_some_and(|cache| cache.scope == CacheScope::Shared);
+    let shared = is_shared(question);
     let scoped = context(question, shared)?;
     let key = |body: &[u8]| app.cache.key(&scoped, body, Fields::WithEffect);
     // Calls stay within the account, whoever may read what is kept.

@@ -46,16 +46,16 @@ impl Flying<'_> {
     /// Makes the present attempt.
     pub(super) async fn call(&mut self, deadline: Instant) -> Called {
         let Some(leg) = self.course.leg() else { return Called::Failed(Failure::Unreachable) };
-        let (target, reach) = (leg.target.clone(), leg.reach);
+        let (target, reach) = (leg.target.clone(), leg.reach.clone());
         self.calls.aim(&target.provider.name, self.route.cost(&target));
-        let usage = reach.is_none_or(|reach| !reach.refuses_usage.load(Ordering::Relaxed));
+        let usage = !reach.as_ref().is_some_and(|it| it.refuses_usage.load(Ordering::Relaxed));
         let mut order = match self.order(&target, usage) {
             Ok(order) => order,
             Err(refusal) => return Called::Refused(refusal),
         };
         let answers = order.answers.take();
         let called = match reach {
-            Some(reach) => self.ask(reach, &target, order, deadline).await,
+            Some(reach) => self.ask(&reach, &target, order, deadline).await,
             None => Box::pin(self.ask_sandbox(order, deadline)).await,
         };
         translate::back(called, answers)
@@ -112,7 +112,7 @@ impl Flying<'_> {
             headers: order.headers.as_ref().unwrap_or(&self.headers),
             body: order.body,
         };
-        let prepared = Prepared::new(origin, call);
+        let prepared = Prepared::forwarded(origin, call);
         let (app, calls) = (self.app, &mut self.calls);
         let sent =
             app.upstream.send(origin, &prepared, turn, || calls.attempt().map_err(Failed::Refused));

@@ -5,6 +5,7 @@
 //! retry before its rest is over; a retry is made only within the time, the number
 //! and the budget that there are; the last target is never refused by its breaker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -17,6 +18,7 @@ use crate::intake::request::Request;
 use crate::ledger::record::Tokens;
 use crate::meter::price;
 use crate::pipeline::relay::attempt::Called;
+use crate::pipeline::relay::reach::Callee;
 use crate::route::breaker::{Entry, Trial};
 use crate::route::catalog::Route;
 use crate::route::choice::{self, Candidate};
@@ -55,6 +57,8 @@ pub(super) struct Course<'a> {
     /// The target of the first.
     first: usize,
     leg: Option<Leg<'a>>,
+    /// The account's own provider that the route leads to; `None` if it is gone.
+    pub(super) own: Option<Arc<Reach>>,
 }
 
 /// What there is to know of several targets.
@@ -73,7 +77,7 @@ pub(super) struct Leg<'a> {
     /// The target.
     pub(super) target: Target,
     /// How its provider is reached; `None` is the sandbox.
-    pub(super) reach: Option<&'a Reach>,
+    pub(super) reach: Option<Callee<'a>>,
     /// The number of the key, from 0.
     pub(super) key: usize,
     /// How often the target was called before.
@@ -110,6 +114,7 @@ impl<'a> Course<'a> {
             made: 0,
             first: 0,
             leg: None,
+            own: None,
         }
     }
 
@@ -136,18 +141,7 @@ impl<'a> Course<'a> {
     }
 
     /// Chooses the first target; `assumed` is what the request is expected to use.
-    pub(super) fn begin(&mut self, app: &App, route: &Route, assumed: &Tokens) {
-        self.begin_after(app, route, assumed, &Past::default());
-    }
-
-    /// The same after the attempts of `past`.
-    pub(super) fn begin_after(
-        &mut self,
-        app: &App,
-        route: &Route,
-        assumed: &Tokens,
-        past: &Past,
-    ) {
+    pub(super) fn begin(&mut self, app: &App, route: &Route, assumed: &Tokens, past: &Past) {
         let now = app.clock.monotonic();
         if route.width() > 1 {
             let mut wide = self.sort(route, assumed, now);
@@ -160,7 +154,7 @@ impl<'a> Course<'a> {
         self.leg = self.select(route, true, now);
         if let Some(leg) = &self.leg {
             self.first = leg.place;
-            if let Some(reach) = leg.reach {
+            if let Some(reach) = &leg.reach {
                 reach.health.budget.request(now);
             }
         }
@@ -219,7 +213,8 @@ impl<'a> Course<'a> {
     pub(super) fn go_on(&mut self, app: &App, route: &Route, deadline: Instant) -> bool {
         let now = app.clock.monotonic();
         let Some(failed) = &self.leg else { return false };
-        let (place, key, rests, reach) = (failed.place, failed.key, failed.rests, failed.reach);
+        let (place, key, rests) = (failed.place, failed.key, failed.rests);
+        let reach = failed.reach.clone();
         let Some(reach) = reach.filter(|_| self.made <= self.retries) else { return false };
         let Some(mut leg) = self.select(route, false, now) else { return false };
         if rests && leg.place == place && leg.key != key {
@@ -246,7 +241,7 @@ impl<'a> Course<'a> {
     /// Learns from what the present attempt came to.
     pub(super) fn learn(&mut self, app: &App, called: &Called) {
         let Some(leg) = &mut self.leg else { return };
-        let Some(reach) = leg.reach else { return };
+        let Some(reach) = leg.reach.clone() else { return };
         let (now, health) = (app.clock.monotonic(), &reach.health);
         let took = now.saturating_sub(leg.began);
         let failed = match called {
@@ -258,7 +253,7 @@ impl<'a> Course<'a> {
                 true
             }
             Called::Reply(reply) => {
-                leg.rests = leg.heed(app, reach, reply, now);
+                leg.rests = leg.heed(app, &reach, reply, now);
                 let failed = reply.status.is_server_error();
                 if !(leg.rests || failed) {
                     health.took(leg.slot, took, now);
@@ -282,7 +277,7 @@ impl<'a> Course<'a> {
 
     fn tell(&self, app: &App, failed: bool, now: Duration) {
         let Some(leg) = &self.leg else { return };
-        let (Some(reach), Some(entry)) = (leg.reach, leg.entry) else { return };
+        let (Some(reach), Some(entry)) = (&leg.reach, leg.entry) else { return };
         let rule = &self.snapshot.config.routing.breaker;
         let change = reach.health.breaker.note(entry, failed, rule, now);
         reach.show(&app.metrics, change);
@@ -296,7 +291,7 @@ impl<'a> Course<'a> {
             .enumerate()
             .filter_map(|(place, group)| {
                 let target = route.target(place)?;
-                let health = self.reach(target).map(|reach| &reach.health);
+                let health = self.seller(target).map(|reach| &reach.health);
                 let slot = Slot::of(route.model_at(target));
                 Some(Candidate {
                     group: *group,
@@ -310,14 +305,26 @@ impl<'a> Course<'a> {
         Wide { prefer, calls: vec![0; groups.len()], groups, order }
     }
 
-    fn reach(&self, target: &Target) -> Option<&'a Reach> {
+    fn seller(&self, target: &Target) -> Option<&'a Reach> {
         self.snapshot.providers.get(&target.provider.name).map(|reach| &**reach)
+    }
+
+    /// How `target` of `route` is reached: never by the seller's keys where it is the
+    /// account's own.
+    fn reach(&self, route: &Route, target: &Target) -> Option<Callee<'a>> {
+        match route.own {
+            None => self.seller(target).map(Callee::Seller),
+            Some(_) => self.own.clone().map(Callee::Own),
+        }
     }
 
     /// Who is asked next: of those that can be called, who was asked least, then who
     /// is preferred; else one whose breaker is open that was not asked yet; at first
     /// also one that rests, so that somebody is asked.
     fn select(&mut self, route: &Route, first: bool, now: Duration) -> Option<Leg<'a>> {
+        if route.own.is_some() && self.own.is_none() {
+            return None;
+        }
         let alone = [(self.made, 0)];
         let mut several = Vec::new();
         let order = match &self.wide {
@@ -336,17 +343,20 @@ impl<'a> Course<'a> {
                 continue;
             }
             let slot = Slot::of(route.model_at(target));
-            let reach = self.reach(target);
-            let health = reach.map(|reach| &*reach.health);
+            let reach = self.reach(route, target);
+            let health = reach.as_ref().map(|reach| &*reach.health);
             let standing =
                 health.map_or(Standing::Usable, |it| it.standing(slot, self.pinned, now));
             let trial = match standing {
                 Standing::Usable => None,
-                Standing::HalfOpen => health.and_then(|health| health.breaker.trial(now)),
+                Standing::HalfOpen => {
+                    let seller = reach.as_ref().and_then(Callee::seller);
+                    seller.and_then(|reach| reach.health.breaker.trial(now))
+                }
                 Standing::Open | Standing::Resting => None,
             };
             if standing == Standing::Usable || trial.is_some() {
-                return Some(self.depart(target, place, calls, trial, (slot, now)));
+                return Some(self.depart((target, reach), place, calls, trial, (slot, now)));
             }
             match standing {
                 Standing::Resting if first => resting = resting.or(Some((place, calls))),
@@ -359,13 +369,14 @@ impl<'a> Course<'a> {
         let (place, calls) = open.or(resting)?;
         let target = route.target(place)?;
         let slot = Slot::of(route.model_at(target));
-        Some(self.depart(target, place, calls, None, (slot, now)))
+        let reach = self.reach(route, target);
+        Some(self.depart((target, reach), place, calls, None, (slot, now)))
     }
 
     /// An attempt at the target at `place`.
     fn depart(
         &mut self,
-        target: &Target,
+        (target, reach): (&Target, Option<Callee<'a>>),
         place: usize,
         turn: u32,
         trial: Option<Trial<'a>>,
@@ -375,8 +386,9 @@ impl<'a> Course<'a> {
         if let Some(calls) = self.wide.as_mut().and_then(|wide| wide.calls.get_mut(place)) {
             *calls += 1;
         }
-        let reach = self.reach(target);
-        let health: Option<&'a Health> = reach.map(|reach| &*reach.health);
+        // A breaker has no say where there is one target: an account's own has none.
+        let seller = reach.as_ref().and_then(Callee::seller);
+        let health: Option<&'a Health> = seller.map(|reach| &*reach.health);
         Leg {
             target: target.clone(),
             reach,
@@ -399,7 +411,7 @@ impl<'a> Course<'a> {
 
 impl Leg<'_> {
     /// Lets the key rest where the answer says so; whether it does.
-    fn heed(&self, app: &App, reach: &Reach, reply: &Reply, now: Duration) -> bool {
+    fn heed(&self, app: &App, reach: &Callee<'_>, reply: &Reply, now: Duration) -> bool {
         let asked = || rest::retry_after(&reply.headers, app.clock.wall());
         let model = Rest::Model(self.slot);
         let (rest, span, why) = match reply.status.as_u16() {
@@ -415,7 +427,7 @@ impl Leg<'_> {
         if reach.health.rest(self.key, rest, now.saturating_add(span), now) {
             let provider = &reach.provider.name;
             app.metrics.health().key_rests(provider, why);
-            if why == RestReason::Refused {
+            if why == RestReason::Refused && reach.seller().is_some() {
                 let (key, status) = (self.key + 1, reply.status.as_u16());
                 tracing::warn!(%provider, key, status, "the provider refuses the seller's key");
             }

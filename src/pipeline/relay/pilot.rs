@@ -23,6 +23,7 @@ use crate::pipeline::bill::calls::Calls;
 use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::attempt::Called;
 use crate::pipeline::relay::course::{Course, is_worth_another};
+use crate::pipeline::relay::restore::Restore;
 use crate::pipeline::relay::sieve::{Sieve, Sifted};
 use crate::pipeline::relay::{failed, is_event_stream, provider_status, read_whole};
 use crate::pipeline::waiting;
@@ -68,18 +69,16 @@ impl Flying<'_> {
         match self.suit() {
             Ok(None) => {}
             // Boxed, as what only some requests need: its future is large.
-            Ok(Some(made)) => return Box::pin(self.answer(made, deadline)).await,
+            Ok(Some(made)) => return Box::pin(self.answer(made, deadline, None)).await,
             Err(refusal) => return self.turn_away(refusal),
         }
-        let assumed = self.calls.assumed();
-        self.course.begin(self.app, &self.route, &assumed);
+        self.begin(&Past::default());
         self.go(deadline).await
     }
 
     /// The same after `past` attempts that were made for the request and others.
     pub(super) async fn fly_after(&mut self, past: &Past, deadline: Instant) -> Flown {
-        let assumed = self.calls.assumed();
-        self.course.begin_after(self.app, &self.route, &assumed, past);
+        self.begin(past);
         if !self.back_off().await {
             return self.give_up();
         }
@@ -100,7 +99,8 @@ impl Flying<'_> {
                     if !(is_worth_another(reply.status) && self.goes_on(deadline)) =>
                 {
                     self.keep_only_from_preferred();
-                    return self.answer(reply, deadline).await;
+                    let restore = Restore::of(self);
+                    return self.answer(reply, deadline, restore).await;
                 }
                 // The answer is thrown away: its connection is closed.
                 Called::Failed(_) | Called::Reply(_) => {}
@@ -117,11 +117,11 @@ impl Flying<'_> {
     }
 
     /// Decides by status and content type what becomes of a reply.
-    async fn answer(&mut self, reply: Reply, deadline: Instant) -> Flown {
+    async fn answer(&mut self, reply: Reply, deadline: Instant, restore: Option<Restore>) -> Flown {
         let status = reply.status;
         if status.is_success() && is_event_stream(&reply.headers) {
             // Boxed, as what only some requests need: its future is large.
-            return Box::pin(self.stream(reply)).await;
+            return Box::pin(self.stream(reply, restore)).await;
         }
         // The seller's credentials being refused is the seller's trouble, and a
         // redirect is not followed.
@@ -130,7 +130,7 @@ impl Flying<'_> {
                 && status != StatusCode::UNAUTHORIZED
                 && status != StatusCode::FORBIDDEN);
         if passes {
-            return self.whole(reply, deadline).await;
+            return self.whole(reply, deadline, restore).await;
         }
         let Reply { mut body, .. } = reply;
         waiting(self.app, &mut self.waited, body.finish()).await;
@@ -138,7 +138,7 @@ impl Flying<'_> {
     }
 
     /// An answer that is read whole and shown in one piece.
-    async fn whole(&mut self, reply: Reply, deadline: Instant) -> Flown {
+    async fn whole(&mut self, reply: Reply, deadline: Instant, restore: Option<Restore>) -> Flown {
         let Reply { status, headers, mut body } = reply;
         let mut waited = Duration::ZERO;
         let read = {
@@ -152,7 +152,10 @@ impl Flying<'_> {
                 drop(body);
                 return self.give_up();
             }
-            Some(Ok(Ok(answer))) => answer,
+            Some(Ok(Ok(answer))) => match restore {
+                Some(restore) => restore.whole(answer),
+                None => answer,
+            },
             Some(Ok(Err(BodyError::Garbled))) => {
                 self.course.broke_off(self.app);
                 let message = "The provider's answer is not what its API describes.";
@@ -197,11 +200,12 @@ impl Flying<'_> {
     }
 
     /// An answer that is shown event by event, as it comes.
-    async fn stream(&mut self, reply: Reply) -> Flown {
+    async fn stream(&mut self, reply: Reply, restore: Option<Restore>) -> Flown {
         let Reply { status, headers, mut body } = reply;
         let keeps = self.keeping.is_some() && status == StatusCode::OK;
         let asked = self.endpoint.usage_on_request();
         let mut sieve = Sieve::new(asked, keeps.then(|| self.app.cache.record()));
+        sieve.restoring(restore);
         self.depart(status, headers.clone(), true);
         let (makes, mut known) = (self.makes(), false);
         loop {

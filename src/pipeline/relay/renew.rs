@@ -26,9 +26,9 @@ use crate::pipeline::bill::{Bill, Order};
 use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::course::Course;
 use crate::pipeline::relay::pilot::Flying;
+use crate::pipeline::relay::upstream_headers;
 use crate::route::catalog::Route;
 use crate::share::{Boarding, End, FlightKey, Passenger, Pilot};
-use crate::upstream;
 
 /// A request that is answered with what is to be renewed.
 pub(in crate::pipeline) struct Renewed<'r> {
@@ -76,7 +76,7 @@ pub(in crate::pipeline) fn renew(of: &Renewed<'_>, bill: &Bill<'_>, keeping: Kee
         endpoint: bill.endpoint,
         route: bill.route.clone(),
         request: request.clone(),
-        headers: upstream::forwarded(&of.head.headers),
+        headers: upstream_headers(&of.head.headers, of.exchange.class.as_deref()),
         query: of.head.uri.query().map(str::to_owned),
         keeping,
     };

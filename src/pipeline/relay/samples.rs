@@ -18,11 +18,11 @@ use crate::pipeline::recall::Sampled;
 use crate::pipeline::relay::Relay;
 use crate::pipeline::relay::course::Course;
 use crate::pipeline::relay::pilot::{Flown, Flying};
+use crate::pipeline::relay::upstream_headers;
 use crate::refusal::{Code, Refusal};
 use crate::share::window::{Alone, Coming, Fellow, Turn};
 use crate::share::{self, End, Pilot};
 use crate::telemetry::metrics::labels::Scope;
-use crate::upstream;
 
 use table::{Deal, Given, Seat, Table};
 
@@ -42,7 +42,7 @@ impl<C: Client> Relay<'_, C> {
         let coming = Coming { pilot, plain, now, counted: app.metrics.enter(Scope::Window) };
         let (place, mut held) = app.windows.come(key, now + window, most, coming);
         let (endpoint, route) = (self.bill.endpoint, self.bill.route.clone());
-        let headers = upstream::forwarded(&self.client.head().headers);
+        let headers = upstream_headers(&self.client.head().headers, self.exchange.class.as_deref());
         let calls = self.bill.calls();
         let flying = move |pilot: Pilot| Flying {
             app,

@@ -9,6 +9,7 @@ use crate::base::sse::{self, Piece, Splitter};
 use crate::cache::entry::{Cut, Recorder, Stream};
 use crate::meter::stream::{Observed, StreamMeter};
 use crate::meter::strip;
+use crate::pipeline::relay::restore::Restore;
 
 /// Largest event that is looked into, in bytes; a larger one passes unread.
 const LARGEST_EVENT: usize = 4 * 1024 * 1024;
@@ -24,6 +25,8 @@ pub(super) struct Sieve {
     recording: Option<Recording>,
     /// Bytes of an event whose end has not come.
     held: usize,
+    /// What every event is to say instead.
+    restore: Option<Restore>,
 }
 
 /// Gives every whole event of `stream`.
@@ -83,7 +86,13 @@ impl Sieve {
             asked,
             recording: recorder.map(|recorder| Recording { recorder, cuts: asked }),
             held: 0,
+            restore: None,
         }
+    }
+
+    /// Puts the client's own into every event from now on.
+    pub(super) fn restoring(&mut self, restore: Option<Restore>) {
+        self.restore = restore;
     }
 
     /// The meter, with an empty one in its place.
@@ -98,7 +107,7 @@ impl Sieve {
 
     pub(super) fn sift(&mut self, chunk: Bytes) -> Sifted {
         let before = self.held + chunk.len();
-        let untouched = (self.held == 0).then(|| chunk.clone());
+        let untouched = (self.held == 0 && self.restore.is_none()).then(|| chunk.clone());
         self.splitter.push(chunk);
         let (mut full, mut plain) = (Pieces::default(), Pieces::default());
         let (mut seen, mut last) = (0, false);
@@ -116,6 +125,7 @@ impl Sieve {
                 Piece::Event(event) => event,
             };
             seen += event.len();
+            let event = self.restored(event);
             let observed = self.meter.observe(&event);
             last |= observed.is_terminal;
             let null_usage = if self.asked { strip::null_usage(&event) } else { None };
@@ -139,13 +149,20 @@ impl Sieve {
         Sifted { full, plain, last }
     }
 
+    fn restored(&self, event: Bytes) -> Bytes {
+        match &self.restore {
+            Some(restore) => restore.event(&event),
+            None => event,
+        }
+    }
+
     /// What the stream ended with, short of a whole event.
     pub(super) fn rest(&mut self) -> Bytes {
         self.held = 0;
         match self.splitter.finish() {
             Some(Piece::Event(event)) => {
                 self.meter.observe(&event);
-                event
+                self.restored(event)
             }
             Some(Piece::Raw(bytes)) => bytes,
             None => Bytes::new(),

@@ -1,0 +1,94 @@
+//! What a request is made into before it is looked up or sent: its class's rules
+//! and template, and end users without their names.
+
+use bytes::Bytes;
+
+use crate::app::App;
+use crate::base::json::Members;
+use crate::base::pseudonym::Subject;
+use crate::class::{rewrite, template};
+use crate::config::{Class, Position};
+use crate::intake::endpoint::Endpoint;
+use crate::intake::personal::{Echo, Personal};
+use crate::intake::request::Request;
+use crate::refusal::{Code, Refusal};
+
+/// Makes `request` what its class says: first its fields, then the seller's text.
+///
+/// # Errors
+/// 400 where the rules cannot be kept with what the client sends.
+pub(super) fn by_class(
+    class: &Class,
+    endpoint: Endpoint,
+    request: &mut Request,
+) -> Result<(), Refusal> {
+    if let Some(body) = rewrite::rewritten(&class.rewrite, request.body())? {
+        *request = request.remade(body)?;
+    }
+    if let Some(template) = &class.template
+        && let Some(body) = template::filled(template, endpoint.path(), request.body())?
+    {
+        if endpoint == Endpoint::Responses {
+            // A response repeats its instructions, and the seller's are no
+            // customer's to see.
+            let own = match template.position {
+                Position::Before => value(request.body(), "instructions"),
+                Position::Replace => None,
+            };
+            let value = own.unwrap_or(Bytes::from_static(b"null"));
+            request.note_echo(Echo { name: "instructions", value });
+        }
+        *request = request.remade(body)?;
+    }
+    Ok(())
+}
+
+fn value(body: &Bytes, name: &str) -> Option<Bytes> {
+    let member = Members::of(body).find(|member| member.name(body) == name)?;
+    Some(body.slice(member.value))
+}
+
+/// Puts pseudonyms where `request` names end users of `account`'s.
+///
+/// # Errors
+/// 400 `invalid_value` if such a name is no text.
+pub(super) fn conceal(
+    app: &App,
+    account: &str,
+    endpoint: Endpoint,
+    request: &mut Request,
+) -> Result<(), Refusal> {
+    if request.personal().is_empty() {
+        return Ok(());
+    }
+    let mut concealed = false;
+    for (what, at) in request.personal().to_vec() {
+        let subject = match what {
+            Personal::User | Personal::SafetyIdentifier => Subject::EndUser,
+            Personal::PromptCacheKey => Subject::PromptCache,
+            // Elsewhere `metadata` is labels.
+            Personal::MetadataUserId if endpoint.path().starts_with("/v1/messages") => {
+                Subject::EndUser
+            }
+            Personal::MetadataUserId => continue,
+        };
+        let raw = request.body().slice(at.clone());
+        if raw == "null" {
+            continue;
+        }
+        let Ok(name) = serde_json::from_slice::<String>(&raw) else {
+            let path = what.path();
+            let message = format!("Invalid value for '{path}': it must be a text.");
+            return Err(Refusal::new(Code::InvalidValue, message).param(path));
+        };
+        let pseudonym = app.pseudonyms.of(account, subject, &name);
+        request.put(at, Bytes::from(format!("\"{pseudonym}\"")));
+        request.note_echo(Echo { name: what.path(), value: raw });
+        concealed = true;
+    }
+    if concealed && endpoint == Endpoint::Embeddings {
+        // Its inputs may go in another's call: what goes along must be whole.
+        *request = request.remade(request.outgoing(None, false).joined())?;
+    }
+    Ok(())
+}
