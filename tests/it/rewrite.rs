@@ -232,12 +232,24 @@ async fn providers_see_end_users_as_keyed_hashes_alone() {
     assert_eq!(first["metadata"], body["metadata"]);
     let wire: Vec<u8> = provider.calls().iter().flat_map(|call| call.wire.to_vec()).collect();
     assert!(!String::from_utf8_lossy(&wire).contains("example.com"));
-    // Inputs of several requests go in one call: what names users there is hashed too.
-    let input = json!({"model": "gpt-4o-mini", "input": ["a", "b"], "user": "jo@example.com"});
-    assert_eq!(users_sent(&gate, &provider, "one", &input).await["user"], first["user"]);
     let wrong = named("gpt-4o-mini", &json!({"user": 7}));
     let request = Request::post("/v1/chat/completions", &wrong).bearer(&key_of("one"));
     assert_eq!(gate.send(&request).await.refused(400, "invalid_value")["param"], "user");
+}
+
+/// A call for a part of the inputs is made anew of the request.
+#[tokio::test]
+async fn a_call_for_some_inputs_names_nobody_either() {
+    let provider = Provider::start().await;
+    let gate = with_class(&provider, &json!({"cache": {"ttl": "1h"}})).start().await;
+    for input in [json!(["a"]), json!(["a", "b"])] {
+        let body = json!({"model": "gpt-4o-mini", "input": input, "user": "jo"});
+        gate.send(&post("embeddings", &body)).await.ok();
+    }
+    let calls = provider.calls();
+    assert_eq!(calls[1].json()["input"], json!(["b"]));
+    assert_eq!(calls[0].json()["user"].as_str().unwrap().len(), 32);
+    assert_eq!(calls[1].json()["user"], calls[0].json()["user"]);
 }
 
 #[tokio::test]
