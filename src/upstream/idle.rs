@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(idle.parked.lock().count, 1);
         assert_eq!(waits.read(&mut [0; 1]).await.unwrap(), 0, "closed at last");
         assert_eq!(idle.parked.lock().count, 0);
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK + Duration::from_secs(1)).await;
         assert!(!idle.parked.lock().watched, "nobody looks at nothing");
         let _again = parked(&idle, 1);
         assert!(idle.take(1).is_some());
