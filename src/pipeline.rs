@@ -138,8 +138,7 @@ fn identify<C: Client>(
 ) -> Result<Arc<Identity>, Refusal> {
     let header =
         |name: HeaderName| client.head().headers.get(name).map(http::HeaderValue::as_bytes);
-    let plain = header(API_KEY)
-        .or_else(|| key::of_protocols(header(SEC_WEBSOCKET_PROTOCOL)?));
+    let plain = header(API_KEY).or_else(|| key::of_protocols(header(SEC_WEBSOCKET_PROTOCOL)?));
     let presented = key::presented(header(AUTHORIZATION), plain)
         .map_err(|bad| Refusal::new(Code::InvalidApiKey, bad.to_string()))?;
     if let Some(identity) = app.keyring.identify(presented, received) {

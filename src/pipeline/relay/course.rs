@@ -141,13 +141,7 @@ impl<'a> Course<'a> {
     }
 
     /// The same after the attempts of `past`.
-    pub(super) fn begin_after(
-        &mut self,
-        app: &App,
-        route: &Route,
-        assumed: &Tokens,
-        past: &Past,
-    ) {
+    pub(super) fn begin_after(&mut self, app: &App, route: &Route, assumed: &Tokens, past: &Past) {
         let now = app.clock.monotonic();
         if route.width() > 1 {
             let mut wide = self.sort(route, assumed, now);
