@@ -326,7 +326,7 @@ impl<'a> Course<'a> {
         let (mut open, mut resting) = (None, None);
         for &(calls, place) in order.iter().filter(|(calls, _)| self.repeats || *calls == 0) {
             let Some(target) = route.target(place) else { continue };
-            if target.provider.n_max < self.samples || self.left_out.contains(&place) {
+            if self.left_out.contains(&place) {
                 continue;
             }
             let slot = Slot::of(route.model_at(target));
@@ -334,6 +334,13 @@ impl<'a> Course<'a> {
             let health = reach.map(|reach| &*reach.health);
             let standing =
                 health.map_or(Standing::Usable, |it| it.standing(slot, self.pinned, now));
+            if target.provider.n_max < self.samples {
+                if first || standing != Standing::Usable {
+                    continue;
+                }
+                // Its turn: those that the call is for ask it one by one.
+                return None;
+            }
             let trial = match standing {
                 Standing::Usable => None,
                 Standing::HalfOpen => health.and_then(|health| health.breaker.trial(now)),
