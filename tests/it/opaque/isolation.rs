@@ -100,10 +100,14 @@ impl World {
                 let request = Request::new("DELETE", &thing.path());
                 if thing.owner == who {
                     assert_eq!(self.send(who, request).await.ok().json()["deleted"], true);
-                    // A part may bear the name of something else of the account's, which
-                    // is still there: then it is the provider that has it no more.
-                    let gone = self.send(who, Request::get(&thing.path())).await;
-                    assert_eq!(gone.status(), 404);
+                    let again = Request::get(&thing.path());
+                    if thing.stands_alone() {
+                        self.refused(who, again).await;
+                    } else {
+                        // A part that is gone is nobody's, and within what is the account's
+                        // own it is the provider that says so.
+                        assert_eq!(self.send(who, again).await.status(), 404);
+                    }
                     let within = format!("{}/{}/", thing.collection, thing.id);
                     self.things.retain(|it| {
                         it.id != thing.id && !format!("{}/", it.collection).starts_with(&within)
