@@ -5,6 +5,8 @@
 //! retry before its rest is over; a retry is made only within the time, the number
 //! and the budget that there are; the last target is never refused by its breaker.
 
+mod leg;
+
 use std::time::Duration;
 
 use http::StatusCode;
@@ -17,23 +19,14 @@ use crate::intake::request::Request;
 use crate::ledger::record::Tokens;
 use crate::meter::price;
 use crate::pipeline::relay::attempt::Called;
-use crate::route::breaker::{Entry, Trial};
+use crate::route::breaker::Trial;
 use crate::route::catalog::Route;
 use crate::route::choice::{self, Candidate};
-use crate::route::health::{Health, Rest, Running, Slot, Standing};
-use crate::route::rest;
+use crate::route::health::{Health, Slot, Standing};
 use crate::share::window::Past;
-use crate::telemetry::metrics::labels::RestReason;
-use crate::upstream::{Failure, Reply};
+use crate::upstream::Failure;
 
-/// First wait before the same target is called again; it doubles.
-const BACK_OFF: Duration = Duration::from_millis(50);
-/// Longest such wait.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
-/// How long a key rests that was limited, where the provider does not say.
-const LIMITED: Duration = Duration::from_secs(1);
-/// How long a key rests that was refused.
-const REFUSED: Duration = Duration::from_secs(600);
+use leg::{Leg, back_off};
 
 /// The attempts of one request.
 pub(super) struct Course<'a> {
@@ -55,6 +48,8 @@ pub(super) struct Course<'a> {
     /// The target of the first.
     first: usize,
     leg: Option<Leg<'a>>,
+    /// Whether there is no time or no budget for a further attempt.
+    over: bool,
 }
 
 /// What there is to know of several targets.
@@ -66,28 +61,6 @@ struct Wide {
     order: Vec<usize>,
     /// How often each was called, by place.
     calls: Vec<u32>,
-}
-
-/// One attempt.
-pub(super) struct Leg<'a> {
-    /// The target.
-    pub(super) target: Target,
-    /// How its provider is reached; `None` is the sandbox.
-    pub(super) reach: Option<&'a Reach>,
-    /// The number of the key, from 0.
-    pub(super) key: usize,
-    /// How often the target was called before.
-    pub(super) turn: u32,
-    place: usize,
-    slot: Slot,
-    entry: Option<Entry>,
-    /// Whether its key rests because of what it came to.
-    rests: bool,
-    /// How long to wait before it.
-    wait: Duration,
-    began: Duration,
-    trial: Option<Trial<'a>>,
-    _running: Option<Running<'a>>,
 }
 
 impl<'a> Course<'a> {
@@ -110,6 +83,7 @@ impl<'a> Course<'a> {
             made: 0,
             first: 0,
             leg: None,
+            over: false,
         }
     }
 
@@ -125,6 +99,11 @@ impl<'a> Course<'a> {
         self
     }
 
+    /// Whether `target` makes as many samples in a call as are wanted.
+    pub(super) fn makes(&self, target: &Target) -> bool {
+        target.provider.n_max >= self.samples
+    }
+
     /// Never calls the targets at `places`; there are others.
     pub(super) fn leave_out(&mut self, places: Vec<usize>) {
         self.left_out = places;
@@ -135,13 +114,9 @@ impl<'a> Course<'a> {
         Self { repeats: self.repeats, ..Self::with(self.snapshot, self.pinned) }
     }
 
-    /// Chooses the first target; `assumed` is what the request is expected to use.
-    pub(super) fn begin(&mut self, app: &App, route: &Route, assumed: &Tokens) {
-        self.begin_after(app, route, assumed, &Past::default());
-    }
-
-    /// The same after the attempts of `past`.
-    pub(super) fn begin_after(&mut self, app: &App, route: &Route, assumed: &Tokens, past: &Past) {
+    /// Chooses the first target after the attempts of `past`; `assumed` is what the
+    /// request is expected to use.
+    pub(super) fn begin(&mut self, app: &App, route: &Route, assumed: &Tokens, past: &Past) {
         let now = app.clock.monotonic();
         if route.width() > 1 {
             let mut wide = self.sort(route, assumed, now);
@@ -153,7 +128,8 @@ impl<'a> Course<'a> {
         self.made = past.made;
         self.leg = self.select(route, true, now);
         if let Some(leg) = &self.leg {
-            self.first = leg.place;
+            let called = past.calls.iter().position(|calls| *calls > 0);
+            self.first = called.unwrap_or(leg.place);
             if let Some(reach) = leg.reach {
                 reach.health.budget.request(now);
             }
@@ -199,13 +175,27 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// The attempts so far, for a course of those that they were made for, where that
-    /// may make another at a target that this one does not ask.
-    pub(super) fn past(&self, route: &Route) -> Option<Past> {
-        let others = (0..route.width()).filter_map(|place| route.target(place));
-        let others = others.filter(|target| target.provider.n_max < self.samples).count();
+    /// The attempts so far, for the courses of the `callers` that they were made for,
+    /// where each may go on alone: at a target that makes too few for all. The retries
+    /// that it takes are taken from the budget.
+    pub(super) fn past(&self, app: &App, route: &Route, callers: usize) -> Option<Past> {
+        let now = app.clock.monotonic();
+        let narrower = |target: &Target| {
+            !self.makes(target) && self.health(route, target, now).2 == Standing::Usable
+        };
+        let mut targets = (0..route.width()).filter_map(|place| route.target(place));
+        if self.over || self.made > self.retries || !targets.any(narrower) {
+            return None;
+        }
+        let share = self.snapshot.config.routing.retry_budget;
+        let failed = self.leg.as_ref().and_then(|leg| leg.reach);
+        let paid = |reach: &Reach| (0..callers).all(|_| reach.health.budget.withdraw(share, now));
+        if !failed.is_none_or(paid) {
+            app.metrics.health().retry_withheld();
+            return None;
+        }
         let calls = self.wide.as_ref().map_or_else(Vec::new, |wide| wide.calls.clone());
-        (others > 0 && self.made <= self.retries).then_some(Past { made: self.made, calls })
+        Some(Past { made: self.made, calls })
     }
 
     /// Chooses whom to ask after the present attempt has failed; false if nobody is
@@ -220,10 +210,12 @@ impl<'a> Course<'a> {
             // It was the key's trouble, and this is another.
             leg.wait = Duration::ZERO;
         }
-        if Instant::now() + leg.wait >= deadline {
+        self.over = Instant::now() + leg.wait >= deadline;
+        if self.over {
             return false;
         }
         if !reach.health.budget.withdraw(self.snapshot.config.routing.retry_budget, now) {
+            self.over = true;
             app.metrics.health().retry_withheld();
             return false;
         }
@@ -244,7 +236,10 @@ impl<'a> Course<'a> {
         let (now, health) = (app.clock.monotonic(), &reach.health);
         let took = now.saturating_sub(leg.began);
         let failed = match called {
-            Called::Gone | Called::Refused(_) => return,
+            Called::Gone | Called::Refused(_) => {
+                leg.trial = None;
+                return;
+            }
             Called::Failed(failure) => {
                 if *failure == Failure::TimedOut {
                     health.took(leg.slot, took, now);
@@ -256,7 +251,10 @@ impl<'a> Course<'a> {
                 let failed = reply.status.is_server_error();
                 if !(leg.rests || failed) {
                     health.took(leg.slot, took, now);
-                    health.accepted(leg.key, leg.slot, now);
+                    // A call that went out before its key was limited says nothing of that.
+                    if leg.rested {
+                        health.accepted(leg.key, leg.slot, now);
+                    }
                 }
                 failed
             }
@@ -308,6 +306,19 @@ impl<'a> Course<'a> {
         self.snapshot.providers.get(&target.provider.name).map(|reach| &**reach)
     }
 
+    /// What is known of `target`.
+    fn health(
+        &self,
+        route: &Route,
+        target: &Target,
+        now: Duration,
+    ) -> (Slot, Option<&'a Health>, Standing) {
+        let slot = Slot::of(route.model_at(target));
+        let health = self.reach(target).map(|reach| &*reach.health);
+        let standing = health.map_or(Standing::Usable, |it| it.standing(slot, self.pinned, now));
+        (slot, health, standing)
+    }
+
     /// Who is asked next: of those that can be called, who was asked least, then who
     /// is preferred; else one whose breaker is open that was not asked yet; at first
     /// also one that rests, so that somebody is asked.
@@ -323,23 +334,20 @@ impl<'a> Course<'a> {
                 &several[..]
             }
         };
-        let (mut open, mut resting) = (None, None);
+        let (mut open, mut resting, mut narrower) = (None, None, false);
         for &(calls, place) in order.iter().filter(|(calls, _)| self.repeats || *calls == 0) {
             let Some(target) = route.target(place) else { continue };
             if self.left_out.contains(&place) {
                 continue;
             }
-            let slot = Slot::of(route.model_at(target));
-            let reach = self.reach(target);
-            let health = reach.map(|reach| &*reach.health);
-            let standing =
-                health.map_or(Standing::Usable, |it| it.standing(slot, self.pinned, now));
-            if target.provider.n_max < self.samples {
-                if first || standing != Standing::Usable {
-                    continue;
+            let (slot, health, standing) = self.health(route, target, now);
+            if !self.makes(target) {
+                narrower |= standing == Standing::Usable;
+                if narrower && !first {
+                    // Its turn: those that the call is for ask it one by one.
+                    return None;
                 }
-                // Its turn: those that the call is for ask it one by one.
-                return None;
+                continue;
             }
             let trial = match standing {
                 Standing::Usable => None,
@@ -357,7 +365,8 @@ impl<'a> Course<'a> {
                 _ => {}
             }
         }
-        let (place, calls) = open.or(resting)?;
+        // Rather one by one at one that is well than together at one that is not.
+        let (place, calls) = open.or(resting).filter(|_| !narrower)?;
         let target = route.target(place)?;
         let slot = Slot::of(route.model_at(target));
         Some(self.depart(target, place, calls, None, (slot, now)))
@@ -378,13 +387,15 @@ impl<'a> Course<'a> {
         }
         let reach = self.reach(target);
         let health: Option<&'a Health> = reach.map(|reach| &*reach.health);
+        let key = match health {
+            Some(health) if !self.pinned => health.key(slot, now),
+            _ => 0,
+        };
         Leg {
             target: target.clone(),
             reach,
-            key: match health {
-                Some(health) if !self.pinned => health.key(slot, now),
-                _ => 0,
-            },
+            key,
+            rested: health.is_some_and(|health| health.is_resting(key, slot, now)),
             turn,
             place,
             slot,
@@ -398,45 +409,9 @@ impl<'a> Course<'a> {
     }
 }
 
-impl Leg<'_> {
-    /// Lets the key rest where the answer says so; whether it does.
-    fn heed(&self, app: &App, reach: &Reach, reply: &Reply, now: Duration) -> bool {
-        let asked = || rest::retry_after(&reply.headers, app.clock.wall());
-        let model = Rest::Model(self.slot);
-        let (rest, span, why) = match reply.status.as_u16() {
-            429 => (model, asked().unwrap_or(LIMITED), RestReason::Limited),
-            503 | 529 => match asked() {
-                Some(span) => (model, span, RestReason::Limited),
-                None => return false,
-            },
-            401 => (Rest::Whole, REFUSED, RestReason::Refused),
-            403 => (model, REFUSED, RestReason::Refused),
-            _ => return false,
-        };
-        if reach.health.rest(self.key, rest, now.saturating_add(span), now) {
-            let provider = &reach.provider.name;
-            app.metrics.health().key_rests(provider, why);
-            if why == RestReason::Refused {
-                let (key, status) = (self.key + 1, reply.status.as_u16());
-                tracing::warn!(%provider, key, status, "the provider refuses the seller's key");
-            }
-        }
-        true
-    }
-}
-
 /// Whether another attempt may do better than an answer with `status`.
 pub(super) fn is_worth_another(status: StatusCode) -> bool {
     // Cloudflare's 520 to 524 and Anthropic's 529 are as a 503; what 501 and 505 say
     // will not change.
     matches!(status.as_u16(), 401 | 403 | 429 | 500 | 502..=504 | 520..=524 | 529)
-}
-
-/// How long to wait before a target is called that was called `turn` times before:
-/// exponential, with full jitter above a half, so that many callers do not come at
-/// once.
-fn back_off(turn: u32) -> Duration {
-    let Some(round) = turn.checked_sub(1) else { return Duration::ZERO };
-    let longest = BACK_OFF.saturating_mul(1 << round.min(16)).min(LONGEST_BACK_OFF);
-    longest.mul_f64(rand::random_range(0.5..=1.0))
 }

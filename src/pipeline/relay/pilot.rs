@@ -65,6 +65,11 @@ impl Flying<'_> {
     /// Calls a provider, another one or once more where that may help, and shows
     /// the answer.
     pub(super) async fn fly(&mut self, deadline: Instant) -> Flown {
+        self.fly_after(&Past::default(), deadline).await
+    }
+
+    /// The same after `past` attempts that were made for the request and others.
+    pub(super) async fn fly_after(&mut self, past: &Past, deadline: Instant) -> Flown {
         match self.suit() {
             Ok(None) => {}
             // Boxed, as what only some requests need: its future is large.
@@ -72,21 +77,10 @@ impl Flying<'_> {
             Err(refusal) => return self.turn_away(refusal),
         }
         let assumed = self.calls.assumed();
-        self.course.begin(self.app, &self.route, &assumed);
-        self.go(deadline).await
-    }
-
-    /// The same after `past` attempts that were made for the request and others.
-    pub(super) async fn fly_after(&mut self, past: &Past, deadline: Instant) -> Flown {
-        let assumed = self.calls.assumed();
-        self.course.begin_after(self.app, &self.route, &assumed, past);
+        self.course.begin(self.app, &self.route, &assumed, past);
         if !self.back_off().await {
             return self.give_up();
         }
-        self.go(deadline).await
-    }
-
-    async fn go(&mut self, deadline: Instant) -> Flown {
         loop {
             let called = self.call(deadline).await;
             self.course.learn(self.app, &called);
