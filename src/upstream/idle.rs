@@ -56,13 +56,15 @@ impl Idle {
             return;
         }
         let mut parked = self.parked.lock();
-        // Dropped, and so closed, after the lock.
-        let _gives_way = if parked.count == MOST { parked.oldest_of_most() } else { None };
+        let gives_way = if parked.count == MOST { parked.oldest_of_most() } else { None };
         parked.count += 1;
         parked.streams.entry(key).or_default().push((stream, Instant::now() + IDLE));
         if !std::mem::replace(&mut parked.watched, true) {
             tokio::spawn(self.clone().watch());
         }
+        // Closed without the lock.
+        drop(parked);
+        drop(gives_way);
     }
 
     /// Looks at all connections now and then until there are none.
