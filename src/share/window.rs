@@ -151,7 +151,8 @@ impl Windows {
     }
 
     /// Windows that are open.
-    pub fn open(&self) -> usize {
+    #[cfg(test)]
+    fn open(&self) -> usize {
         self.0.open.lock().len()
     }
 }
