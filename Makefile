@@ -26,7 +26,9 @@ test: setup
 
 # The long tests: a gigabyte each way, minutes of real time.
 soak: setup
-	$(CARGO) nextest run --locked --no-fail-fast --run-ignored only
+	@if command -v cargo-nextest >/dev/null; \
+	then $(CARGO) nextest run --locked --no-fail-fast --run-ignored only; \
+	else $(CARGO) test --locked --lib --bins --tests --no-fail-fast -- --ignored; fi
 
 # What a reader must never find: bad layout, lints, broken documentation links,
 # a dependency that deny.toml does not let in.

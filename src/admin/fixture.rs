@@ -53,6 +53,28 @@ pub(crate) fn provider(name: &str, off: Option<&str>) -> Arc<Provider> {
     })
 }
 
+fn routing() -> Routing {
+    let seconds = Duration::from_secs;
+    Routing {
+        prefer: Prefer::Order,
+        retries: 2,
+        retry_budget: "0.2".parse().unwrap(),
+        breaker: BreakerRule {
+            calls: 20,
+            minimum: 10,
+            failures: "0.5".parse().unwrap(),
+            open: seconds(15),
+            forget: seconds(60),
+        },
+        connect_timeout: seconds(5),
+        timeout: seconds(60),
+        first_byte_timeout: seconds(60),
+        chunk_timeout: seconds(30),
+        drop_unsupported: false,
+        public_model_name: true,
+    }
+}
+
 pub(crate) fn config(dir: &Path) -> Config {
     let seconds = Duration::from_secs;
     Config {
@@ -104,24 +126,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             socket_idle: seconds(900),
             socket_message_limit: 1 << 24,
         },
-        routing: Routing {
-            prefer: Prefer::Order,
-            retries: 2,
-            retry_budget: "0.2".parse().unwrap(),
-            breaker: BreakerRule {
-                calls: 20,
-                minimum: 10,
-                failures: "0.5".parse().unwrap(),
-                open: seconds(15),
-                forget: seconds(60),
-            },
-            connect_timeout: seconds(5),
-            timeout: seconds(60),
-            first_byte_timeout: seconds(60),
-            chunk_timeout: seconds(30),
-            drop_unsupported: false,
-            public_model_name: true,
-        },
+        routing: routing(),
         custom_models: crate::config::CustomModels::default(),
         keys: Vec::new(),
         timezone: jiff::tz::TimeZone::UTC,

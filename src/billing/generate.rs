@@ -173,7 +173,11 @@ impl Biller {
         }
         let reading = match own.billed.base == base {
             true => reading,
-            false => self.read(config, month, account, &own)?.0,
+            false => {
+                let (reading, damage) = self.read(config, month, account, &own)?;
+                overlook(damage, how.despite_damage)?;
+                reading
+            }
         };
         self.put(config, (month, account), &own, &reading, how).map(drop)
     }

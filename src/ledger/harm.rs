@@ -91,7 +91,11 @@ impl Harms {
                 from..other.map_or(opened.1, |one| one.header.created)
             })
         };
-        let lost = holes.into_iter().map(|hole| (time(&hole), hole.damage)).collect();
+        // A segment whose header was never whole had nothing, unless the index knows more.
+        let harms =
+            |hole: &Hole| hole.damage.fault != Fault::Torn || known(index, &hole.numbers).is_some();
+        let holes = holes.into_iter().filter(harms);
+        let lost = holes.map(|hole| (time(&hole), hole.damage)).collect();
         Self { lost, opened }
     }
 

@@ -12,6 +12,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -298,7 +299,8 @@ impl<'de> Visitor<'de> for Count<'_> {
                 }
                 // What a tool of Anthropic's is called with.
                 "input" => counter.text(map.next_value::<&RawValue>()?.get()),
-                "image_url" | "input_audio" | "file" | "file_data" | "file_id" | "source" => {
+                "source" => count_source(map.next_value::<&RawValue>()?, counter),
+                "image_url" | "input_audio" | "file" | "file_data" | "file_id" => {
                     counter.fixed(MEDIA_TOKENS);
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -307,6 +309,33 @@ impl<'de> Visitor<'de> for Count<'_> {
         }
         Ok(())
     }
+}
+
+/// What a block of Anthropic's stands for: a document may be a text.
+#[derive(Deserialize)]
+struct Source<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+fn count_source(source: &RawValue, counter: &mut Counter) {
+    let source: Option<Source<'_>> = serde_json::from_str(source.get()).ok();
+    let Some(Source { kind, data, content }) = source else {
+        return counter.fixed(MEDIA_TOKENS);
+    };
+    let text = match kind.as_deref() {
+        Some("text") => data,
+        Some("content") => content,
+        _ => None,
+    };
+    let Some(text) = text else { return counter.fixed(MEDIA_TOKENS) };
+    let count = Count { place: Place::Within, counter };
+    // It was parsed before, so there is nothing wrong with it.
+    _ = count.deserialize(&mut serde_json::Deserializer::from_str(text.get()));
 }
 
 #[cfg(test)]

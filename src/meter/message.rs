@@ -18,6 +18,14 @@ pub(super) struct MessageUsage {
     read: Option<u64>,
     created: Option<u64>,
     output: Option<u64>,
+    /// Of the output.
+    thinking: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Details<'a> {
+    #[serde(borrow, default)]
+    thinking_tokens: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +38,8 @@ struct Figures<'a> {
     cache_creation_input_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
     output_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output_tokens_details: Option<&'a RawValue>,
 }
 
 impl MessageUsage {
@@ -42,6 +52,9 @@ impl MessageUsage {
         self.read = given(figures.cache_read_input_tokens).or(self.read);
         self.created = given(figures.cache_creation_input_tokens).or(self.created);
         self.output = given(figures.output_tokens).or(self.output);
+        let details = figures.output_tokens_details;
+        let details = details.and_then(|raw| serde_json::from_str::<Details<'_>>(raw.get()).ok());
+        self.thinking = details.and_then(|of| given(of.thinking_tokens)).or(self.thinking);
     }
 
     /// The tokens, their prompt counted whole; `None` if the prompt or the answer is
@@ -50,7 +63,8 @@ impl MessageUsage {
         let read = self.read.unwrap_or(0);
         let input = self.input? + read + self.created.unwrap_or(0);
         let output = self.output?;
-        let tokens = Tokens { input, cached_input: read, output, reasoning: 0 };
+        let reasoning = self.thinking.filter(|thinking| *thinking <= output).unwrap_or(0);
+        let tokens = Tokens { input, cached_input: read, output, reasoning };
         (input > 0 || output > 0).then_some(tokens)
     }
 }
@@ -90,6 +104,20 @@ mod tests {
         assert_eq!(usage(&[start, all]), tokens(39, 9, 15));
         let absurd = r#"{"input_tokens":-1,"output_tokens":"15"}"#;
         assert_eq!(usage(&[start, absurd]), tokens(32, 7, 1));
+    }
+
+    #[test]
+    fn thinking_is_a_part_of_the_answer() {
+        let with = |thinking: u64| {
+            let details = format!(r#"{{"thinking_tokens":{thinking}}}"#);
+            usage(&[&format!(
+                r#"{{"input_tokens":3,"output_tokens":40,"output_tokens_details":{details}}}"#
+            )])
+        };
+        assert_eq!(with(30).unwrap().reasoning, 30);
+        assert_eq!(with(41).unwrap().reasoning, 0, "that cannot be true");
+        let null = r#"{"input_tokens":3,"output_tokens":4,"output_tokens_details":null}"#;
+        assert_eq!(usage(&[null]), tokens(3, 0, 4));
     }
 
     #[test]

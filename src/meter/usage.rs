@@ -4,7 +4,7 @@
 //! object" and "The response object" (`usage`). Chat, completions and
 //! embeddings name the figures `prompt_tokens` and `completion_tokens`,
 //! Responses `input_tokens` and `output_tokens`. Anthropic's Messages use the
-//! latter names for something else (see [`MessageUsage`]); only they are of the
+//! latter names for something else (see `MessageUsage`); only they are of the
 //! type `message`.
 //!
 //! A figure that cannot be true is no figure: then there is no usage at all,

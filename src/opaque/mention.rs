@@ -43,9 +43,8 @@ const LONGEST_PREFIX: usize = 9;
 /// Fields, in order, by whose value a provider looks up something that it made.
 /// Identifiers of messages and the like are not among them: a client repeats those
 /// of answers that it holds itself.
-const REFERENCES: [&str; 17] = [
+const REFERENCES: [&str; 16] = [
     "assistant_id",
-    "call_id",
     "container",
     "container_id",
     "conversation",
@@ -62,6 +61,9 @@ const REFERENCES: [&str; 17] = [
     "vector_store_id",
     "vector_store_ids",
 ];
+/// What realtime calls are called; a `call_id` is one of a tool's else, which the
+/// client only repeats.
+const CALL: &str = "rtc_";
 /// Things that are also named by the `id` of an object.
 const BY_ID: [&str; 3] = ["cntr_", "conv_", "voice_"];
 /// Holds what clients write for themselves; no provider looks it up.
@@ -96,6 +98,7 @@ pub fn mentions(json: &[u8]) -> impl Iterator<Item = Mention<'_>> {
 /// is given for `field`.
 pub fn refers(field: &str, value: &str) -> bool {
     is_reference(field)
+        || (field == "call_id" && value.starts_with(CALL))
         || (field == "id" && BY_ID.into_iter().any(|prefix| value.starts_with(prefix)))
 }
 
@@ -273,8 +276,9 @@ mod tests {
             "tools":[{"name":"run_code","parameters":{"properties":{"file_path":{},"batch_size":{}},
             "required":["file_path","batch_size"]}},{"vector_store_ids":["vs_1", "vs_2"]}],
             "metadata":{"file_id":"file-m","deep":{"file_id":"file-d"}},"thread_id":"thread_1",
-            "conversation":{"id":"conv_1"},"input":[{"type":"message","id":"msg_1"}]}"#;
-        assert_eq!(referred(json), ["file-1", "vs_1", "vs_2", "thread_1", "conv_1"]);
+            "conversation":{"id":"conv_1"},"input":[{"type":"message","id":"msg_1"},
+            {"type":"function_call_output","call_id":"chatcmpl-tool-1"}],"call_id":"rtc_1"}"#;
+        assert_eq!(referred(json), ["file-1", "vs_1", "vs_2", "thread_1", "conv_1", "rtc_1"]);
         let all = found(json);
         for weak in ["run_code", "batch_size", "file-m", "file-d", "msg_1"] {
             assert!(all.iter().any(|id| id == weak), "{weak}");

@@ -102,6 +102,8 @@ impl<'a, C: Client> Relay<'a, C> {
                 None => flying.fly(deadline).await,
             }
         });
+        // Polled after `fly`, whenever that was: both are of this task.
+        let passenger = passenger.behind_its_pilot();
         self.ride(fly, passenger, |left| matches!(left, Left::Flying)).await
     }
 
@@ -115,8 +117,7 @@ impl<'a, C: Client> Relay<'a, C> {
     ) -> Result<Ending, Refusal> {
         let (flown, passenger, had) = {
             let mut reader = self.reader(true);
-            // It is polled after `fly`, whenever that was.
-            let mut ride = pin!(reader.ride(passenger.behind_its_pilot()));
+            let mut ride = pin!(reader.ride(passenger));
             let mut flown = None;
             let rode = loop {
                 tokio::select! {

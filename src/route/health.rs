@@ -248,6 +248,11 @@ impl Health {
         Running(&self.running)
     }
 
+    /// Whether key number `key` rests for the model of `slot`.
+    pub fn is_resting(&self, key: usize, slot: Slot, now: Duration) -> bool {
+        self.rests(now) && self.keys.get(key).is_some_and(|key| key.until(slot) > millis(now))
+    }
+
     fn rests(&self, now: Duration) -> bool {
         self.resting_until.load(Ordering::Acquire) > millis(now)
     }

@@ -60,7 +60,6 @@ impl Passenger {
     /// Has this passenger be asked after its pilot whenever that was, by the same
     /// task: it is not woken for news then, which would only have the task run once
     /// more.
-    #[must_use]
     pub fn behind_its_pilot(self) -> Self {
         let mut passenger = self;
         passenger.follows = true;

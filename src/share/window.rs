@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::flight::{End, Pilot};
 use super::flights::FlightKey;
@@ -86,6 +87,9 @@ pub struct Alone {
     pub past: Past,
     /// Its share of what the shared call cost.
     pub spent: Money,
+    /// Until when it may take, where it goes on with attempts of the shared call;
+    /// else it begins anew.
+    pub deadline: Option<Instant>,
 }
 
 /// Attempts that were made for a request and others together.
@@ -147,7 +151,8 @@ impl Windows {
     }
 
     /// Windows that are open.
-    pub fn open(&self) -> usize {
+    #[cfg(test)]
+    fn open(&self) -> usize {
         self.0.open.lock().len()
     }
 }

@@ -151,14 +151,16 @@ impl EmbeddedOutbox {
     }
 
     /// Notes who waits for events that were kept before that stood beside them.
+    /// All or none of it, as it is looked for only while nobody waits.
     fn adopt(&self) -> Result<(), StoreError> {
+        let mut waiting = sled::Batch::default();
         for bytes in self.events.iter().values() {
             let entry = read(&bytes?)?;
             for recipient in &entry.recipients {
-                self.waiting.insert(waits(entry.id, *recipient), of_money(&entry))?;
+                waiting.insert(waits(entry.id, *recipient), of_money(&entry));
             }
         }
-        Ok(())
+        Ok(self.waiting.apply_batch(waiting)?)
     }
 }
 

@@ -134,6 +134,23 @@ async fn a_limited_target_rests_as_long_as_it_asks() {
     }
 }
 
+/// A call that went out before says nothing of the limit that came after it.
+#[tokio::test]
+async fn an_answer_that_was_on_its_way_ends_no_rest() {
+    let (first, second) = (Provider::start().await, Provider::start().await);
+    let gate = two(&first, &second, &in_order()).start().await;
+    let held = Gate::closed();
+    first.next(Reply::json(200, &openai::chat(&json!({"model": "gpt-4o-mini"}))).after(&held));
+    let mut under_way = gate.open(&gate.chat()).await;
+    first.wait_for_calls(1).await;
+    first.next(Reply::error(429, "theirs").header("retry-after", "60"));
+    assert_eq!(way(&gate.send(&gate.chat()).await.ok()), "spare;exact+failover");
+    held.open();
+    under_way.answer().await.ok();
+    assert_eq!(way(&gate.send(&gate.chat()).await.ok()), "spare;exact+health");
+    assert_eq!(first.calls().len(), 2);
+}
+
 #[tokio::test]
 async fn a_limited_target_rests_for_that_model_alone() {
     let provider = Provider::start().await;

@@ -201,7 +201,7 @@ async fn counting_tokens_is_free_and_takes_no_place_in_the_month() {
         assert_eq!(answer.header("x-tollgate-price-usd"), Some("0"));
     }
     assert_eq!(provider.calls()[0].path(), "/v1/messages/count_tokens");
-    for record in gate.records().await {
+    for record in gate.wait_for_records(3).await {
         assert_eq!(
             (&record["outcome"], &record["quantity"]),
             (&json!("ok"), &json!(0)),

@@ -31,6 +31,11 @@ fn read_usage(mut figures: Fields<'_>, usage: &mut Figures) {
             *figure = given;
         }
     }
+    if let Ok(Some(mut details)) = figures.object("output_tokens_details")
+        && let Ok(Some(given)) = details.integer("thinking_tokens")
+    {
+        usage.thinking = given;
+    }
 }
 
 /// A usage as it is counted here: the parts of the prompt apart.
@@ -40,6 +45,8 @@ struct Figures {
     cached: u64,
     written: u64,
     output: u64,
+    /// Of the output.
+    thinking: u64,
 }
 
 impl Figures {
@@ -49,7 +56,7 @@ impl Figures {
             cached: self.cached,
             cache_written: self.written,
             output: self.output,
-            reasoning: 0,
+            reasoning: if self.thinking <= self.output { self.thinking } else { 0 },
         }
     }
 }
@@ -57,11 +64,14 @@ impl Figures {
 /// Writes a `usage`.
 fn usage(usage: &Usage) -> Object<'static> {
     let fresh = usage.input.saturating_sub(usage.cached).saturating_sub(usage.cache_written);
+    let details =
+        (usage.reasoning > 0).then(|| Object::new().with("thinking_tokens", usage.reasoning));
     Object::new()
         .with("input_tokens", fresh)
         .with("cache_creation_input_tokens", usage.cache_written)
         .with("cache_read_input_tokens", usage.cached)
         .with("output_tokens", usage.output)
+        .maybe("output_tokens_details", details)
 }
 
 /// What a `stop_reason` says.

@@ -77,9 +77,10 @@ fn read_messages(
         let role = match message.required_text("role")?.as_str() {
             "user" => Role::User,
             "assistant" => Role::Assistant,
+            "system" => Role::System,
             _ => {
-                let message = Bad::invalid(message.path("role"), "This must be user or assistant.");
-                return Err(message);
+                let path = message.path("role");
+                return Err(Bad::invalid(path, "This must be user, assistant or system."));
             }
         };
         if !message.has("content") {
@@ -101,6 +102,9 @@ fn read_messages(
                     Role::User,
                 )
                 | (Content::Result(_), Role::Assistant) => return Err(wrong()),
+                (content, Role::System) if !matches!(content, Content::Text(_)) => {
+                    return Err(wrong());
+                }
                 _ => {}
             }
         }
@@ -298,8 +302,10 @@ fn read_thinking(fields: &mut Fields<'_>, form: &mut Request, losses: &mut Losse
             let budget = thinking.integer("budget_tokens")?;
             Some(Reasoning::Budget(budget.ok_or_else(|| thinking.missing("budget_tokens"))?))
         }
-        (Some("adaptive") | None, _, Some(effort)) => Some(Reasoning::Effort(effort)),
-        (Some("adaptive"), ..) => Some(Reasoning::Adaptive),
+        (Some("adaptive" | "between_tools") | None, _, Some(effort)) => {
+            Some(Reasoning::Effort(effort))
+        }
+        (Some("adaptive" | "between_tools"), ..) => Some(Reasoning::Adaptive),
         (None, ..) => None,
         (Some(_), ..) => {
             let message = "This must be enabled, disabled or adaptive.";

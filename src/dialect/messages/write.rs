@@ -243,8 +243,9 @@ fn answer_tool(format: &Format) -> Node<'_> {
 }
 
 /// The budget of thinking, in tokens. There is none if it cannot be had: where
-/// a tool must be called, where the limit leaves no room, and where an open
-/// turn was begun without thinking, or without what signed it.
+/// a tool must be called, where the limit leaves no room, where sampling is asked
+/// for that does not go with it, and where an open turn was begun without
+/// thinking, or without what signed it.
 fn budget(form: &Request) -> Option<u64> {
     let wanted = match form.reasoning.as_ref()? {
         Reasoning::Off | Reasoning::Adaptive => return None,
@@ -258,11 +259,26 @@ fn budget(form: &Request) -> Option<u64> {
         },
     };
     let forced = matches!(form.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if forced || form.format.is_some() || open_without_thinking(form) {
+    if forced || form.format.is_some() || samples(form) || open_without_thinking(form) {
         return None;
     }
     let most = form.max_tokens.map_or(u64::MAX, |limit| limit / 2);
     Some(wanted.min(most)).filter(|budget| *budget >= LEAST_BUDGET)
+}
+
+/// Whether answers are sampled as they are not with thinking: at a temperature but
+/// 1, from the likeliest `top_k`, or from less than 0.95 of what is likely. Source:
+/// Anthropic, "Extended thinking", "Feature compatibility".
+fn samples(form: &Request) -> bool {
+    form.sampling.iter().any(|(name, value)| {
+        let given: Option<f64> = value.get().parse().ok();
+        match *name {
+            "temperature" => given.is_some_and(|given| given < 1.0),
+            "top_p" => given.is_some_and(|given| given < 0.95),
+            "top_k" => given.is_some(),
+            _ => false,
+        }
+    })
 }
 
 /// Whether the turn that goes on calls tools and has no signed thinking.

@@ -85,7 +85,8 @@ fn a_completion_as_a_message() {
                 {"type": "tool_use", "id": "call_1", "name": "f", "input": {"a": 1}},
                 {"type": "tool_use", "id": "call_2", "name": "g", "input": {}}],
             "stop_reason": "tool_use", "stop_sequence": null,
-            "usage": {"input_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 20, "output_tokens": 7}})
+            "usage": {"input_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 20, "output_tokens": 7,
+                "output_tokens_details": {"thinking_tokens": 3}}})
     );
 }
 

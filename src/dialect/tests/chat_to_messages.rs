@@ -138,6 +138,8 @@ fn thinking_is_a_budget_within_the_limit() {
         json!({"reasoning_effort": "none"}),
         json!({"reasoning_effort": "high", "max_tokens": 2000}),
         json!({"reasoning_effort": "high", "tool_choice": "required"}),
+        json!({"reasoning_effort": "high", "temperature": 0.2}),
+        json!({"reasoning_effort": "high", "top_p": 0.5}),
     ] {
         assert_eq!(thinking(&more).get("thinking"), None, "{more}");
     }

@@ -161,7 +161,8 @@ fn whole_answers() {
                 {"type": "tool_use", "id": "call_r9_0__thought__AB-_C", "name": "f", "input": {"a": 1}},
                 {"type": "tool_use", "id": "call_r9_1", "name": "g", "input": {}}],
             "stop_reason": "tool_use", "stop_sequence": null,
-            "usage": {"input_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 20, "output_tokens": 7}})
+            "usage": {"input_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 20, "output_tokens": 7,
+                "output_tokens_details": {"thinking_tokens": 2}}})
     );
     let completion = whole(&answers(Chat, Gemini), &generated(&json!([{"text": "x"}]), "STOP"));
     assert_eq!(completion["usage"]["completion_tokens_details"]["reasoning_tokens"], 2);

@@ -149,11 +149,26 @@ fn what_chat_cannot_express_is_named() {
 }
 
 #[test]
+fn a_system_message_may_stand_between_the_others() {
+    let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "x"},
+        {"role": "system", "content": "Be brief."}]});
+    assert_eq!(
+        translate(Messages, Chat, &body)["messages"],
+        json!([{"role": "user", "content": "x"}, {"role": "system", "content": "Be brief."}])
+    );
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let turns = |messages: Value| json!({ "max_tokens": 9, "messages": messages });
     for (body, param) in [
         (json!({"messages": [{"role": "user", "content": "x"}]}), "max_tokens"),
-        (turns(json!([{"role": "system", "content": "x"}])), "messages[0].role"),
+        (turns(json!([{"role": "tool", "content": "x"}])), "messages[0].role"),
+        (
+            turns(json!([{"role": "system", "content":
+                [{"type": "image", "source": {"type": "url", "url": "u"}}]}])),
+            "messages[0].content[0]",
+        ),
         (turns(json!([{"role": "user"}])), "messages[0].content"),
         (
             turns(

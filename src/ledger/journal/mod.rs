@@ -236,12 +236,12 @@ impl Journal {
         limit: usize,
     ) -> (Vec<(Segment, Vec<Written>)>, Vec<Segment>) {
         // Active ones first: one that is sealed meanwhile is then seen twice, not missed.
+        // The sealed one counts, which is whole: its successor may be sealed too by
+        // now, and must not follow upon half of it.
         let shards = self.inner.shards.iter();
-        let active: Vec<_> = shards.filter_map(|shard| shard.written(wanted, limit)).collect();
-        let is_active =
-            |number| active.iter().any(|(segment, _): &(Segment, _)| segment.number == number);
-        let sealed = self.inner.writer.sealed.lock();
-        let sealed = sealed.iter().filter(|old| !is_active(old.number)).cloned().collect();
+        let mut active: Vec<_> = shards.filter_map(|shard| shard.written(wanted, limit)).collect();
+        let sealed = self.inner.writer.sealed.lock().clone();
+        active.retain(|(one, _)| !sealed.iter().any(|old| old.number == one.number));
         (active, sealed)
     }
 

@@ -86,7 +86,7 @@ pub(in crate::ledger) fn list(directory: &Path, report: &mut Report) -> Result<L
             Err(BadHeader::Broken) => Fault::Header,
         };
         let damage = Damage::whole(&path, length, fault);
-        if fault == Fault::Header {
+        if matches!(fault, Fault::Header | Fault::Torn) {
             holes.push(Hole { numbers: number..number + 1, damage: damage.clone() });
         }
         report.add(damage);

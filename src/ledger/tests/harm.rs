@@ -83,6 +83,20 @@ fn an_end_that_is_gone_is_known() {
     known(dir.path(), Fault::Missing, 8..10);
 }
 
+/// As a copy or a power loss may leave it: the index knows what it had.
+#[test]
+fn a_segment_without_anything_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = &write(dir.path())[1];
+    std::fs::File::options().write(true).open(segment).unwrap().set_len(0).unwrap();
+    for start in 0..2 {
+        let (ledger, _) = open(dir.path(), 20);
+        let found = ledger.harmed(&days(0..10)).map(|damage| damage.fault);
+        assert_eq!(found, Some(Fault::Torn), "start {start}");
+        assert_eq!(ledger.harmed(&days(8..10)), None, "start {start}");
+    }
+}
+
 #[test]
 fn a_header_that_is_damaged_is_known() {
     let dir = tempfile::tempdir().unwrap();

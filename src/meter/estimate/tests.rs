@@ -94,6 +94,13 @@ fn a_message_counts_its_system_prompt_blocks_and_tools() {
             MEDIA_TOKENS,
         ),
         (
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"hello world"},
+                {"type":"document","source":{"type":"text","data":"hello world"}},
+                {"type":"document","source":{"type":"content","content":
+                [{"type":"text","text":"hello"}]}}]}]}"#,
+            2 + 1,
+        ),
+        (
             r#"{"messages":[{"role":"user","content":"hello world"},{"role":"assistant","content":
                 [{"type":"tool_use","id":"toolu_1","name":"hello","input":{"a":1}}]}]}"#,
             3 + 1 + 1 + text_tokens(r#"{"a":1}"#),

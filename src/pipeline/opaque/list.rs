@@ -147,6 +147,10 @@ impl<C: Client> Passage<'_, C> {
         let mut rest = things.split_off(after.map_or(0, |at| at + 1)).into_iter();
         let mut own = Own::default();
         for id in rest.by_ref().take(ONE_BY_ONE) {
+            // An entry that a crash left behind says nothing of whose it is.
+            if !tenant.owns(&id)? {
+                continue;
+            }
             let path = format!("{}/{}", self.target.path, encoded(&id));
             match whole_page(self, &path, None).await {
                 Ok(Some(thing)) => own.items.extend(self.wished(&thing)),

@@ -5,6 +5,8 @@
 //! retry before its rest is over; a retry is made only within the time, the number
 //! and the budget that there are; the last target is never refused by its breaker.
 
+mod leg;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,23 +21,14 @@ use crate::ledger::record::Tokens;
 use crate::meter::price;
 use crate::pipeline::relay::attempt::Called;
 use crate::pipeline::relay::reach::Callee;
-use crate::route::breaker::{Entry, Trial};
+use crate::route::breaker::Trial;
 use crate::route::catalog::Route;
 use crate::route::choice::{self, Candidate};
-use crate::route::health::{Health, Rest, Running, Slot, Standing};
-use crate::route::rest;
+use crate::route::health::{Health, Slot, Standing};
 use crate::share::window::Past;
-use crate::telemetry::metrics::labels::RestReason;
-use crate::upstream::{Failure, Reply};
+use crate::upstream::Failure;
 
-/// First wait before the same target is called again; it doubles.
-const BACK_OFF: Duration = Duration::from_millis(50);
-/// Longest such wait.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
-/// How long a key rests that was limited, where the provider does not say.
-const LIMITED: Duration = Duration::from_secs(1);
-/// How long a key rests that was refused.
-const REFUSED: Duration = Duration::from_secs(600);
+use leg::{Leg, back_off};
 
 /// The attempts of one request.
 pub(super) struct Course<'a> {
@@ -59,6 +52,8 @@ pub(super) struct Course<'a> {
     leg: Option<Leg<'a>>,
     /// The account's own provider that the route leads to; `None` if it is gone.
     pub(super) own: Option<Arc<Reach>>,
+    /// Whether there is no time or no budget for a further attempt.
+    over: bool,
 }
 
 /// What there is to know of several targets.
@@ -72,26 +67,11 @@ struct Wide {
     calls: Vec<u32>,
 }
 
-/// One attempt.
-pub(super) struct Leg<'a> {
-    /// The target.
-    pub(super) target: Target,
-    /// How its provider is reached; `None` is the sandbox.
-    pub(super) reach: Option<Callee<'a>>,
-    /// The number of the key, from 0.
-    pub(super) key: usize,
-    /// How often the target was called before.
-    pub(super) turn: u32,
-    place: usize,
+/// What is known of a target.
+struct Known<'a> {
     slot: Slot,
-    entry: Option<Entry>,
-    /// Whether its key rests because of what it came to.
-    rests: bool,
-    /// How long to wait before it.
-    wait: Duration,
-    began: Duration,
-    trial: Option<Trial<'a>>,
-    _running: Option<Running<'a>>,
+    reach: Option<Callee<'a>>,
+    standing: Standing,
 }
 
 impl<'a> Course<'a> {
@@ -115,6 +95,7 @@ impl<'a> Course<'a> {
             first: 0,
             leg: None,
             own: None,
+            over: false,
         }
     }
 
@@ -130,6 +111,11 @@ impl<'a> Course<'a> {
         self
     }
 
+    /// Whether `target` makes as many samples in a call as are wanted.
+    pub(super) fn makes(&self, target: &Target) -> bool {
+        target.provider.n_max >= self.samples
+    }
+
     /// Never calls the targets at `places`; there are others.
     pub(super) fn leave_out(&mut self, places: Vec<usize>) {
         self.left_out = places;
@@ -140,7 +126,8 @@ impl<'a> Course<'a> {
         Self { repeats: self.repeats, ..Self::with(self.snapshot, self.pinned) }
     }
 
-    /// Chooses the first target; `assumed` is what the request is expected to use.
+    /// Chooses the first target after the attempts of `past`; `assumed` is what the
+    /// request is expected to use.
     pub(super) fn begin(&mut self, app: &App, route: &Route, assumed: &Tokens, past: &Past) {
         let now = app.clock.monotonic();
         if route.width() > 1 {
@@ -153,7 +140,8 @@ impl<'a> Course<'a> {
         self.made = past.made;
         self.leg = self.select(route, true, now);
         if let Some(leg) = &self.leg {
-            self.first = leg.place;
+            let called = past.calls.iter().position(|calls| *calls > 0);
+            self.first = called.unwrap_or(leg.place);
             if let Some(reach) = &leg.reach {
                 reach.health.budget.request(now);
             }
@@ -199,13 +187,28 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// The attempts so far, for a course of those that they were made for, where that
-    /// may make another at a target that this one does not ask.
-    pub(super) fn past(&self, route: &Route) -> Option<Past> {
-        let others = (0..route.width()).filter_map(|place| route.target(place));
-        let others = others.filter(|target| target.provider.n_max < self.samples).count();
+    /// The attempts so far, for the courses of the `callers` that they were made for,
+    /// where each may go on alone: at a target that makes too few for all. The retries
+    /// that it takes are taken from the budget.
+    pub(super) fn past(&self, app: &App, route: &Route, callers: usize) -> Option<Past> {
+        let now = app.clock.monotonic();
+        let narrower = |target: &Target| {
+            !self.makes(target) && self.health(route, target, now).standing == Standing::Usable
+        };
+        let mut targets = (0..route.width()).filter_map(|place| route.target(place));
+        if self.over || self.made > self.retries || !targets.any(narrower) {
+            return None;
+        }
+        let share = self.snapshot.config.routing.retry_budget;
+        let failed = self.leg.as_ref().and_then(|leg| leg.reach.as_ref());
+        let paid =
+            |reach: &Callee<'_>| (0..callers).all(|_| reach.health.budget.withdraw(share, now));
+        if !failed.is_none_or(paid) {
+            app.metrics.health().retry_withheld();
+            return None;
+        }
         let calls = self.wide.as_ref().map_or_else(Vec::new, |wide| wide.calls.clone());
-        (others > 0 && self.made <= self.retries).then_some(Past { made: self.made, calls })
+        Some(Past { made: self.made, calls })
     }
 
     /// Chooses whom to ask after the present attempt has failed; false if nobody is
@@ -221,10 +224,12 @@ impl<'a> Course<'a> {
             // It was the key's trouble, and this is another.
             leg.wait = Duration::ZERO;
         }
-        if Instant::now() + leg.wait >= deadline {
+        self.over = Instant::now() + leg.wait >= deadline;
+        if self.over {
             return false;
         }
         if !reach.health.budget.withdraw(self.snapshot.config.routing.retry_budget, now) {
+            self.over = true;
             app.metrics.health().retry_withheld();
             return false;
         }
@@ -245,7 +250,10 @@ impl<'a> Course<'a> {
         let (now, health) = (app.clock.monotonic(), &reach.health);
         let took = now.saturating_sub(leg.began);
         let failed = match called {
-            Called::Gone | Called::Refused(_) => return,
+            Called::Gone | Called::Refused(_) => {
+                leg.trial = None;
+                return;
+            }
             Called::Failed(failure) => {
                 if *failure == Failure::TimedOut {
                     health.took(leg.slot, took, now);
@@ -257,7 +265,10 @@ impl<'a> Course<'a> {
                 let failed = reply.status.is_server_error();
                 if !(leg.rests || failed) {
                     health.took(leg.slot, took, now);
-                    health.accepted(leg.key, leg.slot, now);
+                    // A call that went out before its key was limited says nothing of that.
+                    if leg.rested {
+                        health.accepted(leg.key, leg.slot, now);
+                    }
                 }
                 failed
             }
@@ -318,6 +329,15 @@ impl<'a> Course<'a> {
         }
     }
 
+    /// What is known of `target`.
+    fn health(&self, route: &Route, target: &Target, now: Duration) -> Known<'a> {
+        let slot = Slot::of(route.model_at(target));
+        let reach = self.reach(route, target);
+        let health = reach.as_ref().map(|reach| &*reach.health);
+        let standing = health.map_or(Standing::Usable, |it| it.standing(slot, self.pinned, now));
+        Known { slot, reach, standing }
+    }
+
     /// Who is asked next: of those that can be called, who was asked least, then who
     /// is preferred; else one whose breaker is open that was not asked yet; at first
     /// also one that rests, so that somebody is asked.
@@ -336,17 +356,21 @@ impl<'a> Course<'a> {
                 &several[..]
             }
         };
-        let (mut open, mut resting) = (None, None);
+        let (mut open, mut resting, mut narrower) = (None, None, false);
         for &(calls, place) in order.iter().filter(|(calls, _)| self.repeats || *calls == 0) {
             let Some(target) = route.target(place) else { continue };
-            if target.provider.n_max < self.samples || self.left_out.contains(&place) {
+            if self.left_out.contains(&place) {
                 continue;
             }
-            let slot = Slot::of(route.model_at(target));
-            let reach = self.reach(route, target);
-            let health = reach.as_ref().map(|reach| &*reach.health);
-            let standing =
-                health.map_or(Standing::Usable, |it| it.standing(slot, self.pinned, now));
+            let Known { slot, reach, standing } = self.health(route, target, now);
+            if !self.makes(target) {
+                narrower |= standing == Standing::Usable;
+                if narrower && !first {
+                    // Its turn: those that the call is for ask it one by one.
+                    return None;
+                }
+                continue;
+            }
             let trial = match standing {
                 Standing::Usable => None,
                 Standing::HalfOpen => {
@@ -366,7 +390,8 @@ impl<'a> Course<'a> {
                 _ => {}
             }
         }
-        let (place, calls) = open.or(resting)?;
+        // Rather one by one at one that is well than together at one that is not.
+        let (place, calls) = open.or(resting).filter(|_| !narrower)?;
         let target = route.target(place)?;
         let slot = Slot::of(route.model_at(target));
         let reach = self.reach(route, target);
@@ -389,13 +414,15 @@ impl<'a> Course<'a> {
         // A breaker has no say where there is one target: an account's own has none.
         let seller = reach.as_ref().and_then(Callee::seller);
         let health: Option<&'a Health> = seller.map(|reach| &*reach.health);
+        let key = match health {
+            Some(health) if !self.pinned => health.key(slot, now),
+            _ => 0,
+        };
         Leg {
             target: target.clone(),
             reach,
-            key: match health {
-                Some(health) if !self.pinned => health.key(slot, now),
-                _ => 0,
-            },
+            key,
+            rested: health.is_some_and(|health| health.is_resting(key, slot, now)),
             turn,
             place,
             slot,
@@ -409,45 +436,9 @@ impl<'a> Course<'a> {
     }
 }
 
-impl Leg<'_> {
-    /// Lets the key rest where the answer says so; whether it does.
-    fn heed(&self, app: &App, reach: &Callee<'_>, reply: &Reply, now: Duration) -> bool {
-        let asked = || rest::retry_after(&reply.headers, app.clock.wall());
-        let model = Rest::Model(self.slot);
-        let (rest, span, why) = match reply.status.as_u16() {
-            429 => (model, asked().unwrap_or(LIMITED), RestReason::Limited),
-            503 | 529 => match asked() {
-                Some(span) => (model, span, RestReason::Limited),
-                None => return false,
-            },
-            401 => (Rest::Whole, REFUSED, RestReason::Refused),
-            403 => (model, REFUSED, RestReason::Refused),
-            _ => return false,
-        };
-        if reach.health.rest(self.key, rest, now.saturating_add(span), now) {
-            let provider = &reach.provider.name;
-            app.metrics.health().key_rests(provider, why);
-            if why == RestReason::Refused && reach.seller().is_some() {
-                let (key, status) = (self.key + 1, reply.status.as_u16());
-                tracing::warn!(%provider, key, status, "the provider refuses the seller's key");
-            }
-        }
-        true
-    }
-}
-
 /// Whether another attempt may do better than an answer with `status`.
 pub(super) fn is_worth_another(status: StatusCode) -> bool {
     // Cloudflare's 520 to 524 and Anthropic's 529 are as a 503; what 501 and 505 say
     // will not change.
     matches!(status.as_u16(), 401 | 403 | 429 | 500 | 502..=504 | 520..=524 | 529)
-}
-
-/// How long to wait before a target is called that was called `turn` times before:
-/// exponential, with full jitter above a half, so that many callers do not come at
-/// once.
-fn back_off(turn: u32) -> Duration {
-    let Some(round) = turn.checked_sub(1) else { return Duration::ZERO };
-    let longest = BACK_OFF.saturating_mul(1 << round.min(16)).min(LONGEST_BACK_OFF);
-    longest.mul_f64(rand::random_range(0.5..=1.0))
 }

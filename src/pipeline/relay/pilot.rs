@@ -66,26 +66,21 @@ impl Flying<'_> {
     /// Calls a provider, another one or once more where that may help, and shows
     /// the answer.
     pub(super) async fn fly(&mut self, deadline: Instant) -> Flown {
+        self.fly_after(&Past::default(), deadline).await
+    }
+
+    /// The same after `past` attempts that were made for the request and others.
+    pub(super) async fn fly_after(&mut self, past: &Past, deadline: Instant) -> Flown {
         match self.suit() {
             Ok(None) => {}
             // Boxed, as what only some requests need: its future is large.
             Ok(Some(made)) => return Box::pin(self.answer(made, deadline, None)).await,
             Err(refusal) => return self.turn_away(refusal),
         }
-        self.begin(&Past::default());
-        self.go(deadline).await
-    }
-
-    /// The same after `past` attempts that were made for the request and others.
-    pub(super) async fn fly_after(&mut self, past: &Past, deadline: Instant) -> Flown {
         self.begin(past);
         if !self.back_off().await {
             return self.give_up();
         }
-        self.go(deadline).await
-    }
-
-    async fn go(&mut self, deadline: Instant) -> Flown {
         loop {
             let called = self.call(deadline).await;
             self.course.learn(self.app, &called);

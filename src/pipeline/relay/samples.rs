@@ -125,7 +125,8 @@ impl Flying<'_> {
             return self.give_up();
         }
         self.app.metrics.retried();
-        self.fly_after(&alone.past, self.deadline()).await
+        let deadline = alone.deadline.unwrap_or_else(|| self.deadline());
+        self.fly_after(&alone.past, deadline).await
     }
 
     /// Makes the call: the parts of the request and its fellows, in order. It is
@@ -182,8 +183,9 @@ impl Flying<'_> {
         let prompt = Tokens { output: 0, reasoning: 0, ..landing.tokens };
         let prompt = flying.calls.cost(&prompt);
         // What failed where no other target makes so many is asked for one by one.
-        let further = flying.course.past(&flying.route);
-        let deals = table.deal(given.unwrap_or(Given::Nothing), &end, prompt, further);
+        let further = || flying.course.past(self.app, &flying.route, count);
+        let given = given.unwrap_or(Given::Nothing);
+        let deals = table.deal(given, &end, prompt, deadline, further);
         self.waited += flying.waited;
         deals
     }

@@ -115,6 +115,10 @@ impl<'a> Flying<'a> {
         let mut unsuited = Vec::new();
         let mut refusal = None;
         for (place, target) in targets().enumerate() {
+            // One that makes fewer samples is asked for one alone, another body.
+            if !self.course.makes(target) {
+                continue;
+            }
             if let Err(why) = self.order(target, true) {
                 unsuited.push(place);
                 refusal.get_or_insert(why);

@@ -42,11 +42,6 @@ impl Dealer {
         }
     }
 
-    /// Whether the caller has had an event of its own.
-    pub fn has_begun(&self, caller: usize) -> bool {
-        self.begun.get(caller).copied().unwrap_or(false)
-    }
-
     /// Takes the next bytes of the stream, and gives each caller its events in order.
     pub fn take(&mut self, bytes: Bytes, mut each: impl FnMut(usize, Bytes)) {
         self.splitter.push(bytes);
@@ -185,7 +180,7 @@ mod tests {
              data: {\"choices\": [{\"index\":0}]}\n\n"
         );
         assert_eq!(texts[2], "");
-        assert_eq!([0, 1, 2].map(|caller| dealer.has_begun(caller)), [true, true, false]);
+        assert_eq!(dealer.begun, [true, true, false]);
         let tokens = Tokens { input: 4, output: 2, ..Tokens::default() };
         assert_eq!(
             dealer.last(1, Some(&tokens)),

@@ -167,6 +167,7 @@ async fn a_long_answer_to_a_trial_keeps_nobody_from_the_next() {
     let held = Gate::closed();
     first.next(Reply::stream().event("{}").wait(&held).event("[DONE]"));
     let mut trial = gate.open(&gate.stream()).await;
+    assert_eq!(trial.head().await.status(), 200);
     trial.event_data().await;
     fail().await;
     assert_eq!(way(&gate.send(&gate.chat()).await.ok()), "mock;exact");

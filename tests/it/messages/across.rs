@@ -89,7 +89,7 @@ async fn whatever_the_dialect_the_record_has_the_providers_figures() {
     for body in [body(), stream_body()] {
         gate.send(&post("/v1/messages", &body)).await.ok();
     }
-    for record in gate.records().await {
+    for record in gate.wait_for_records(2).await {
         assert_eq!(record["tokens"]["input"], openai::INPUT, "{record}");
         assert_eq!(record["tokens"]["cached_input"], CACHED, "{record}");
         assert_eq!(record["tokens"]["output"], openai::OUTPUT, "{record}");
@@ -152,7 +152,7 @@ async fn a_streamed_chat_shows_usage_to_who_asks() {
         let nulls = events.iter().filter(|event| event.contains("\"usage\":null")).count();
         assert!(asks || nulls == 0, "{events:?}");
     }
-    for record in gate.records().await {
+    for record in gate.wait_for_records(2).await {
         assert_eq!(record["tokens"]["output"], anthropic::OUTPUT, "{record}");
         assert_eq!((&record["cost"], &record["estimated"]), (&json!("0.0001512"), &json!(false)));
     }
@@ -240,7 +240,7 @@ async fn failover_goes_from_one_dialect_to_the_other() {
     assert_eq!(answer.json()["content"][0]["text"], openai::TEXT);
     let paths: Vec<String> = second.calls().iter().map(|call| call.path().to_owned()).collect();
     assert_eq!(paths, ["/v1/chat/completions", "/v1/chat/completions"]);
-    for record in gate.records().await {
+    for record in gate.wait_for_records(2).await {
         assert_eq!((&record["attempts"], &record["provider"]), (&json!(2), &json!("other")));
         assert_eq!((&record["cost"], &record["quantity"]), (&json!(COST), &json!(1)), "{record}");
     }
@@ -268,7 +268,7 @@ async fn the_built_in_provider_answers_messages() {
     assert_eq!(kinds(&streamed).last().map(String::as_str), Some("message_stop"));
     let texts: String = streamed.text().lines().filter(|it| it.contains("text_delta")).collect();
     assert!(!texts.is_empty(), "{}", streamed.text());
-    for record in gate.records().await {
+    for record in gate.wait_for_records(2).await {
         assert_eq!((&record["provider"], &record["outcome"]), (&json!("sandbox"), &json!("ok")));
     }
 }

@@ -100,7 +100,14 @@ impl World {
                 let request = Request::new("DELETE", &thing.path());
                 if thing.owner == who {
                     assert_eq!(self.send(who, request).await.ok().json()["deleted"], true);
-                    self.refused(who, Request::get(&thing.path())).await;
+                    let again = Request::get(&thing.path());
+                    if thing.stands_alone() {
+                        self.refused(who, again).await;
+                    } else {
+                        // A part that is gone is nobody's, and within what is the account's
+                        // own it is the provider that says so.
+                        assert_eq!(self.send(who, again).await.status(), 404);
+                    }
                     let within = format!("{}/{}/", thing.collection, thing.id);
                     self.things.retain(|it| {
                         it.id != thing.id && !format!("{}/", it.collection).starts_with(&within)

@@ -169,6 +169,24 @@ async fn where_no_other_target_makes_so_many_each_goes_on_alone() {
     }
 }
 
+/// Not together at a key that was limited, while another target is well.
+#[tokio::test]
+async fn while_the_one_that_makes_so_many_rests_each_goes_to_the_other() {
+    let (mut scene, second) = with_second(1).await;
+    let mut single = chat_body();
+    single["n"] = json!(1);
+    scene.provider.next(Reply::error(429, "theirs"));
+    scene.come(&ask(&single)).await;
+    holds(&scene.answers().await[0], 0, "bypass");
+    scene.gather(&ask(&chat_body()), 3).await;
+    scene.close();
+    for answer in scene.answers().await {
+        holds(&answer, 0, "bypass");
+    }
+    assert_eq!((scene.provider.calls().len(), second.calls().len()), (1, 4));
+    sums::add_up(&second, &scene.gate.records().await);
+}
+
 #[tokio::test]
 async fn who_leaves_while_the_window_is_open_is_not_asked_for() {
     let mut scene = three().await;

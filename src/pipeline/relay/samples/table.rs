@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::base::money::Money;
@@ -122,13 +123,15 @@ impl<'p> Table<'p> {
 
     /// What each gets of a call that has ended, has `given` this, and whose prompt
     /// alone cost `prompt`. What may be tried again, and can be where more samples are
-    /// not made in a call, goes on there alone after the attempts of `further`.
+    /// not made in a call, goes on there alone after the attempts of `further`, until
+    /// `deadline`.
     pub(super) fn deal(
         self,
         given: Given,
         end: &End,
         prompt: Money,
-        further: Option<Past>,
+        deadline: Instant,
+        further: impl FnOnce() -> Option<Past>,
     ) -> Vec<Deal> {
         let Self { app, seats, dealer, meters } = self;
         let parted = match &given {
@@ -144,13 +147,13 @@ impl<'p> Table<'p> {
             }
             None => meters.into_iter().map(|meter| meter.finish().output).collect(),
         };
-        let again = further.filter(|_| is_worth_another(&given, end));
+        let again = may_go_on(&given, end).then(further).flatten();
         let shares = shares(end.landing(), prompt, &weights).into_iter().zip(&seats).enumerate();
         let deal = |(caller, (landing, seat)): (usize, (Landing, &Seat<'_>))| {
             let landing = Landing { waited: seat.waited(app, landing.waited), ..landing };
-            let alone = |past| Deal::Alone(Alone { past, spent: landing.cost });
+            let alone = |past, deadline| Deal::Alone(Alone { past, spent: landing.cost, deadline });
             if let Some(past) = &again {
-                return alone(past.clone());
+                return alone(past.clone(), Some(deadline));
             }
             match (&given, end) {
                 _ if seat.pilot.has_departed() => match end {
@@ -168,7 +171,7 @@ impl<'p> Table<'p> {
                             parted.of(caller, Some(&landing.tokens))
                         }
                         // A refusal may be of there being several.
-                        _ if is_for_each(head.status) => return alone(Past::default()),
+                        _ if is_for_each(head.status) => return alone(Past::default(), None),
                         _ => body.clone(),
                     };
                     seat.pilot.depart(seat.head(app, head, false));
@@ -176,7 +179,7 @@ impl<'p> Table<'p> {
                 }
                 (_, End::Refused(refusal, _)) => Deal::Refused(refusal.clone(), landing),
                 // A stream without an event of its own, or nobody is there any more.
-                (Given::Nothing, End::Landed(_)) => alone(Past::default()),
+                (Given::Nothing, End::Landed(_)) => alone(Past::default(), None),
             }
         };
         shares.map(deal).collect()
@@ -215,7 +218,7 @@ fn is_for_each(status: StatusCode) -> bool {
 }
 
 /// Whether another provider may do better than what a call came to.
-fn is_worth_another(given: &Given, end: &End) -> bool {
+fn may_go_on(given: &Given, end: &End) -> bool {
     match (given, end) {
         (_, End::Refused(_, landing)) => {
             landing.called && landing.outcome == Outcome::ProviderError

@@ -44,7 +44,7 @@ async fn a_refusal_comes_in_the_clients_shape_without_keys_and_addresses() {
     assert_eq!(error["type"], json!(null));
     provider.next(anthropic::error(401, "authentication_error"));
     gate.send(&gate.chat()).await.refused(502, "upstream_error");
-    for record in gate.records().await {
+    for record in gate.wait_for_records(2).await {
         assert_eq!((&record["quantity"], &record["cost"]), (&json!(0), &json!("0")), "{record}");
     }
 }
@@ -59,7 +59,7 @@ async fn an_answer_that_makes_no_sense_is_a_502_and_not_charged() {
         assert_eq!(answer.status(), 502, "{garbage}: {}", answer.text());
         assert_eq!(answer.json()["error"]["code"], "upstream_error");
     }
-    for record in gate.records().await {
+    for record in gate.wait_for_records(5).await {
         assert_eq!(
             (&record["outcome"], &record["quantity"]),
             (&json!("cut"), &json!(0)),

@@ -100,7 +100,7 @@ async fn completions_and_responses_run_where_messages_are_spoken() {
     streamed["stream"] = json!(true);
     let answer = gate.send(&ask("/v1/responses", &streamed)).await.ok();
     assert_eq!(kinds(&answer).last().map(String::as_str), Some("response.completed"));
-    for record in gate.records().await {
+    for record in gate.wait_for_records(3).await {
         assert_eq!(record["tokens"]["input"], anthropic::INPUT, "{record}");
         assert_eq!(record["tokens"]["output"], anthropic::OUTPUT, "{record}");
         assert_eq!((&record["outcome"], &record["estimated"]), (&json!("ok"), &json!(false)));
