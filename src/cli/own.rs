@@ -32,7 +32,7 @@ enum WithProviders {
         account: String,
         /// The provider's name
         name: String,
-        /// Its base, such as https://api.openai.com/v1
+        /// Its base, such as `https://api.openai.com/v1`
         #[arg(long, value_name = "URL")]
         base_url: String,
         /// The file that its key is in; - is the standard input [default: no key]

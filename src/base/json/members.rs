@@ -35,8 +35,7 @@ impl Member {
     }
 }
 
-/// The members of the object whose brace is at `open`, in the order of the text;
-/// see [`members`].
+/// The members of an object, in the order of the text.
 pub struct Members<'a> {
     json: &'a [u8],
     /// Where the next name is looked for; `None` at the end.
