@@ -262,7 +262,7 @@ fn record(clock: &dyn Clock) -> UsageRecord {
         price: amount(20_000_000_000),
         cost: amount(123_450_000),
         unpriced: false,
-        tokens: Tokens { input: 420, cached_input: 128, output: 97, reasoning: 0 },
+        tokens: Tokens { input: 420, cached_input: 128, output: 97, ..Tokens::default() },
         estimated: false,
         bytes_in: 1024,
         bytes_out: 640,
@@ -276,6 +276,7 @@ fn record(clock: &dyn Clock) -> UsageRecord {
         prepaid: false,
         saved: None,
         session: None,
+        void: false,
     }
 }
 
