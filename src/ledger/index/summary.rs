@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::gathered::Gathered;
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::base::money::Money;
@@ -128,7 +129,8 @@ impl Summary {
     pub(in crate::ledger) fn of(segment: &Segment) -> Result<Self, StorageError> {
         let unreadable = |error| StorageError::unreadable(&segment.path, error);
         let mut scan = Scan::open(segment).map_err(unreadable)?;
-        let (mut gathered, mut seen) = (Gathered::default(), Seen::default());
+        let mut gathered = Gathered::default();
+        let mut seen = HashSet::<RecordId, ahash::RandomState>::default();
         let mut summary = Self::default();
         let mut last = None;
         while let Some(found) = scan.next(&mut summary.damages).map_err(unreadable)? {
@@ -169,8 +171,6 @@ impl Summary {
         Ok(gathered.into_summary(summary))
     }
 }
-
-type Seen = HashSet<RecordId, ahash::RandomState>;
 
 /// The number of the UTC day of `time`.
 pub(in crate::ledger) const fn day_of(time: Timestamp) -> u64 {
