@@ -100,6 +100,17 @@ pub(super) fn attempt(record: &UsageRecord, number: u32) -> Attempt {
     }
 }
 
+const OUTCOMES: [Outcome; 8] = [
+    Outcome::Ok,
+    Outcome::ProviderError,
+    Outcome::ClientGoneEarly,
+    Outcome::ClientGoneLate,
+    Outcome::Cut,
+    Outcome::Lost,
+    Outcome::InternalError,
+    Outcome::Revalidation,
+];
+
 /// Any record.
 pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
     let texts = proptest::collection::vec(".{0,40}".prop_map(Arc::<str>::from), 12);
@@ -113,16 +124,6 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
     );
     (texts, numbers, money, options, any::<[bool; 3]>(), 0..8_usize).prop_map(
         |(texts, numbers, money, (similarity, first_byte_ms, complexity, text), flags, outcome)| {
-            let outcomes = [
-                Outcome::Ok,
-                Outcome::ProviderError,
-                Outcome::ClientGoneEarly,
-                Outcome::ClientGoneLate,
-                Outcome::Cut,
-                Outcome::Lost,
-                Outcome::InternalError,
-                Outcome::Revalidation,
-            ];
             let text_of = |at: usize| texts[at].clone();
             let [
                 input,
@@ -153,7 +154,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                 provider: text_of(9),
                 tier: text_of(10),
                 status: u16::try_from(input % 600).unwrap(),
-                outcome: outcomes[outcome],
+                outcome: OUTCOMES[outcome],
                 cache: text_of(11),
                 similarity,
                 stream: flags[0],

@@ -129,7 +129,7 @@ impl Summary {
     pub(in crate::ledger) fn of(segment: &Segment) -> Result<Self, StorageError> {
         let unreadable = |error| StorageError::unreadable(&segment.path, error);
         let mut scan = Scan::open(segment).map_err(unreadable)?;
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::reading();
         let mut seen = HashSet::<RecordId, ahash::RandomState>::default();
         let mut summary = Self::default();
         let mut last = None;

@@ -227,7 +227,7 @@ impl Active {
         let length = HEADER as u64;
         let path = Arc::from(path);
         let segment = Segment { number, path, header, length, span: None, index: None, harm: None };
-        Ok(Self { segment, sink, dirty: true, condemned: false, gathered: Gathered::default() })
+        Ok(Self { segment, sink, dirty: true, condemned: false, gathered: Gathered::writing() })
     }
 
     /// Appends one encoded frame; gives its offset.
