@@ -265,6 +265,7 @@ fn cost(cost: &TokenPrices) -> Value {
     json!({
         "input": cost.input.times(1_000_000),
         "cached_input": cost.cached_input.times(1_000_000),
+        "cache_write": cost.cache_write.times(1_000_000),
         "output": cost.output.times(1_000_000),
     })
 }

@@ -144,6 +144,8 @@ pub struct TokenPrices {
     pub input: Money,
     /// Of a prompt token that the provider had cached.
     pub cached_input: Money,
+    /// Of a prompt token that the provider puts into its cache.
+    pub cache_write: Money,
     /// Of an answer token, reasoning included.
     pub output: Money,
 }
