@@ -25,7 +25,7 @@ const BEFORE: &str = "Hello, world.\n";
 const AFTER: &str = "Good day, world.\n";
 /// What the agent says at the end.
 const DONE: &str = "The greeting is formal now.";
-/// Both runs of a tool, then the last text.
+/// Both calls of a tool, then the last text.
 const STEPS: usize = 3;
 
 /// A gateway before a provider of `dialect`, which runs all models as its own.
@@ -83,68 +83,72 @@ fn own_tools() -> Script {
     }
 }
 
-/// That `runs` runs of the script came, each call with the results of the tools
-/// before it, and that each is a record at the provider's figures.
-async fn every_step_came(gate: &Gateway, provider: &Provider, runs: usize) {
+/// That `runs` runs came, each of so many `steps`, each call with the results of the
+/// tools before it, and that each is a record at the provider's figures.
+async fn every_step_came(gate: &Gateway, provider: &Provider, runs: usize, steps: usize) {
     let calls = provider.calls();
-    assert_eq!(calls.len(), runs * STEPS);
+    assert_eq!(calls.len(), runs * steps);
     for (number, call) in calls.iter().enumerate() {
         let body = String::from_utf8_lossy(&call.body);
         let has_read = body.contains("Hello, world.");
-        assert_eq!(has_read, number % STEPS > 0, "call {number}: {body}");
+        assert_eq!(has_read, number % steps > 0, "call {number}: {body}");
     }
-    for record in gate.wait_for_records(runs * STEPS).await {
+    for record in gate.wait_for_records(runs * steps).await {
         let figures = (&record["outcome"], &record["tokens"]["input"], &record["estimated"]);
         assert_eq!(figures, (&json!("ok"), &json!(script::INPUT), &json!(false)), "{record}");
     }
 }
 
-/// Runs a script of our own with a framework's client, `runs` times within.
-async fn run_script(script: &'static str, dialect: &str, runs: usize) {
+/// Runs a script of our own with a framework's client, which makes `runs` runs of so
+/// many `steps`.
+async fn run_script(script: &'static str, dialect: &str, runs: usize, steps: usize) {
     let (provider, desk) = (Provider::start().await, desk());
     let told = own_tools();
     provider.answer(move |call| told.answer(call));
     let gate = gateway(&provider, dialect).await;
     let known = surroundings(desk.path()).await;
-    let known: Vec<(&str, &str)> = known.iter().map(|(name, value)| (*name, &**value)).collect();
+    let mut known: Vec<(&str, &str)> =
+        known.iter().map(|(name, value)| (*name, &**value)).collect();
+    known.push(("KEEPS", if dialect == "openai" { "1" } else { "0" }));
     match script.ends_with(".py") {
         true => sdk::run(script, &gate, &known).await,
         false => node::run(script, &gate, &known).await,
     }
-    every_step_came(&gate, &provider, runs).await;
+    every_step_came(&gate, &provider, runs, steps).await;
 }
 
 /// OpenAI's agents, by Responses and by Chat Completions, whole and streamed.
 #[tokio::test]
 async fn openais_agents_work_where_chats_are_spoken() {
-    run_script("agent.py", "openai", 4).await;
+    run_script("agent.py", "openai", 4, STEPS).await;
 }
 
 #[tokio::test]
 async fn openais_agents_work_where_messages_are_spoken() {
-    run_script("agent.py", "anthropic", 4).await;
+    run_script("agent.py", "anthropic", 4, STEPS).await;
 }
 
 /// `LangChain`, by Chat Completions, Responses and Messages, whole and streamed.
 #[tokio::test]
 async fn langchain_works_where_chats_are_spoken() {
-    run_script("langchain_tools.py", "openai", 6).await;
+    run_script("langchain_tools.py", "openai", 6, STEPS).await;
 }
 
 #[tokio::test]
 async fn langchain_works_where_messages_are_spoken() {
-    run_script("langchain_tools.py", "anthropic", 6).await;
+    run_script("langchain_tools.py", "anthropic", 6, STEPS).await;
 }
 
-/// The AI SDK, by Chat Completions, Responses and Messages, whole and streamed.
+/// The AI SDK, by Chat Completions, Responses and Messages, whole and streamed; each
+/// conversation goes on after its task.
 #[tokio::test]
 async fn the_ai_sdk_works_where_chats_are_spoken() {
-    run_script("ai.mjs", "openai", 6).await;
+    run_script("ai.mjs", "openai", 6, STEPS + 1).await;
 }
 
 #[tokio::test]
 async fn the_ai_sdk_works_where_messages_are_spoken() {
-    run_script("ai.mjs", "anthropic", 6).await;
+    run_script("ai.mjs", "anthropic", 6, STEPS + 1).await;
 }
 
 /// Claude Code at one task, with its own tools: it reads the file, then edits it.
@@ -185,7 +189,7 @@ async fn claude_code(dialect: &str) {
     assert_eq!((&result["is_error"], &result["result"]), (&json!(false), &json!(DONE)), "{said}");
     assert_eq!(result["num_turns"], STEPS, "{said}");
     assert_eq!(std::fs::read_to_string(file).unwrap(), AFTER);
-    every_step_came(&gate, &provider, 1).await;
+    every_step_came(&gate, &provider, 1, STEPS).await;
     for call in provider.calls() {
         assert!(!String::from_utf8_lossy(&call.wire).contains(&key_of(DEFAULT_PLAN)));
     }

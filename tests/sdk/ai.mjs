@@ -31,6 +31,9 @@ const openai = createOpenAI({});
 const anthropic = createAnthropic({ baseURL: `${process.env.ANTHROPIC_BASE_URL}/v1` });
 const models = [openai.chat("gpt-4.1"), openai.responses("gpt-4.1"), anthropic("claude-sonnet-4-5")];
 
+// Where a provider keeps nothing, a client must not refer to what it kept.
+const store = process.env.KEEPS === "1";
+
 for (const model of models) {
   for (const streamed of [false, true]) {
     writeFileSync(file("greeting.txt"), "Hello, world.\n");
@@ -39,6 +42,7 @@ for (const model of models) {
       tools,
       maxRetries: 0,
       stopWhen: stepCountIs(5),
+      providerOptions: { openai: { store } },
       system: "You edit files.",
       prompt: "Make the greeting in greeting.txt formal.",
     };
@@ -53,5 +57,11 @@ for (const model of models) {
     assert.equal(steps.length, 3);
     for (const { usage } of steps) assert.deepEqual([usage.inputTokens, usage.outputTokens], [12, 7]);
     assert.equal(readFileSync(file("greeting.txt"), "utf8"), "Good day, world.\n");
+    // The conversation goes on with all that was said, as an application keeps it.
+    const { messages } = await result.response;
+    const more = { role: "user", content: "Thank you." };
+    const { prompt, ...asBefore } = task;
+    const again = await generateText({ ...asBefore, messages: [{ role: "user", content: prompt }, ...messages, more] });
+    assert.equal(again.text, process.env.DONE);
   }
 }
