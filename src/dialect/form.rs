@@ -435,8 +435,7 @@ pub(super) fn bare_call_id(id: &str) -> &str {
     id.split_once(SIGNED_ID).map_or(id, |(bare, _)| bare)
 }
 
-/// Whether the sampling field `name` says what every model does anyway, or a wish
-/// that no answer is held to, as a verbosity is; clients send one unasked.
+/// Whether the sampling field `name` says what every model does anyway, or only wishes.
 pub(super) fn is_usual(name: &str, value: &RawValue) -> bool {
     let value = value.get();
     match name {
