@@ -37,7 +37,7 @@ impl<'a> Bill<'a> {
         order: &OpaqueOrder<'_>,
     ) -> Self {
         let empty = Arc::<str>::default();
-        let record = UsageRecord {
+        let record = Box::new(UsageRecord {
             id: exchange.id,
             time: exchange.received,
             request_id: exchange.request_id.clone(),
@@ -78,7 +78,7 @@ impl<'a> Bill<'a> {
             prepaid: false,
             saved: None,
             session: None,
-        };
+        });
         Self {
             app,
             record,
