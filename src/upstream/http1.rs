@@ -1,7 +1,7 @@
 //! An answer of HTTP/1 on a provider's connection.
 //!
 //! It is our own and not Pingora's session, which keeps every name's spelling and a
-//! copy of all it reads: a third of what an answer cost.
+//! copy of all it reads.
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;

@@ -3,8 +3,7 @@
 //! It is our own and not Pingora's session, because a head is judged here byte by
 //! byte before anything may parse it, which leaves little to do; because an answer
 //! leaves in one piece, head and body; and because an idle connection then needs no
-//! buffers. What it saves: two thirds of what HTTP costs a request that the cache
-//! answers.
+//! buffers.
 
 mod answer;
 mod parse;
