@@ -203,7 +203,7 @@ impl App {
         let given = given.and_then(|value| value.to_str().ok()).filter(sane);
         Exchange {
             id,
-            request_id: given.map_or_else(|| format!("req_{}", id.0.simple()).into(), Arc::from),
+            request_id: given.map_or_else(|| named(id), Arc::from),
             received,
             started: self.clock.monotonic(),
             waited: Duration::ZERO,
@@ -292,6 +292,18 @@ pub struct Addresses {
     pub admin: SocketAddr,
     /// The address of `/metrics` alone, if it has one.
     pub metrics: Option<SocketAddr>,
+}
+
+/// `req_` and the identifier in hexadecimal, for a request that has no name.
+fn named(id: RecordId) -> Arc<str> {
+    let mut digits = uuid::Uuid::encode_buffer();
+    let digits = id.0.simple().encode_lower(&mut digits);
+    let mut name = [0; "req_".len() + uuid::fmt::Simple::LENGTH];
+    let (start, rest) = name.split_at_mut("req_".len());
+    start.copy_from_slice(b"req_");
+    rest.copy_from_slice(digits.as_bytes());
+    // ASCII throughout.
+    std::str::from_utf8(&name).map(Arc::from).unwrap_or_default()
 }
 
 /// The hasher of API keys and the key of text hashes, from one secret.

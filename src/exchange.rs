@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode, request};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::base::clock::Timestamp;
+use crate::base::headers::Fields;
 use crate::base::id::RecordId;
 use crate::config::Class;
 use crate::notice::Kind;
@@ -72,6 +73,8 @@ pub struct AnswerHead {
     pub status: StatusCode,
     /// The headers without framing, but for a known length.
     pub headers: HeaderMap,
+    /// Further headers, whose names are not among those.
+    pub own: Fields,
 }
 
 /// The client is not there any more.

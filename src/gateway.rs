@@ -5,17 +5,17 @@ mod client;
 mod police;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 
 use crate::app::App;
 use crate::base::headers::REQUEST_ID;
 use crate::connection::head::BadHead;
-use crate::connection::{Handler, Next, close_lingering};
+use crate::connection::{Handler, Http1, Next, Session};
 use crate::exchange::{Client as _, Ending, Errors, Exchange, Gone};
 use crate::intake::endpoint;
 use crate::refusal::{Code, Refusal};
@@ -45,14 +45,15 @@ impl Handler for Gateway {
         self.app.snapshot.load().config.listen.stall_timeout
     }
 
-    async fn handle(&self, session: ServerSession, shutdown: &ShutdownWatch) -> Next {
+    async fn handle(&self, session: Session, shutdown: &ShutdownWatch) -> Next {
         let mut client = DownstreamClient::new(session, self.stall_timeout());
         // The head is here; what the parser finds in it beyond what has been
         // judged quotes the request, so it goes nowhere.
         let (refusal, errors) = match client.read_head().await {
             Ok(true) => match police(client.head()) {
                 Ok(()) => {
-                    let ending = self.serve(&mut client, shutdown).await;
+                    // Pinned where it stands: to await it would copy it.
+                    let ending = pin!(self.serve(&mut client, shutdown)).await;
                     return client.close(ending).await;
                 }
                 Err(refusal) => (refusal, self.errors(&client)),
@@ -68,8 +69,8 @@ impl Handler for Gateway {
         Next::Over
     }
 
-    async fn refuse(&self, session: ServerSession, bad: BadHead) {
-        let client = DownstreamClient::new(session, self.stall_timeout());
+    async fn refuse(&self, session: Box<Http1>, bad: BadHead) {
+        let client = DownstreamClient::new(Session::Http1(session), self.stall_timeout());
         self.turn_away(client, &police::refusal(bad), Errors::default()).await;
     }
 }
@@ -79,9 +80,11 @@ impl Gateway {
     async fn serve(&self, client: &mut DownstreamClient, shutdown: &ShutdownWatch) -> Ending {
         client.learn_address(&self.app.snapshot.load().config.listen.trusted_proxies);
         let mut exchange = self.app.exchange(client.head().headers.get(REQUEST_ID));
-        let served = AssertUnwindSafe(pipeline::serve(&self.app, client, &mut exchange))
-            .catch_unwind()
-            .await;
+        let served = {
+            // As above, and there are three wrappers to go into.
+            let serving = pin!(pipeline::serve(&self.app, client, &mut exchange));
+            AssertUnwindSafe(serving).catch_unwind().await
+        };
         let ending = match served {
             Ok(Ok(ending)) => ending,
             Ok(Err(refusal)) => self.answer(client, &exchange, &refusal).await,
@@ -126,7 +129,7 @@ impl Gateway {
         let exchange = Exchange { errors, ..self.app.exchange(None) };
         client.close_after();
         if respond::refuse(&self.app, &mut client, &exchange, refusal).await.is_ok() {
-            close_lingering(client.into_session()).await;
+            client.close_lingering().await;
         }
     }
 }

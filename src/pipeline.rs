@@ -21,7 +21,10 @@ mod slot;
 mod tokens;
 mod usage;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -76,61 +79,89 @@ pub async fn serve<C: Client>(
         Asked::Understood(endpoint) => {
             body::check_headers(&client.head().headers, &config.listen)?;
             let allowance = if endpoint.is_free() { &uncounted } else { &counted };
-            let mut permit = admit(app, &snapshot, client, exchange, &caller, allowance)?;
-            let ordered =
-                order(app, &snapshot, client, exchange, &caller, endpoint, lane.class).await;
-            let ordered = tokens::reserve(app, exchange, &caller, &mut permit, ordered);
-            let (request, mut bill, mut recalled) = refunding(permit, ordered, exchange)?;
-            exchange.billed = true;
-            let plain = endpoint.usage_on_request() && !request.asks_usage();
-            if let Some(stored) = recalled.stored.take() {
-                return Box::pin(idempotent::answer(app, client, exchange, bill, *stored)).await;
-            }
-            if recalled.left {
-                return Box::pin(idempotent::leave(exchange, bill)).await;
-            }
-            if let Some(sampled) = recalled.sampled() {
-                let (look, snapshot, request) = (None, &snapshot, &request);
-                let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
-                return Box::pin(relay.sample(sampled, plain, uri.query())).await;
-            }
-            let boarding = recall::board(app, exchange, &mut bill, &mut recalled, plain);
-            let Recalled { keeping, inputs, again: look, .. } = recalled;
-            let (snapshot, request) = (&snapshot, &request);
-            match boarding {
-                Boarding::Found(found) => {
-                    if let Some(keeping) = keeping.filter(|_| found.is_to_be_renewed()) {
-                        let (caller, head) = (&caller, client.head());
-                        let of = relay::Renewed { app, snapshot, caller, exchange, request, head };
-                        relay::renew(&of, &bill, keeping);
-                    }
-                    recall::answer(app, client, exchange, &mut bill, found).await
-                }
-                Boarding::Join(passenger) => {
-                    let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
-                    // Boxed, as what only some requests need: its future is large.
-                    Box::pin(relay.follow(passenger)).await
-                }
-                Boarding::Lead(pilot, passenger) => {
-                    let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
-                    relay.lead((pilot, passenger), keeping, inputs, uri.query()).await
-                }
-            }
+            let permit = admit(app, &snapshot, client, exchange, &caller, allowance)?;
+            let asked = (endpoint, lane.class, uri.query());
+            pin!(understood(app, &snapshot, client, exchange, &caller, permit, asked)).await
         }
         Asked::Models => {
             drop(admit(app, &snapshot, client, exchange, &caller, &uncounted)?);
-            models::list(app, &snapshot, client, exchange, &caller).await
+            Box::pin(models::list(app, &snapshot, client, exchange, &caller)).await
         }
         Asked::Model(name) => {
             let permit = admit(app, &snapshot, client, exchange, &caller, &uncounted)?;
-            models::show(app, &snapshot, client, exchange, &caller, permit, name).await
+            Box::pin(models::show(app, &snapshot, client, exchange, &caller, permit, name)).await
         }
-        Asked::Usage => usage::show(app, &snapshot, client, exchange, &caller).await,
+        Asked::Usage => Box::pin(usage::show(app, &snapshot, client, exchange, &caller)).await,
         Asked::Record(id) => {
             let permit = admit(app, &snapshot, client, exchange, &caller, &uncounted)?;
-            usage::record(app, client, exchange, &caller, permit, id).await
+            Box::pin(usage::record(app, client, exchange, &caller, permit, id)).await
         }
-        Asked::Opaque => opaque::serve(app, &snapshot, client, exchange, &caller, &lane).await,
+        Asked::Opaque => {
+            Box::pin(opaque::serve(app, &snapshot, client, exchange, &caller, &lane)).await
+        }
+    }
+}
+
+/// Serves a request of the understood lane that is admitted with `permit`.
+async fn understood<C: Client>(
+    app: &Arc<App>,
+    snapshot: &Arc<Snapshot>,
+    client: &mut C,
+    exchange: &mut Exchange,
+    caller: &Arc<Identity>,
+    mut permit: Permit,
+    (endpoint, by_prefix, query): (Endpoint, Option<&Arc<Class>>, Option<&str>),
+) -> Result<Ending, Refusal> {
+    let ordered = order(app, snapshot, client, exchange, caller, endpoint, by_prefix);
+    let ordered = pin!(ordered).await;
+    let (request, mut bill, mut recalled) = match ordered {
+        Ok(ordered) => ordered,
+        Err(refusal) => {
+            give_back(permit, exchange);
+            return Err(refusal);
+        }
+    };
+    let held = hold(app, exchange, caller, &mut permit, (&request, &bill, &recalled));
+    if let Err(refusal) = held {
+        give_back(permit, exchange);
+        return Err(refusal);
+    }
+    bill.hold(permit);
+    exchange.billed = true;
+    let plain = endpoint.usage_on_request() && !request.asks_usage();
+    if let Some(stored) = recalled.stored.take() {
+        return Box::pin(idempotent::answer(app, client, exchange, bill, *stored)).await;
+    }
+    if recalled.left {
+        return Box::pin(idempotent::leave(exchange, bill)).await;
+    }
+    if let Some(sampled) = recalled.sampled() {
+        let (look, request) = (None, &request);
+        let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
+        return Box::pin(relay.sample(sampled, plain, query)).await;
+    }
+    let boarding = recall::board(app, exchange, &mut bill, &mut recalled, plain);
+    let Recalled { keeping, inputs, again: look, .. } = recalled;
+    let request = &request;
+    match boarding {
+        Boarding::Found(found) => {
+            if let Some(keeping) = keeping.filter(|_| found.is_to_be_renewed()) {
+                let head = client.head();
+                let of = relay::Renewed { app, snapshot, caller, exchange, request, head };
+                relay::renew(&of, &bill, keeping);
+            }
+            pin!(recall::answer(app, client, exchange, &mut bill, found)).await
+        }
+        Boarding::Join(passenger) => {
+            let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
+            // Boxed, as what only some requests need: its future is large.
+            Box::pin(relay.follow(passenger)).await
+        }
+        Boarding::Lead(pilot, passenger) => {
+            let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
+            // Boxed too: every other request would carry it from call to call.
+            Box::pin(relay.lead((pilot, passenger), keeping, inputs, query)).await
+        }
     }
 }
 
@@ -209,7 +240,7 @@ fn admit<C: Client>(
         address: client.address(),
         ip: &snapshot.config.limits.ip,
     };
-    let now = app.clock.monotonic();
+    let now = exchange.started;
     let tokens = caller.tokens_per_minute;
     exchange.token_standing = tokens.map(|limit| account.token_standing(now, limit).into());
     let gates = gates(app);
@@ -239,9 +270,8 @@ async fn order<'a, C: Client>(
     endpoint: Endpoint,
     by_prefix: Option<&Arc<Class>>,
 ) -> Result<Ordered<'a>, Refusal> {
-    let from = app.clock.monotonic();
-    let body = body::read(client, &snapshot.config.listen).await?;
-    exchange.waited += app.clock.monotonic().saturating_sub(from);
+    let body = body::read(client, &snapshot.config.listen);
+    let body = waiting(app, &mut exchange.waited, body).await?;
     let mut request = Request::parse(body)?;
     if endpoint.names_things() && snapshot.config.opaque.ownership == Ownership::Enforce {
         let tenant = Tenant::new(&*app.owners, &caller.owner);
@@ -297,26 +327,20 @@ async fn order<'a, C: Client>(
     Ok((request, bill, recalled))
 }
 
-/// Keeps the permit of what is ordered, once budgets allow what that may cost; of
-/// what is refused, gives it back.
-fn refunding<'a>(
-    mut permit: Permit,
-    ordered: Result<Ordered<'a>, Refusal>,
+/// Reserves what is ordered of the account's tokens, budgets and balance.
+///
+/// # Errors
+/// 429 if they do not allow it.
+fn hold(
+    app: &App,
     exchange: &mut Exchange,
-) -> Result<Ordered<'a>, Refusal> {
-    let held = ordered.and_then(|ordered| {
-        let (request, bill, recalled) = &ordered;
-        let most = bill.most(request, recalled.found.as_ref().map(Found::tokens));
-        permit.hold(bill.key(), most)?;
-        Ok(ordered)
-    });
-    match held {
-        Ok((request, bill, recalled)) => Ok((request, bill.holding(permit), recalled)),
-        Err(refusal) => {
-            give_back(permit, exchange);
-            Err(refusal)
-        }
-    }
+    caller: &Identity,
+    permit: &mut Permit,
+    (request, bill, recalled): (&Request, &Bill<'_>, &Recalled),
+) -> Result<(), Refusal> {
+    let found = recalled.found.as_ref().map(Found::tokens);
+    tokens::reserve(app, exchange, caller, permit, (request, bill, found))?;
+    permit.hold(bill.key(), bill.most(request, found))
 }
 
 /// Gives back what a refused request has taken.
@@ -343,8 +367,14 @@ async fn unless_gone<C: Client, T>(client: &mut C, work: impl Future<Output = T>
     }
 }
 
-/// Adds the time of `work` to what is not Tollgate's own.
+/// Adds the time of `work` to what is not Tollgate's own: from when it is not ready
+/// on, so that what is there already costs no look at the clock.
 async fn waiting<T>(app: &App, waited: &mut Duration, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    let ready = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+    if let Poll::Ready(done) = ready {
+        return done;
+    }
     let from = app.clock.monotonic();
     let done = work.await;
     *waited += app.clock.monotonic().saturating_sub(from);

@@ -1,5 +1,6 @@
 //! The headers of every answer, and refusals as HTTP.
 
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,15 +9,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::app::App;
-use crate::base::headers as own;
+use crate::base::headers::{self as own, Fields};
+use crate::base::money::Money;
 use crate::exchange::{AnswerHead, Client, Errors, Exchange, Gone, RateStanding};
 use crate::notice::Kind;
 use crate::refusal::Refusal;
 
-/// Most headers that Tollgate and HTTP add to a usual answer.
-const OWN: usize = 16;
-/// Room for the values of a usual answer's own headers, in bytes.
-const VALUES: usize = 256;
+/// Headers that may be added to a provider's.
+const MORE: usize = 4;
 
 /// Whether a header of a provider's answer stays here: framing is made anew, and
 /// the seller's account with the provider is no customer's business.
@@ -55,7 +55,7 @@ fn is_withheld(name: &str) -> bool {
 
 /// The provider's headers that a customer may see.
 pub fn returned(provider: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(provider.len() + OWN);
+    let mut headers = HeaderMap::with_capacity(provider.len() + MORE);
     for (name, value) in provider {
         if !is_withheld(name.as_str()) {
             headers.append(name.clone(), value.clone());
@@ -66,104 +66,108 @@ pub fn returned(provider: &HeaderMap) -> HeaderMap {
 
 /// `headers` with room for Tollgate's own.
 pub fn roomy(headers: &HeaderMap) -> HeaderMap {
-    let mut roomy = HeaderMap::with_capacity(headers.len() + OWN);
+    let mut roomy = HeaderMap::with_capacity(headers.len() + MORE);
     for (name, value) in headers {
         roomy.append(name.clone(), value.clone());
     }
     roomy
 }
 
-/// Values of headers, one behind the other in one buffer.
-struct Values(BytesMut);
-
-impl Values {
-    fn new() -> Self {
-        Self(BytesMut::with_capacity(VALUES))
-    }
-
-    /// Sets a header to `value`; one that HTTP cannot carry is left out.
-    fn text(&mut self, headers: &mut HeaderMap, name: HeaderName, value: &str) {
-        self.0.extend_from_slice(value.as_bytes());
-        self.set(headers, name);
-    }
-
-    fn number(&mut self, headers: &mut HeaderMap, name: HeaderName, value: impl itoa::Integer) {
-        self.text(headers, name, itoa::Buffer::new().format(value));
-    }
-
-    /// Sets a header to what was written since the one before.
-    fn set(&mut self, headers: &mut HeaderMap, name: HeaderName) {
-        if let Ok(value) = HeaderValue::from_maybe_shared(self.0.split().freeze()) {
-            headers.insert(name, value);
-        }
-    }
-
-    fn standing(
-        &mut self,
-        headers: &mut HeaderMap,
-        [limit, remaining, reset]: [HeaderName; 3],
-        standing: &RateStanding,
-    ) {
-        self.number(headers, limit, standing.limit);
-        self.number(headers, remaining, standing.remaining);
-        put_duration(&mut self.0, standing.reset);
-        self.set(headers, reset);
-    }
+/// What the headers of an answer say of a request beyond its exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'s, R> {
+    /// The value of `x-tollgate-route`.
+    pub route: Option<R>,
+    /// Where the account's tokens stand.
+    pub tokens: Option<RateStanding>,
+    /// The month's limits of which a threshold was reached, in percent.
+    pub warnings: &'s [(Kind, u8)],
+    /// What the request costs.
+    pub price: Option<Money>,
 }
 
-/// Puts Tollgate's own headers on an answer, which then are none that the class may
-/// change.
+/// Tollgate's own headers of an answer whose others are `headers`; the class may
+/// change those, not these.
 ///
-/// `waited` is the time spent waiting for a provider or for the client's body,
-/// which is not overhead.
-pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) {
+/// `now` is on the monotonic clock.
+pub fn stamp(headers: &mut HeaderMap, exchange: &Exchange, now: Duration) -> Fields {
+    let said = Said {
+        route: exchange.route.as_deref(),
+        tokens: exchange.token_standing,
+        warnings: &exchange.warnings,
+        price: None,
+    };
+    stamp_as(headers, exchange, now, &said)
+}
+
+/// The same, where more is known.
+pub fn stamp_as<R: Display>(
+    headers: &mut HeaderMap,
+    exchange: &Exchange,
+    now: Duration,
+    said: &Said<'_, R>,
+) -> Fields {
+    let mut fields = Fields::new();
     if let Some(class) = &exchange.class {
         class.headers.response.apply(headers);
+        fields.text(&own::CLASS, &class.name);
     }
-    let mut values = Values::new();
-    values.text(headers, own::REQUEST_ID, &exchange.request_id);
+    fields.text(&own::REQUEST_ID, &exchange.request_id);
     if exchange.errors == Errors::Anthropic {
         // Where the SDKs of Anthropic look for it.
-        values.text(headers, own::ANTHROPIC_REQUEST_ID, &exchange.request_id);
+        headers.remove(own::ANTHROPIC_REQUEST_ID);
+        fields.text(&own::ANTHROPIC_REQUEST_ID, &exchange.request_id);
     }
-    headers.insert(own::CACHE, HeaderValue::from_static(exchange.cache.as_str()));
+    fields.text(&own::CACHE, exchange.cache.as_str());
     if let Some(age) = exchange.age {
-        values.number(headers, AGE, age);
+        headers.remove(AGE);
+        fields.number(&AGE, age);
     }
-    if let Some(class) = &exchange.class {
-        values.text(headers, own::CLASS, &class.name);
-    }
-    if let Some(route) = &exchange.route {
-        values.text(headers, own::ROUTE, route);
+    if let Some(route) = &said.route {
+        fields.with(&own::ROUTE, |out| put_display(out, route));
     }
     if let Some(standing) = &exchange.standing {
-        values.standing(headers, own::REQUESTS, standing);
+        put_standing(&mut fields, &own::REQUESTS, standing);
     }
-    if let Some(standing) = &exchange.token_standing {
-        values.standing(headers, own::TOKENS, standing);
+    if let Some(standing) = &said.tokens {
+        put_standing(&mut fields, &own::TOKENS, standing);
     }
     if let Some(left) = exchange.quota_left {
-        values.number(headers, own::QUOTA_REMAINING, left);
+        fields.number(&own::QUOTA_REMAINING, left);
     }
-    stamp_warnings(headers, &exchange.warnings);
-    let own = now.saturating_sub(exchange.started).saturating_sub(exchange.waited);
-    put_millis(&mut values.0, own);
-    values.set(headers, own::OVERHEAD);
+    put_warnings(&mut fields, said.warnings);
+    if let Some(price) = said.price {
+        fields.with(&own::PRICE, |out| put_display(out, &price));
+    }
+    // Time spent waiting for a provider or for the client's body is not ours.
+    let ours = now.saturating_sub(exchange.started).saturating_sub(exchange.waited);
+    fields.with(&own::OVERHEAD, |out| put_millis(out, ours));
+    fields
 }
 
-/// Says of which monthly limits a threshold was reached: `quota=80, budget=100`.
-pub fn stamp_warnings(headers: &mut HeaderMap, warnings: &[(Kind, u8)]) {
+/// `quota=80, budget=100`.
+fn put_warnings(fields: &mut Fields, warnings: &[(Kind, u8)]) {
     if warnings.is_empty() {
         return;
     }
     let parts: Vec<_> =
         warnings.iter().map(|(kind, percent)| format!("{}={percent}", kind.as_str())).collect();
-    put(headers, "x-tollgate-warning", &parts.join(", "));
+    fields.text(&own::WARNING, &parts.join(", "));
 }
 
-/// Puts on an answer where the account's tokens stand.
-pub fn stamp_tokens(headers: &mut HeaderMap, standing: &RateStanding) {
-    Values::new().standing(headers, own::TOKENS, standing);
+fn put_standing(
+    fields: &mut Fields,
+    [limit, remaining, reset]: &[HeaderName; 3],
+    standing: &RateStanding,
+) {
+    fields.number(limit, standing.limit);
+    fields.number(remaining, standing.remaining);
+    fields.with(reset, |out| put_duration(out, standing.reset));
+}
+
+fn put_display(out: &mut BytesMut, value: &impl Display) {
+    // Only a value's own `Display` could fail, and these do not.
+    let _written = write!(out, "{value}");
 }
 
 /// Sets a header whose value is ours; one that HTTP cannot carry is left out.
@@ -203,9 +207,9 @@ pub async fn refuse<C: Client>(
     if let Some(methods) = refusal.allow {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
-    stamp(&mut headers, exchange, app.clock.monotonic());
+    let own = stamp(&mut headers, exchange, app.clock.monotonic());
     let body = error_body(exchange.errors, refusal, &exchange.request_id);
-    client.send_whole(AnswerHead { status: refusal.status, headers }, body).await
+    client.send_whole(AnswerHead { status: refusal.status, headers, own }, body).await
 }
 
 /// Counts an answer that no bill counts.

@@ -20,10 +20,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Connections that may wait to be accepted; the system caps it at its own
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
-/// Read buffer of a client connection, in bytes.
-const READ_BUFFER: usize = 8 * 1024;
-/// Write buffer of a client connection, in bytes.
-const WRITE_BUFFER: usize = 16 * 1024;
+/// The buffers of a client connection with TLS, whose records come and leave in
+/// pieces. Without it what is read and written is in large pieces already, and an
+/// idle connection holds no buffers.
+const BUFFERS: L4BufferSettings = L4BufferSettings { read: Some(8 * 1024), write: Some(16 * 1024) };
 
 /// A bound address that nobody accepts from yet.
 #[derive(Debug)]
@@ -59,10 +59,10 @@ impl Bound {
     }
 }
 
-/// Accepts connections for `app` until `shutdown` turns true. Runs on the
-/// current runtime; returns once the listener is closed, while connections may
-/// still be served.
-pub async fn accept<A>(app: A, bound: Bound, shutdown: ShutdownWatch)
+/// Accepts connections for `app`, which speaks TLS on them or not, until `shutdown`
+/// turns true. Runs on the current runtime; returns once the listener is closed,
+/// while connections may still be served.
+pub async fn accept<A>(app: A, bound: Bound, tls: bool, shutdown: ShutdownWatch)
 where
     A: ServerApp + Send + Sync + 'static,
 {
@@ -70,8 +70,7 @@ where
     let mut inherited = Fds::new();
     inherited.add(name.clone(), bound.socket.into_raw_fd());
     let mut service = Service::new("proxy".to_owned(), app);
-    service.add_listener(
-        ListenerConfig::tcp(name).l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER)),
-    );
+    let buffers = if tls { BUFFERS } else { L4BufferSettings::unbuffered() };
+    service.add_listener(ListenerConfig::tcp(name).l4_buffer(buffers));
     service.start_service(Some(Arc::new(Mutex::new(inherited))), shutdown, 1).await;
 }

@@ -118,7 +118,7 @@ pub fn admit(
     match asking.account.admit(now, &user, asking.user.concurrent, asking.allowance) {
         Ok(admission) => {
             *stands = Some(standing(admission.standing()));
-            let running = Run { since: gates.pace.began(), pace: gates.pace.clone() };
+            let running = Run { since: gates.pace.began_at(now), pace: gates.pace.clone() };
             Ok(Permit { admission, address, _global: global, _running: running })
         }
         Err(denied) => {

@@ -375,10 +375,10 @@ fn serve_clients(
     stop: watch::Receiver<bool>,
 ) -> Result<Runtime, StartError> {
     let (open, peers) = (app.connections.clone(), app.peers.clone());
-    let gateway = Gateway::new(app.clone());
+    let (gateway, secured) = (Gateway::new(app.clone()), tls.is_some());
     let connections = Connections::new(gateway, open, peers, app.metrics.clone()).over(tls);
     let data = runtime("proxy", workers())?;
-    data.spawn(server::accept(connections, proxy, stop));
+    data.spawn(server::accept(connections, proxy, secured, stop));
     data.spawn(probes::run(app.clone()));
     Ok(data)
 }

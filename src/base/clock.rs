@@ -74,11 +74,16 @@ impl Default for SystemClock {
     }
 }
 
+/// The machine's wall clock, for what no test is to own: the `date` of an answer.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+pub fn machine_wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
     fn wall(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        machine_wall()
     }
 
     fn monotonic(&self) -> Duration {

@@ -43,7 +43,11 @@ impl Pace {
 
     /// Something is taken; the moment is for [`Pace::ended`].
     pub fn began(&self) -> Duration {
-        let now = self.now();
+        self.began_at(self.now())
+    }
+
+    /// The same, `now` being known.
+    pub fn began_at(&self, now: Duration) -> Duration {
         self.last.store(micros(now), Ordering::Relaxed);
         now
     }

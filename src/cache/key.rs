@@ -88,13 +88,18 @@ impl Key {
 
     /// The first 16 bytes in hexadecimal, as records and operators write it.
     pub fn to_hex(&self) -> Arc<str> {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit =
-            |value: u8| DIGITS.get(usize::from(value)).map_or('0', |byte| char::from(*byte));
-        let bytes = self.0.iter().take(16);
-        let text: String = bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-        Arc::from(text)
+        let mut text = [0; 32];
+        for (byte, pair) in self.0.iter().zip(text.chunks_exact_mut(2)) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        // ASCII throughout.
+        std::str::from_utf8(&text).map(Arc::from).unwrap_or_default()
     }
+}
+
+/// The hexadecimal digit of `value`, which is below 16.
+const fn digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 impl fmt::Debug for Key {

@@ -43,7 +43,8 @@ pub enum BadHead {
 }
 
 /// Reads on from `stream` until `head` holds a whole head, which must be there
-/// `by` then. Bytes behind the head stay in `head`; its target has origin form.
+/// `by` then; gives its length. Bytes behind it stay in `head`; its target has
+/// origin form.
 ///
 /// # Errors
 /// [`BadHead`] as soon as a byte gives it away.
@@ -51,7 +52,7 @@ pub(super) async fn read(
     stream: &mut Stream,
     head: &mut BytesMut,
     by: Instant,
-) -> Result<(), BadHead> {
+) -> Result<usize, BadHead> {
     let mut scan = Scan::default();
     if scan.go_on(head)? {
         return scan.finish(head);
@@ -155,12 +156,13 @@ impl Scan {
         Ok(())
     }
 
-    /// Judges the whole, and gives a target in absolute form its origin form.
-    fn finish(self, head: &mut BytesMut) -> Result<(), BadHead> {
+    /// Judges the whole, and gives a target in absolute form its origin form; the
+    /// length of the head then.
+    fn finish(self, head: &mut BytesMut) -> Result<usize, BadHead> {
         let target = self.target.unwrap_or_default();
         let text = head.get(target.clone()).unwrap_or_default();
         if text.starts_with(b"/") {
-            return Ok(());
+            return Ok(self.line);
         }
         let start = scheme(text).unwrap_or_default();
         let end = rest(text, start)
@@ -179,7 +181,7 @@ impl Scan {
             origin.extend_from_slice(part.unwrap_or_default());
         }
         *head = origin;
-        Ok(())
+        Ok(self.line - end + slash.len())
     }
 }
 

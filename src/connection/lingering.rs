@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Http1;
 
 /// Most that is read and thrown away, in bytes.
 const DISCARD_BYTES: usize = 256 * 1024;
@@ -17,12 +18,8 @@ const DISCARD_BYTES: usize = 256 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// Half-closes the connection and discards up to 256 KB or 1 s of what comes.
-pub(crate) async fn close_lingering(session: ServerSession) {
-    let ServerSession::H1(mut session) = session else { return };
-    if session.finish_body().await.is_err() {
-        return;
-    }
-    let mut stream = session.into_inner();
+pub(crate) async fn close_lingering(connection: Box<Http1>) {
+    let mut stream = connection.into_stream();
     if stream.shutdown().await.is_ok() {
         // Time over is the expected end with a client that keeps sending.
         let _over = tokio::time::timeout(DISCARD_TIME, discard(&mut stream)).await;

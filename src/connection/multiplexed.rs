@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::frames::FrameWatch;
 use super::layered::Layered;
-use super::{Connections, Handler, IDLE, LAST_CALL, Next};
+use super::{Connections, Handler, IDLE, LAST_CALL, Next, Session};
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -88,7 +88,7 @@ pub(super) async fn serve<H: Handler>(
     // Answers that broke off. To drop one resets its stream, and h2 throws away
     // what is queued of it; so each waits until the connection has been driven
     // once more after its last piece.
-    let mut cut: Vec<ServerSession> = Vec::new();
+    let mut cut: Vec<Session> = Vec::new();
     loop {
         let quiet = match (closing, asked) {
             (true, _) => Instant::now() + LAST_CALL,
@@ -109,6 +109,7 @@ pub(super) async fn serve<H: Handler>(
                     let (connections, shutdown) = (connections.clone(), shutdown.clone());
                     streams.spawn(async move {
                         let session = ServerSession::new_http2(session);
+                        let session = Session::Http2(Box::new(session));
                         connections.handler.handle(session, &shutdown).await
                     });
                 }
@@ -151,6 +152,7 @@ mod tests {
 
     use super::*;
     use crate::base::slots::Slots;
+    use crate::connection::Http1;
     use crate::connection::head::BadHead;
     use crate::connection::limit::PeerLimit;
     use crate::telemetry::metrics::Metrics;
@@ -166,11 +168,11 @@ mod tests {
             Duration::from_secs(15)
         }
 
-        async fn handle(&self, session: ServerSession, _shutdown: &ShutdownWatch) -> Next {
+        async fn handle(&self, session: Session, _shutdown: &ShutdownWatch) -> Next {
             Next::Cut(session)
         }
 
-        async fn refuse(&self, _session: ServerSession, _bad: BadHead) {}
+        async fn refuse(&self, _session: Box<Http1>, _bad: BadHead) {}
     }
 
     fn connections() -> Arc<Connections<Nobody>> {

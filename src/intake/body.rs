@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 
+use crate::base::patience::within;
 use crate::config::Listen;
 use crate::exchange::{Client, ReadError};
 use crate::refusal::{Code, Refusal};
@@ -79,10 +80,10 @@ pub async fn read<C: Client>(client: &mut C, limits: &Listen) -> Result<Bytes, R
 }
 
 async fn next<C: Client>(client: &mut C, patience: Duration) -> Result<Option<Bytes>, Refusal> {
-    match tokio::time::timeout(patience, client.read()).await {
-        Ok(Ok(piece)) => Ok(piece),
-        Err(_) | Ok(Err(ReadError::Slow)) => Err(too_slow()),
-        Ok(Err(ReadError::Broken)) => Err(Refusal::new(
+    match within(patience, client.read()).await {
+        Some(Ok(piece)) => Ok(piece),
+        None | Some(Err(ReadError::Slow)) => Err(too_slow()),
+        Some(Err(ReadError::Broken)) => Err(Refusal::new(
             Code::InvalidJson,
             "The request's body ended early or its framing is malformed.",
         )),

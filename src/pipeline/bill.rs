@@ -60,7 +60,8 @@ pub(super) struct Order<'o> {
 /// One request's bill.
 pub(super) struct Bill<'a> {
     app: &'a App,
-    record: UsageRecord,
+    /// Boxed, as a bill is handed on from stage to stage.
+    record: Box<UsageRecord>,
     /// What the account's things at providers are kept under.
     owner: Arc<str>,
     /// Where the request runs.
@@ -105,7 +106,7 @@ impl<'a> Bill<'a> {
         let cost = route.target(0).and_then(|target| route.cost(target));
         let assumed = bounds::assumed(endpoint, request);
         let names = &app.names;
-        let record = UsageRecord {
+        let record = Box::new(UsageRecord {
             id: exchange.id,
             time: exchange.received,
             request_id: exchange.request_id.clone(),
@@ -146,7 +147,7 @@ impl<'a> Bill<'a> {
             saved: None,
             session: None,
             void: false,
-        };
+        });
         Self {
             app,
             record,
@@ -172,9 +173,8 @@ impl<'a> Bill<'a> {
     }
 
     /// Keeps `permit` until the request is settled.
-    pub(super) fn holding(mut self, permit: Permit) -> Self {
+    pub(super) fn hold(&mut self, permit: Permit) {
         self.occupied = Some((permit, self.app.metrics.enter(Scope::Requests)));
-        self
     }
 
     /// What a call is assumed to use, by the length of its prompt.
@@ -272,7 +272,7 @@ impl<'a> Bill<'a> {
         tokens: impl FnOnce() -> (Tokens, bool),
     ) -> Result<(), Refusal> {
         let from = self.app.clock.monotonic();
-        let settled = self.write(outcome, status, tokens)?;
+        let settled = self.write(outcome, status, tokens, from)?;
         let durable = self.app.ledger.durable(settled).await;
         self.app.journal_took(durable).map_err(|_| storage_unavailable())?;
         self.app.metrics.ledger_committed(self.app.clock.monotonic().saturating_sub(from));
@@ -304,25 +304,26 @@ impl<'a> Bill<'a> {
         outcome: Outcome,
         status: u16,
         tokens: impl FnOnce() -> (Tokens, bool),
+        now: Duration,
     ) -> Result<Settled, Refusal> {
-        let (settled, duration) = self.put_down(outcome, status, tokens)?;
+        let (settled, duration) = self.put_down(outcome, status, tokens, now)?;
         self.settled = true;
         self.observe(duration);
         self.pay();
         if let Some((permit, _)) = &mut self.occupied {
-            let (now, used) = (self.app.clock.monotonic(), self.record.tokens.total());
-            self.token_standing = permit.settle_tokens(now, used);
+            self.token_standing = permit.settle_tokens(now, self.record.tokens.total());
         }
         self.occupied = None;
         Ok(settled)
     }
 
-    /// Puts the record down as it is, with how long the request took.
+    /// Puts the record down as it is `now`, with how long the request took.
     fn put_down(
         &mut self,
         outcome: Outcome,
         status: u16,
         tokens: impl FnOnce() -> (Tokens, bool),
+        now: Duration,
     ) -> Result<(Settled, Duration), Refusal> {
         let made = self.made.load(Ordering::Relaxed);
         self.record.attempts = if self.goes_on() { 0 } else { made };
@@ -334,7 +335,7 @@ impl<'a> Bill<'a> {
         };
         let charge = self.decide(outcome);
         let cost = self.borne.unwrap_or_else(|| self.cost(&self.record.tokens));
-        let duration = self.elapsed();
+        let duration = now.saturating_sub(self.started);
         let record = &mut self.record;
         record.outcome = outcome;
         record.status = status;
@@ -400,7 +401,8 @@ impl Drop for Bill<'_> {
         let assumed = self.assumed;
         // Nothing can be done about a store that fails here: the attempt is in
         // the journal, and recovery will close it as lost.
-        let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true));
+        let now = self.app.clock.monotonic();
+        let _unwritable = self.write(Outcome::InternalError, 500, || (assumed, true), now);
     }
 }
 

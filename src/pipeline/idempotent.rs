@@ -8,7 +8,7 @@ use crate::auth::keyring::Identity;
 use crate::base::money::Money;
 use crate::cache::key::{Context, Fields};
 use crate::config::Class;
-use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
+use crate::exchange::{CacheResult, Client, Ending, Exchange};
 use crate::idempotency::{Answer, Asked, Claim, HEADER, IdempotencyKey, Lead, Progress, Run};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
@@ -226,8 +226,8 @@ pub(super) async fn answer<C: Client>(
     bill.sent(body.len());
     bill.bear(Money::ZERO);
     bill.settle(Outcome::Ok, status.as_u16(), || (Tokens::default(), false)).await?;
-    let headers = relay::headers(app, exchange, &bill, headers, &provider, true);
-    match client.send_whole(AnswerHead { status, headers }, body).await {
+    let head = relay::head(app, exchange, &bill, (status, headers), &provider, true);
+    match client.send_whole(head, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::Cut),
     }

@@ -183,9 +183,9 @@ async fn send<C: Client>(
     body: Bytes,
 ) -> Result<Ending, Refusal> {
     headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-    respond::stamp(&mut headers, exchange, app.clock.monotonic());
+    let own = respond::stamp(&mut headers, exchange, app.clock.monotonic());
     respond::count(app, exchange, status);
-    match client.send_whole(AnswerHead { status, headers }, body).await {
+    match client.send_whole(AnswerHead { status, headers, own }, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(Gone) => Ok(Ending::Cut),
     }

@@ -140,7 +140,9 @@ pub(super) async fn serve<C: Client>(
     } else {
         let (class, path, quote) = (&class, &place.path, &quote);
         let order = OpaqueOrder { caller, class, path, provider, quote };
-        Tab::billed(app, Bill::opaque(app, exchange, &order).holding(permit), slot)
+        let mut bill = Bill::opaque(app, exchange, &order);
+        bill.hold(permit);
+        Tab::billed(app, bill, slot)
     };
     exchange.billed = true;
     let target = Target {

@@ -2,13 +2,14 @@
 //! look-up, the answer, and the keeping of a new one.
 
 mod inputs;
+mod keeping;
 mod samples;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::app::{App, Snapshot};
@@ -18,14 +19,14 @@ use crate::cache::freshness::{self, Use};
 use crate::cache::key::{Context, Fields, Key};
 use crate::cache::replay::Shape;
 use crate::cache::steer::Steering;
-use crate::cache::{self, Epoch, Wanted, Whose};
+use crate::cache::{self, Wanted, Whose};
 use crate::config::{CacheScope, CacheWhen, Class, Stale};
-use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
+use crate::exchange::{CacheResult, Client, Ending, Exchange};
 use crate::idempotency;
 use crate::intake::endpoint::Endpoint;
 use crate::intake::request::Request;
 use crate::intake::sampling;
-use crate::ledger::record::{Attempt, Tokens};
+use crate::ledger::record::Tokens;
 use crate::pipeline::bill::Bill;
 use crate::pipeline::relay;
 use crate::refusal::{Code, Refusal};
@@ -35,6 +36,7 @@ use crate::share::{self, Boarding, FlightKey, Passenger};
 use crate::telemetry::metrics::Lookup;
 
 pub(super) use inputs::Inputs;
+pub(super) use keeping::Keeping;
 pub(super) use samples::Sampled;
 
 /// What decides about a look-up.
@@ -90,17 +92,9 @@ pub(super) struct Look {
 pub(super) struct Found {
     entry: Arc<Entry>,
     used: Use,
+    age: Duration,
     body: Bytes,
     stream: bool,
-}
-
-/// Under what an answer is kept, and how long.
-pub(super) struct Keeping {
-    pub(super) key: Key,
-    lifetime: Duration,
-    stale_for: Duration,
-    shared: bool,
-    epoch: Epoch,
 }
 
 /// Looks the answer up, if the class and the request let it.
@@ -174,9 +168,10 @@ async fn recall(
     };
     let wanted = Wanted { shape, stream: request.stream, usage: request.asks_usage() };
     let look = Look { key, wanted, steering: *steering, stale };
-    recalled.found = look.find(app, || whose(question, shared)).await;
+    let now = app.clock.monotonic();
+    recalled.found = look.find(app, now, || whose(question, shared)).await;
     match &recalled.found {
-        Some(found) => found.show(app, exchange),
+        Some(found) => found.show(exchange),
         None => exchange.cache = CacheResult::Miss,
     }
     recalled.again = Some(look);
@@ -266,49 +261,50 @@ fn whose(question: &Question<'_>, shared: bool) -> Whose {
 
 impl Look {
     /// The answer, fresh or as stale as it may be given now.
-    async fn find(&self, app: &App, whose: impl FnOnce() -> Whose) -> Option<Found> {
-        let entry = app.cache.find(self.key, whose, app.clock.monotonic()).await?;
-        let used = self.judge(app, &entry)?;
-        if used == Use::OnError { None } else { self.serve(entry, used) }
+    async fn find(&self, app: &App, now: Duration, whose: impl FnOnce() -> Whose) -> Option<Found> {
+        let entry = app.cache.find(self.key, whose, now).await?;
+        let used = self.judge(now, &entry)?;
+        if used == Use::OnError { None } else { self.serve(entry, (used, now)) }
     }
 
     /// The answer that may stand in for one that a provider owes.
     pub(super) fn stand_in(&self, app: &App) -> Option<Found> {
-        let (entry, used) = self.entry(app)?;
-        self.serve(entry, used)
+        let now = app.clock.monotonic();
+        let (entry, used) = self.entry(app, now)?;
+        self.serve(entry, (used, now))
     }
 
-    /// The entry in memory, and how it may be given.
-    fn entry(&self, app: &App) -> Option<(Arc<Entry>, Use)> {
-        let entry = app.cache.get(&self.key, app.clock.monotonic())?;
-        let used = self.judge(app, &entry)?;
+    /// The entry in memory, and how it may be given `now`.
+    fn entry(&self, app: &App, now: Duration) -> Option<(Arc<Entry>, Use)> {
+        let entry = app.cache.get(&self.key, now)?;
+        let used = self.judge(now, &entry)?;
         Some((entry, used))
     }
 
-    fn judge(&self, app: &App, entry: &Entry) -> Option<Use> {
-        freshness::judge(entry, app.clock.monotonic(), self.stale, &self.steering)
+    fn judge(&self, now: Duration, entry: &Entry) -> Option<Use> {
+        freshness::judge(entry, now, self.stale, &self.steering)
     }
 
     /// `entry` in the form that is wanted; `None` if it has no such form.
-    fn serve(&self, entry: Arc<Entry>, used: Use) -> Option<Found> {
+    fn serve(&self, entry: Arc<Entry>, (used, now): (Use, Duration)) -> Option<Found> {
         let (body, stream) = cache::serve(&entry, self.wanted)?;
         // Who wants no provider to be called has none called for it.
         let used = match used {
             Use::Renewing if self.steering.only_if_cached => Use::Stale,
             used => used,
         };
-        Some(Found { entry, used, body, stream })
+        Some(Found { age: entry.age(now), entry, used, body, stream })
     }
 }
 
 impl Found {
     /// Shows where the answer comes from.
-    pub(super) fn show(&self, app: &App, exchange: &mut Exchange) {
+    pub(super) fn show(&self, exchange: &mut Exchange) {
         exchange.cache = match self.used {
             Use::Fresh => CacheResult::Hit,
             Use::Renewing | Use::Stale | Use::OnError => CacheResult::Stale,
         };
-        exchange.age = Some(self.entry.age(app.clock.monotonic()).as_secs());
+        exchange.age = Some(self.age.as_secs());
     }
 
     /// Whether a new answer is to be made while this one is given.
@@ -351,21 +347,22 @@ fn way(
     };
     // Under a lock: the entry is put into form after it.
     let find = || {
-        let look = recalled.again?;
-        look.entry(app).filter(|(_, used)| *used == Use::Fresh).map(|(entry, _)| (look, entry))
+        let (look, now) = (recalled.again?, app.clock.monotonic());
+        let found = look.entry(app, now).filter(|(_, used)| *used == Use::Fresh);
+        found.map(|(entry, _)| (look, entry, now))
     };
     let boarding = app.flights.board(key, plain, recalled.stays, find);
     bill.is_called();
-    let (look, entry) = match boarding {
+    let (look, entry, now) = match boarding {
         Boarding::Found(found) => found,
         Boarding::Lead(pilot, passenger) => return Boarding::Lead(pilot, passenger),
         Boarding::Join(passenger) => return Boarding::Join(passenger),
     };
-    let Some(found) = look.serve(entry, Use::Fresh) else {
+    let Some(found) = look.serve(entry, (Use::Fresh, now)) else {
         let (pilot, passenger) = share::alone(plain, recalled.stays);
         return Boarding::Lead(pilot, passenger);
     };
-    found.show(app, exchange);
+    found.show(exchange);
     bill.comes_from(exchange.cache);
     Boarding::Found(found)
 }
@@ -392,8 +389,9 @@ pub(super) async fn answer<C: Client>(
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     bill.keep(StatusCode::OK, &entry.provider, &headers, &body).await;
-    let headers = relay::headers(app, exchange, bill, headers, &entry.provider, true);
-    match client.send_whole(AnswerHead { status: StatusCode::OK, headers }, body).await {
+    let answer = (StatusCode::OK, headers);
+    let head = relay::head(app, exchange, bill, answer, &entry.provider, true);
+    match client.send_whole(head, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(_) => Ok(Ending::Cut),
     }
@@ -404,46 +402,4 @@ impl Found {
     pub(super) fn tokens(&self) -> Tokens {
         self.entry.tokens
     }
-}
-
-impl Keeping {
-    /// Keeps the answer to the call that `frame` tells of, and what it used.
-    pub(super) fn keep(
-        self,
-        app: &App,
-        frame: &Attempt,
-        provider: &HeaderMap,
-        answer: Answer,
-        (tokens, estimated): (Tokens, bool),
-    ) {
-        let made = app.clock.monotonic();
-        let entry = Entry {
-            account: frame.account.clone(),
-            shared: self.shared,
-            class: frame.endpoint.clone(),
-            model: frame.model_used.clone(),
-            provider: frame.provider.clone(),
-            headers: copied(&respond::returned(provider)),
-            answer,
-            tokens,
-            estimated,
-            aged: Duration::ZERO,
-            made,
-            expires: made.saturating_add(self.lifetime),
-            stale_for: self.stale_for,
-        };
-        app.cache.insert(self.key, entry, self.epoch);
-    }
-}
-
-/// `headers` with memory of their own: as they came, each keeps the buffer that
-/// the whole head was read into.
-fn copied(headers: &HeaderMap) -> HeaderMap {
-    let mut copy = HeaderMap::with_capacity(headers.len() + 16);
-    for (name, value) in headers.iter().filter(|(name, _)| **name != AGE) {
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            copy.append(name.clone(), value);
-        }
-    }
-    copy
 }

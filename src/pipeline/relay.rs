@@ -28,10 +28,9 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use crate::app::{App, Snapshot};
-use crate::base::headers as own;
 use crate::base::money::Money;
 use crate::config::Class;
-use crate::exchange::{CacheResult, Client, Ending, Exchange};
+use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::intake::request::Request;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::meter::estimate;
@@ -42,7 +41,7 @@ use crate::pipeline::relay::course::Course;
 use crate::pipeline::relay::pilot::{Flown, Flying};
 use crate::pipeline::relay::reader::{Reader, Rode};
 use crate::refusal::{Code, Refusal};
-use crate::respond;
+use crate::respond::{self, Said};
 use crate::share::{End, Left, Passenger, Pilot};
 use crate::upstream::{self, Body, BodyError, Failure};
 
@@ -261,34 +260,25 @@ pub(super) fn upstream_headers(client: &HeaderMap, class: Option<&Class>) -> Hea
     headers
 }
 
-/// The headers of an answer: those of the `provider` that made it, and
-/// Tollgate's own.
-pub(super) fn headers(
+/// The head of an answer: the headers that the `provider` that made it `returned`,
+/// and Tollgate's own.
+pub(super) fn head(
     app: &App,
     exchange: &Exchange,
     bill: &Bill<'_>,
-    returned: HeaderMap,
+    (status, mut headers): (StatusCode, HeaderMap),
     provider: &str,
     charged: bool,
-) -> HeaderMap {
-    let mut headers = returned;
-    respond::stamp(&mut headers, exchange, app.clock.monotonic());
-    if let Some(standing) = bill.token_standing() {
-        respond::stamp_tokens(&mut headers, &standing);
-    }
-    respond::put(&mut headers, own::ROUTE, &way(bill, provider));
-    if let Some(warnings) = bill.warnings() {
-        respond::stamp_warnings(&mut headers, warnings);
-    }
-    if let Some(price) = bill.price().filter(|_| charged) {
-        respond::put(&mut headers, own::PRICE, &price.to_string());
-    }
-    headers
-}
-
-/// The value of `x-tollgate-route`.
-fn way(bill: &Bill<'_>, provider: &str) -> String {
-    bill.route.describe(provider)
+) -> AnswerHead {
+    let warnings = bill.warnings().filter(|warnings| !warnings.is_empty());
+    let said = Said {
+        route: Some(bill.route.describe(provider)),
+        tokens: bill.token_standing().or(exchange.token_standing),
+        warnings: warnings.unwrap_or(&exchange.warnings),
+        price: bill.price().filter(|_| charged),
+    };
+    let own = respond::stamp_as(&mut headers, exchange, app.clock.monotonic(), &said);
+    AnswerHead { status, headers, own }
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -6,8 +6,8 @@ use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::exchange::{CacheResult, Exchange};
 use crate::intake::request::Request;
+use crate::ledger::record::Tokens;
 use crate::meter::estimate;
-use crate::pipeline::Ordered;
 use crate::pipeline::bill::Bill;
 use crate::refusal::Refusal;
 
@@ -20,29 +20,24 @@ const SMALL: usize = 16 * 1024;
 /// answer that the request allows.
 ///
 /// # Errors
-/// The refusal of the order, or 429 if the tokens do not fit.
-pub(super) fn reserve<'a>(
+/// 429 if the tokens do not fit.
+pub(super) fn reserve(
     app: &App,
     exchange: &mut Exchange,
     caller: &Identity,
     permit: &mut Permit,
-    ordered: Result<Ordered<'a>, Refusal>,
-) -> Result<Ordered<'a>, Refusal> {
-    let (request, bill, recalled) = ordered?;
-    if let Some(limit) = caller.tokens_per_minute.filter(|_| !bill.is_free()) {
-        let found = recalled.found.as_ref();
-        let tokens =
-            found.map_or_else(|| expected(&bill, &request), |found| found.tokens().total());
-        let now = app.clock.monotonic();
-        let reserved = permit.reserve_tokens(now, limit, tokens, &mut exchange.token_standing);
-        if let Err(refusal) = reserved {
-            // An answer that was found is not given.
-            (exchange.cache, exchange.age) = (CacheResult::Bypass, None);
-            return Err(refusal);
-        }
-        exchange.tokens_held = u32::try_from(tokens.max(1)).unwrap_or(u32::MAX);
+    (request, bill, found): (&Request, &Bill<'_>, Option<Tokens>),
+) -> Result<(), Refusal> {
+    let Some(limit) = caller.tokens_per_minute.filter(|_| !bill.is_free()) else { return Ok(()) };
+    let tokens = found.map_or_else(|| expected(bill, request), |found| found.total());
+    let now = app.clock.monotonic();
+    if let Err(refusal) = permit.reserve_tokens(now, limit, tokens, &mut exchange.token_standing) {
+        // An answer that was found is not given.
+        (exchange.cache, exchange.age) = (CacheResult::Bypass, None);
+        return Err(refusal);
     }
-    Ok((request, bill, recalled))
+    exchange.tokens_held = u32::try_from(tokens.max(1)).unwrap_or(u32::MAX);
+    Ok(())
 }
 
 /// What a call is expected to use.

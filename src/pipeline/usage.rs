@@ -221,10 +221,10 @@ async fn send<C: Client>(
 ) -> Result<Ending, Refusal> {
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    respond::stamp(&mut headers, exchange, app.clock.monotonic());
+    let own = respond::stamp(&mut headers, exchange, app.clock.monotonic());
     respond::count(app, exchange, StatusCode::OK);
     let body = Bytes::from(body.to_string());
-    match client.send_whole(AnswerHead { status: StatusCode::OK, headers }, body).await {
+    match client.send_whole(AnswerHead { status: StatusCode::OK, headers, own }, body).await {
         Ok(()) => Ok(Ending::Complete),
         Err(Gone) => Ok(Ending::Cut),
     }

@@ -1,5 +1,6 @@
 //! The models that customers may name, and the target that each one runs on.
 
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -70,6 +71,21 @@ pub enum Targets {
     Single(Target),
 }
 
+/// How a route is described. Written piece by piece: every answer says it.
+struct Description<'a> {
+    route: &'a Route,
+    provider: &'a str,
+}
+
+impl Display for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Route { tier, model, reason, choice, .. } = self.route;
+        let plus = if choice.is_empty() { "" } else { "+" };
+        let parts = [tier.as_str(), ";", model, ";", self.provider, ";", reason, plus, choice];
+        parts.iter().try_for_each(|part| f.write_str(part))
+    }
+}
+
 impl Route {
     /// The target at `place`, from 0, in the order of the file.
     pub fn target(&self, place: usize) -> Option<&Target> {
@@ -105,10 +121,8 @@ impl Route {
     /// The value of `x-tollgate-route` for an answer of `provider`:
     /// `tier;model;provider;reason`, where the reason is why this model and, behind
     /// a `+`, why this target.
-    pub fn describe(&self, provider: &str) -> String {
-        let Self { tier, model, reason, choice, .. } = self;
-        let plus = if choice.is_empty() { "" } else { "+" };
-        format!("{};{model};{provider};{reason}{plus}{choice}", tier.as_str())
+    pub fn describe<'a>(&'a self, provider: &'a str) -> impl Display + 'a {
+        Description { route: self, provider }
     }
 
     /// What the provider of `target` charges; `None` is unpriced.

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora_core::ErrorType;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
-use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use tokio::io::AsyncWriteExt;
 
+use crate::base::patience::within;
 use crate::upstream::head::Wire;
+use crate::upstream::http1::Http1;
 use crate::upstream::idle::Idle;
 use crate::upstream::multiplexed::Lanes;
 use crate::upstream::reply::{Connection, Session};
@@ -147,11 +147,8 @@ impl Connections {
         peer: Arc<HttpPeer>,
         chunk: Duration,
     ) -> Reply {
-        session.set_read_timeout(Some(chunk));
-        let (status, headers) = match session.head() {
-            Some((status, headers)) => (status, headers.clone()),
-            None => (StatusCode::BAD_GATEWAY, http::HeaderMap::new()),
-        };
+        session.set_patience(Some(chunk));
+        let (status, headers) = session.take_head();
         let close_delimited = matches!(session, Session::H1(_))
             && !headers.contains_key(CONTENT_LENGTH)
             && !headers.contains_key(TRANSFER_ENCODING);
@@ -175,23 +172,14 @@ async fn exchange_alone(
     mut stream: Stream,
     origin: &Origin,
     request: &Prepared,
-) -> Result<HttpSession, Failure> {
+) -> Result<Http1, Failure> {
     // A write that fails is no verdict: a provider may answer and close before
     // it has read a large body, so its answer is looked for all the same.
     let wire = request.wire(origin);
-    let _written = tokio::time::timeout(WRITE, write(&mut stream, &wire))
-        .await
-        .map_err(|_| Failure::TimedOut)?;
-    let mut session = HttpSession::new(stream);
-    session.read_timeout = Some(origin.timeouts().first_byte);
-    loop {
-        session.read_response().await.map_err(|error| answer_failure(&error))?;
-        match session.get_status() {
-            Some(status) if status.is_informational() => {}
-            Some(_) => return Ok(session),
-            None => return Err(Failure::Garbage),
-        }
-    }
+    let _written = within(WRITE, write(&mut stream, &wire)).await.ok_or(Failure::TimedOut)?;
+    let mut answer = Http1::new(stream, Some(origin.timeouts().first_byte));
+    answer.read_head().await?;
+    Ok(answer)
 }
 
 async fn exchange_shared(
@@ -241,7 +229,7 @@ fn connect_failure(error: &pingora_core::Error) -> Failure {
     }
 }
 
-pub(super) fn answer_failure(error: &pingora_core::Error) -> Failure {
+fn answer_failure(error: &pingora_core::Error) -> Failure {
     match error.etype() {
         ErrorType::ReadTimedout => Failure::TimedOut,
         ErrorType::InvalidHTTPHeader => Failure::Garbage,

@@ -10,6 +10,7 @@
 mod call;
 mod duplex;
 mod head;
+mod http1;
 mod idle;
 mod multiplexed;
 mod peer;

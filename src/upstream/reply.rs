@@ -1,17 +1,18 @@
 //! A provider's answer.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{HeaderMap, StatusCode};
-use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::protocols::http::v2::client::Http2Session;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 
 use crate::upstream::duplex;
+use crate::upstream::http1::Http1;
 use crate::upstream::idle::Idle;
 
 /// Chunks are gathered until there are so many bytes.
@@ -117,7 +118,7 @@ impl Body {
         if let Self::Connection(connection) = self
             && let Some(session) = &mut connection.session
         {
-            session.set_read_timeout(None);
+            session.set_patience(None);
         }
     }
 
@@ -174,36 +175,45 @@ impl Recoded {
 }
 
 /// One request and its answer on a provider's connection.
-#[expect(clippy::large_enum_variant, reason = "the usual one; boxed as part of a `Connection`")]
 pub(super) enum Session {
     /// A connection of its own.
-    H1(HttpSession),
+    H1(Http1),
     /// A stream; dropped before its end, it is reset.
     H2(Box<Http2Session>),
 }
 
 impl Session {
-    /// The status and the headers, once they have been read.
-    pub(super) fn head(&self) -> Option<(StatusCode, &HeaderMap)> {
-        let head = match self {
-            Self::H1(session) => session.resp_header(),
-            Self::H2(session) => session.response_header(),
-        };
-        head.map(|head| (head.status, &head.headers))
-    }
-
-    /// Bounds the wait for each piece of the body.
-    pub(super) fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+    /// The status and the headers, which have been read and are taken.
+    pub(super) fn take_head(&mut self) -> (StatusCode, HeaderMap) {
         match self {
-            Self::H1(session) => session.read_timeout = timeout,
-            Self::H2(session) => session.read_timeout = timeout,
+            Self::H1(session) => session.take_head(),
+            Self::H2(session) => match session.response_header() {
+                Some(head) => (head.status, head.headers.clone()),
+                None => (StatusCode::BAD_GATEWAY, HeaderMap::new()),
+            },
         }
     }
 
-    async fn next(&mut self) -> pingora_core::Result<Option<Bytes>> {
+    /// Bounds the wait for each piece of the body.
+    pub(super) fn set_patience(&mut self, patience: Option<Duration>) {
         match self {
-            Self::H1(session) => session.read_body_bytes().await,
-            Self::H2(session) => session.read_response_body().await,
+            Self::H1(session) => session.set_patience(patience),
+            Self::H2(session) => session.read_timeout = patience,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        match self {
+            Self::H1(session) => session.next().await.map_err(|error| match error.kind() {
+                ErrorKind::TimedOut => BodyError::TimedOut,
+                _ => BodyError::Cut,
+            }),
+            Self::H2(session) => {
+                session.read_response_body().await.map_err(|error| match error.etype() {
+                    pingora_core::ErrorType::ReadTimedout => BodyError::TimedOut,
+                    _ => BodyError::Cut,
+                })
+            }
         }
     }
 }
@@ -271,10 +281,7 @@ impl Connection {
             }
             Err(error) => {
                 self.session = None;
-                Err(match error.etype() {
-                    pingora_core::ErrorType::ReadTimedout => BodyError::TimedOut,
-                    _ => BodyError::Cut,
-                })
+                Err(error)
             }
         }
     }
@@ -282,8 +289,7 @@ impl Connection {
     /// Gives the connection back to the pool if it can serve another request.
     async fn release(&mut self) {
         // A stream that has ended leaves its connection by itself.
-        let Some(Session::H1(mut session)) = self.session.take() else { return };
-        session.respect_keepalive();
+        let Some(Session::H1(session)) = self.session.take() else { return };
         if let Some(stream) = session.reuse().await.and_then(duplex::whole) {
             self.idle.put(self.peer.reuse_hash(), stream);
         }

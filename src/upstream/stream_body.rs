@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use http::HeaderMap;
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, StatusCode};
 use pingora_core::protocols::ALPN;
-use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use tokio::io::AsyncWriteExt;
 
-use crate::upstream::call::answer_failure;
 use crate::upstream::duplex::{self, Hand};
+use crate::upstream::http1::Http1;
 use crate::upstream::reply::Session;
 use crate::upstream::{Call, Connections, Failure, Origin, Reply};
 
@@ -109,7 +108,7 @@ pub struct Sending {
 /// The answering half of an open call.
 pub struct Answering<'c> {
     connections: &'c Connections,
-    session: HttpSession,
+    session: Http1,
     peer: Arc<HttpPeer>,
     chunk: Duration,
 }
@@ -135,7 +134,7 @@ impl Connections {
         out.spoil(true);
         let mut sending = Sending { out, framing: opening.framing };
         sending.write(&[&opening.head]).await?;
-        let session = HttpSession::new(Box::new(reader));
+        let session = Http1::new(Box::new(reader), None);
         let chunk = origin.timeouts().chunk;
         Ok((sending, Answering { connections: self, session, peer, chunk }))
     }
@@ -202,15 +201,7 @@ impl Answering<'_> {
     /// # Errors
     /// [`Failure`].
     pub async fn head(&mut self) -> Result<(), Failure> {
-        loop {
-            self.session.read_response().await.map_err(|error| answer_failure(&error))?;
-            match self.session.get_status() {
-                Some(StatusCode::SWITCHING_PROTOCOLS) => return Ok(()),
-                Some(status) if status.is_informational() => {}
-                Some(_) => return Ok(()),
-                None => return Err(Failure::Garbage),
-            }
-        }
+        self.session.read_head().await
     }
 
     /// The answer whose head has come.

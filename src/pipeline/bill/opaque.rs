@@ -37,7 +37,7 @@ impl<'a> Bill<'a> {
         order: &OpaqueOrder<'_>,
     ) -> Self {
         let empty = Arc::<str>::default();
-        let record = UsageRecord {
+        let record = Box::new(UsageRecord {
             id: exchange.id,
             time: exchange.received,
             request_id: exchange.request_id.clone(),
@@ -79,7 +79,7 @@ impl<'a> Bill<'a> {
             saved: None,
             session: None,
             void: false,
-        };
+        });
         Self {
             app,
             record,

@@ -34,7 +34,8 @@ impl Bill<'_> {
         status: u16,
         tokens: Tokens,
     ) -> Result<(), Refusal> {
-        let (settled, duration) = self.put_down(Outcome::Ok, status, || (tokens, false))?;
+        let now = self.app.clock.monotonic();
+        let (settled, duration) = self.put_down(Outcome::Ok, status, || (tokens, false), now)?;
         let (series, sample) = self.sample(duration);
         series.observe_part(&sample);
         self.pay();

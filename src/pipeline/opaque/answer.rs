@@ -4,7 +4,6 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::base::headers as own;
 use crate::base::sse::{self, Piece, Splitter};
 use crate::exchange::{AnswerHead, Client, Ending};
 use crate::ledger::record::Outcome;
@@ -15,7 +14,7 @@ use crate::pipeline::opaque::{Passage, is_json};
 use crate::pipeline::relay::{failed, is_event_stream, provider_status};
 use crate::pipeline::{unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
-use crate::respond;
+use crate::respond::{self, Said};
 use crate::upstream::{Body, BodyError, Failure, Reply};
 
 /// Largest event that is looked into, in bytes; a larger one passes unread.
@@ -71,7 +70,7 @@ impl<C: Client> Passage<'_, C> {
         let Reply { status, headers, body } = reply;
         // Its connection looks as if a body were to come.
         drop(body);
-        let head = AnswerHead { status, headers: self.headers(status, &headers, true) };
+        let head = self.head(status, &headers, true);
         self.tab.settle(outcome(status), status.as_u16(), self.exchange.waited).await?;
         let sent = self.client.send_head(head).await.is_ok() && self.client.finish().await.is_ok();
         Ok(if sent { Ending::Complete } else { Ending::Cut })
@@ -104,7 +103,7 @@ impl<C: Client> Passage<'_, C> {
         };
         self.tab.sent(answer.len());
         self.tab.settle(outcome(status), status.as_u16(), self.exchange.waited).await?;
-        let head = AnswerHead { status, headers: self.headers(status, &headers, false) };
+        let head = self.head(status, &headers, false);
         match self.client.send_whole(head, answer).await {
             Ok(()) => Ok(Ending::Complete),
             Err(_) => Ok(Ending::Cut),
@@ -127,7 +126,7 @@ impl<C: Client> Passage<'_, C> {
             bill.streams();
         }
         let mut splitter = (events && about).then(|| Splitter::new(LARGEST_EVENT));
-        let head = AnswerHead { status, headers: self.headers(status, &headers, true) };
+        let head = self.head(status, &headers, true);
         if self.client.send_head(head).await.is_err() {
             drop(body);
             return self.gone().await;
@@ -247,14 +246,14 @@ impl<C: Client> Passage<'_, C> {
         Ok(())
     }
 
-    /// The headers of an answer that came from the provider, its length among
-    /// them if it is `streamed` and known.
-    pub(super) fn headers(
+    /// The head of an answer that came from the provider, its length in it if it is
+    /// `streamed` and known.
+    pub(super) fn head(
         &mut self,
         status: StatusCode,
         provider: &HeaderMap,
         streamed: bool,
-    ) -> HeaderMap {
+    ) -> AnswerHead {
         let mut headers = respond::returned(provider);
         let location = self.location(provider).filter(|_| status.is_success());
         if let Some((_, path)) = location {
@@ -266,20 +265,18 @@ impl<C: Client> Passage<'_, C> {
         if outcome(status) != Outcome::Ok {
             self.not_charged();
         }
-        respond::stamp(&mut headers, self.exchange, self.app.clock.monotonic());
-        let way = format!(";;{};opaque", self.provider.name);
-        respond::put(&mut headers, own::ROUTE, &way);
-        if status.is_success()
-            && let Some(bill) = self.tab.bill()
-        {
-            if let Some(warnings) = bill.warnings() {
-                respond::stamp_warnings(&mut headers, warnings);
-            }
-            if let Some(price) = bill.price() {
-                respond::put(&mut headers, own::PRICE, &price.to_string());
-            }
-        }
-        headers
+        let bill = self.tab.bill().filter(|_| status.is_success());
+        let warnings = bill.as_ref().and_then(|bill| bill.warnings());
+        let warnings = warnings.filter(|warnings| !warnings.is_empty());
+        let said = Said {
+            route: Some(format!(";;{};opaque", self.provider.name)),
+            tokens: self.exchange.token_standing,
+            warnings: warnings.unwrap_or(&self.exchange.warnings),
+            price: bill.as_ref().and_then(|bill| bill.price()),
+        };
+        let now = self.app.clock.monotonic();
+        let own = respond::stamp_as(&mut headers, self.exchange, now, &said);
+        AnswerHead { status, headers, own }
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::exchange::{AnswerHead, Client, Ending};
+use crate::exchange::{Client, Ending};
 use crate::ledger::record::Outcome;
 use crate::opaque::frames::{self, Fault, Frames, Side};
 use crate::pipeline::opaque::Passage;
@@ -58,11 +58,10 @@ impl<C: Client> Passage<'_, C> {
 
     async fn switch(&mut self, sending: Sending, reply: Reply) -> Result<Ending, Refusal> {
         let Reply { status, headers, mut body } = reply;
-        let mut headers = self.headers(status, &headers, false);
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let Ok((begun, connection)) = self.client.upgrade(AnswerHead { status, headers }).await
-        else {
+        let mut head = self.head(status, &headers, false);
+        head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let Ok((begun, connection)) = self.client.upgrade(head).await else {
             drop((sending, body));
             return self.gone().await;
         };

@@ -106,13 +106,13 @@ pub(super) async fn recall(
                 let entry = app.cache.find(*key, || whose(question, shared), now).await;
                 *found = entry.filter(fresh).and_then(Known::of);
             }
-            recalled.found = inputs.answer();
+            recalled.found = inputs.answer(now);
             app.metrics.cache(&class.name).looked_up(match &recalled.found {
                 Some(_) => Lookup::Hit,
                 None => Lookup::Miss,
             });
             match &recalled.found {
-                Some(found) => found.show(app, exchange),
+                Some(found) => found.show(exchange),
                 None => exchange.cache = CacheResult::Miss,
             }
         }
@@ -166,8 +166,8 @@ impl Inputs {
         }
     }
 
-    /// The answer, if the cache has all of it; as old as its oldest part.
-    fn answer(&self) -> Option<Found> {
+    /// The answer `now`, if the cache has all of it; as old as its oldest part.
+    fn answer(&self, now: Duration) -> Option<Found> {
         let all: Vec<&Known> = self.found.iter().map(Option::as_ref).collect::<Option<_>>()?;
         let first = *all.first()?;
         let tokens: Vec<Tokens> = all.iter().map(|known| known.entry.tokens).collect();
@@ -175,7 +175,8 @@ impl Inputs {
         if all.len() == 1 {
             let Answer::Whole(body) = &first.entry.answer else { return None };
             let (entry, body) = (first.entry.clone(), body.clone());
-            return Some(Found { entry, used: Use::Fresh, body, stream: false });
+            let age = entry.age(now);
+            return Some(Found { entry, used: Use::Fresh, age, body, stream: false });
         }
         let last = all.iter().map(|known| known.entry.made).max()?;
         let oldest = &all.iter().max_by_key(|known| known.entry.age(last))?.entry;
@@ -188,6 +189,7 @@ impl Inputs {
             made: oldest.made,
             ..Entry::clone(&first.entry)
         };
-        Some(Found { entry: Arc::new(entry), used: Use::Fresh, body, stream: false })
+        let age = entry.age(now);
+        Some(Found { entry: Arc::new(entry), used: Use::Fresh, age, body, stream: false })
     }
 }

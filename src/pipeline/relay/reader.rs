@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use crate::app::App;
 use crate::exchange::{AnswerHead, CacheResult, Client, Ending, Exchange};
 use crate::ledger::record::{Outcome, Savings};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::recall::{self, Found, Look};
-use crate::pipeline::relay::{headers, way};
+use crate::pipeline::relay::head;
 use crate::pipeline::{count_back, unless_gone, waiting};
 use crate::refusal::Refusal;
 use crate::respond;
@@ -87,8 +87,7 @@ impl<C: Client> Reader<'_, '_, C> {
         if landing.outcome == Outcome::Ok && self.bill.is_kept() {
             self.bill.keep(head.status, &head.provider, &head.headers, &body).await;
         }
-        let headers = self.headers(&head.headers, head.status.is_success());
-        let head = AnswerHead { status: head.status, headers };
+        let head = self.head(head.status, &head.headers, head.status.is_success());
         Rode::Ended(match self.client.send_whole(head, body).await {
             Ok(()) => Ok(Ending::Complete),
             Err(_) => Ok(Ending::Cut),
@@ -97,8 +96,8 @@ impl<C: Client> Reader<'_, '_, C> {
 
     /// An answer that is sent as it comes.
     async fn stream(&mut self, mut passenger: Passenger, head: &Head) -> Rode {
-        let headers = self.headers(&head.headers, true);
-        if self.client.send_head(AnswerHead { status: head.status, headers }).await.is_err() {
+        let begun = self.head(head.status, &head.headers, true);
+        if self.client.send_head(begun).await.is_err() {
             return Rode::Left(passenger);
         }
         // What the pilot has waited for the provider, this client has worked in part.
@@ -179,7 +178,7 @@ impl<C: Client> Reader<'_, '_, C> {
             self.exchange.waited += landing.waited;
         }
         self.bill.answered_by(&landing.provider, landing.prices);
-        self.exchange.route = Some(way(self.bill, self.bill.provider()));
+        self.exchange.route = Some(self.bill.route.describe(self.bill.provider()).to_string());
         // No outcome that ends in a refusal is charged.
         self.exchange.quota_returned();
         self.settle(passenger, &landing, refusal.status.as_u16()).await?;
@@ -204,7 +203,7 @@ impl<C: Client> Reader<'_, '_, C> {
         if self.leads {
             self.exchange.waited += landing.waited;
         }
-        found.show(self.app, self.exchange);
+        found.show(self.exchange);
         self.bill.comes_from(self.exchange.cache);
         if landing.called {
             let share = self.bill.portion(landing.cost, passenger.share(landing.cost));
@@ -244,10 +243,10 @@ impl<C: Client> Reader<'_, '_, C> {
         self.client.send(bytes).await.is_ok()
     }
 
-    /// The headers of the answer.
-    fn headers(&self, provider: &HeaderMap, charged: bool) -> HeaderMap {
-        let returned = respond::returned(provider);
-        headers(self.app, self.exchange, self.bill, returned, self.bill.provider(), charged)
+    /// The head of the answer.
+    fn head(&self, status: StatusCode, provider: &HeaderMap, charged: bool) -> AnswerHead {
+        let returned = (status, respond::returned(provider));
+        head(self.app, self.exchange, self.bill, returned, self.bill.provider(), charged)
     }
 }
 
