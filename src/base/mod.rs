@@ -11,6 +11,7 @@ pub mod keyfile;
 pub mod money;
 pub mod network;
 pub mod pace;
+pub mod percent;
 pub mod pseudonym;
 pub mod secret;
 pub mod slots;

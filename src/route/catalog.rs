@@ -134,7 +134,12 @@ impl Route {
         Self {
             model: Arc::default(),
             tier: Tier::Expert,
-            targets: Targets::Single(Target { provider, model: None, weight: None }),
+            targets: Targets::Single(Target {
+                provider,
+                model: None,
+                weight: None,
+                thinking: None,
+            }),
             own_cost: None,
             table: Arc::default(),
             listed: false,
@@ -217,7 +222,10 @@ impl Catalog {
             }
             None => {
                 let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
-                (Targets::Single(Target { provider, model: None, weight: None }), "sandbox")
+                (
+                    Targets::Single(Target { provider, model: None, weight: None, thinking: None }),
+                    "sandbox",
+                )
             }
         };
         let table = self.prices.clone();
