@@ -38,10 +38,10 @@ impl Text {
                 {
                     members.step_over();
                 }
-                (b"reasoning_content" | b"reasoning", Value::Text(text)) if !text.is_empty() => {
-                    if *thinking.get_or_insert(key) == key {
-                        self.keep(text);
-                    }
+                (b"reasoning_content" | b"reasoning", Value::Text(text))
+                    if !text.is_empty() && *thinking.get_or_insert(key) == key =>
+                {
+                    self.keep(text);
                 }
                 (b"usage" | b"error", value) => {
                     met.notable |= !matches!(value, Value::Other(b'n'));

@@ -129,7 +129,15 @@ fn the_documented_servers_can_be_declared() {
     let config = config(sample);
     let names: Vec<&str> = config.providers.iter().map(|provider| &*provider.name).collect();
     for name in [
-        "azure", "mistral", "groq", "deepseek", "together", "openrouter", "vllm", "ollama", "llamacpp",
+        "azure",
+        "mistral",
+        "groq",
+        "deepseek",
+        "together",
+        "openrouter",
+        "vllm",
+        "ollama",
+        "llamacpp",
     ] {
         assert!(names.contains(&name), "{name}");
     }

@@ -45,11 +45,6 @@ fn of_chat() -> Vec<Row> {
     let calls = |calls: Value| json!({"role": "assistant", "content": null, "tool_calls": calls});
     let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "x"});
     let url = "messages[0].content[0].image_url.url";
-    let named = |name: &str| {
-        let tools = json!([{"type": "function", "function": {"name": name}}]);
-        with(question(Chat), &json!({"tools": tools}))
-    };
-    let name = Some("tools[0].function.name");
     vec![
         wrong("no messages", Chat, chat(json!([])), "messages"),
         wrong("messages are no list", Chat, chat(json!("x")), "messages"),
@@ -85,6 +80,20 @@ fn of_chat() -> Vec<Row> {
         wrong("an image of no bytes", Chat, image("data:image/png;base64,"), url),
         wrong("a data URL without base64", Chat, image("data:image/svg+xml,<svg/>"), url),
         wrong("an image of a file", Chat, image("file:///etc/passwd"), url),
+    ]
+}
+
+/// What a chat may say, and not every target takes.
+fn of_chat_for_some() -> Vec<Row> {
+    let user = |content: Value| json!({"role": "user", "content": content});
+    let image =
+        |url: &str| chat(json!([user(json!([{"type": "image_url", "image_url": {"url": url}}]))]));
+    let named = |name: &str| {
+        let tools = json!([{"type": "function", "function": {"name": name}}]);
+        with(question(Chat), &json!({"tools": tools}))
+    };
+    let name = Some("tools[0].function.name");
+    vec![
         odd(
             "an image at an address",
             Chat,
@@ -265,8 +274,12 @@ fn of_completions() -> Vec<Row> {
 
 #[test]
 fn each_fault_is_named_as_the_client_knows_it() {
-    let rows =
-        of_chat().into_iter().chain(of_messages()).chain(of_responses()).chain(of_completions());
+    let rows = of_chat()
+        .into_iter()
+        .chain(of_chat_for_some())
+        .chain(of_messages())
+        .chain(of_responses())
+        .chain(of_completions());
     for Row { what, from, body, chat, messages, gemini } in rows {
         for (to, model, expected) in [
             (Chat, "gpt-4o", chat),

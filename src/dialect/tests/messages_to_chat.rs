@@ -117,8 +117,7 @@ fn formats_and_documents() {
 
 #[test]
 fn what_chat_cannot_express_is_named() {
-    let user =
-        |part: Value| json!({"max_tokens": 9, "messages": [{"role": "user", "content": [part, {"type": "text", "text": "x"}]}]});
+    let user = |part: Value| json!({"max_tokens": 9, "messages": [{"role": "user", "content": [part, {"type": "text", "text": "x"}]}]});
     for (body, param) in [
         (hi(&json!({"top_k": 5})), "top_k"),
         (hi(&json!({"container": "c"})), "container"),

@@ -32,38 +32,75 @@ fn named(path: &str, answer: &Answer, code: &str, param: &str) {
 fn before_gemini(provider: &Provider) -> Setup {
     provider.answer(gemini::answer);
     let target = json!({"provider": "mock", "model": "gemini-2.5-flash"});
-    Tollgate::before(provider).provider("dialect", "gemini").set("routing.retries", 0).models(&json!([
-        {"name": "gpt-4o-mini", "targets": [target]}, {"name": MODEL, "targets": [target]},
-    ]))
+    Tollgate::before(provider).provider("dialect", "gemini").set("routing.retries", 0).models(
+        &json!([
+            {"name": "gpt-4o-mini", "targets": [target]}, {"name": MODEL, "targets": [target]},
+        ]),
+    )
 }
 
 #[tokio::test]
 async fn what_is_wrong_is_named_in_each_clients_shape() {
     let image = |url: &str| json!([{"type": "image_url", "image_url": {"url": url}}]);
-    let chat = |messages: Value| ("/v1/chat/completions", json!({"model": "gpt-4o-mini", "messages": messages}));
-    let message = |messages: Value| ("/v1/messages", json!({"model": MODEL, "max_tokens": 9, "messages": messages}));
-    let response = |input: Value| ("/v1/responses", json!({"model": "gpt-4o-mini", "input": input, "store": false}));
+    let chat = |messages: Value| {
+        ("/v1/chat/completions", json!({"model": "gpt-4o-mini", "messages": messages}))
+    };
+    let message = |messages: Value| {
+        ("/v1/messages", json!({"model": MODEL, "max_tokens": 9, "messages": messages}))
+    };
+    let response = |input: Value| {
+        ("/v1/responses", json!({"model": "gpt-4o-mini", "input": input, "store": false}))
+    };
     let cases = [
-        (chat(json!([{"role": "user", "content": "x"}, {"role": "tool", "tool_call_id": "c", "content": "y"}])),
-            "invalid_value", "messages[1].tool_call_id"),
+        (
+            chat(
+                json!([{"role": "user", "content": "x"}, {"role": "tool", "tool_call_id": "c", "content": "y"}]),
+            ),
+            "invalid_value",
+            "messages[1].tool_call_id",
+        ),
         (chat(json!([{"role": "robot", "content": "x"}])), "invalid_value", "messages[0].role"),
         (chat(json!([])), "invalid_value", "messages"),
-        (chat(json!([{"role": "user", "content": image("data:image/png;base64,@")}])),
-            "invalid_value", "messages[0].content[0].image_url.url"),
-        (chat(json!([{"role": "user", "content": image("https://x.test/a.png")}])),
-            "unsupported_field", "messages[0].content[0].image_url"),
-        (chat(json!([{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "x"}])),
-            "unsupported_field", "messages[0].role"),
-        (message(json!([{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}])),
-            "invalid_value", "messages[0].content[0].tool_use_id"),
+        (
+            chat(json!([{"role": "user", "content": image("data:image/png;base64,@")}])),
+            "invalid_value",
+            "messages[0].content[0].image_url.url",
+        ),
+        (
+            chat(json!([{"role": "user", "content": image("https://x.test/a.png")}])),
+            "unsupported_field",
+            "messages[0].content[0].image_url",
+        ),
+        (
+            chat(json!([{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "x"}])),
+            "unsupported_field",
+            "messages[0].role",
+        ),
+        (
+            message(
+                json!([{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}]),
+            ),
+            "invalid_value",
+            "messages[0].content[0].tool_use_id",
+        ),
         (message(json!([{"role": "user", "content": []}])), "invalid_value", "messages[0].content"),
-        (message(json!([{"role": "user", "content": [{"type": "image", "source":
+        (
+            message(json!([{"role": "user", "content": [{"type": "image", "source":
             {"type": "base64", "media_type": "image/png", "data": "!"}}]}])),
-            "invalid_value", "messages[0].content[0].source.data"),
-        (response(json!([{"type": "function_call_output", "call_id": "c", "output": "y"}])),
-            "invalid_value", "input[0].call_id"),
+            "invalid_value",
+            "messages[0].content[0].source.data",
+        ),
+        (
+            response(json!([{"type": "function_call_output", "call_id": "c", "output": "y"}])),
+            "invalid_value",
+            "input[0].call_id",
+        ),
         (response(json!([])), "invalid_value", "input"),
-        (("/v1/completions", json!({"model": "gpt-4o-mini", "prompt": [1, 2]})), "invalid_value", "prompt"),
+        (
+            ("/v1/completions", json!({"model": "gpt-4o-mini", "prompt": [1, 2]})),
+            "invalid_value",
+            "prompt",
+        ),
     ];
     let provider = Provider::start().await;
     let gate = before_gemini(&provider).start().await;
@@ -103,7 +140,8 @@ async fn what_is_dropped_is_counted_by_field() {
         gate.send(&gate.chat_text(&body.to_string())).await.ok();
     }
     for (field, count) in [("logit_bias", 2), ("other", 2), ("seed", 0)] {
-        let series = format!("tollgate_dropped_fields_total{{class=\"default\",field=\"{field}\"}}");
+        let series =
+            format!("tollgate_dropped_fields_total{{class=\"default\",field=\"{field}\"}}");
         assert_eq!(gate.metric(&series).await, count, "{field}");
     }
 }
@@ -115,7 +153,12 @@ async fn thinking_goes_to_models_that_think() {
     let gate = before_openai(&provider).start().await;
     let mut body = crate::messages::body();
     body["thinking"] = json!({"type": "enabled", "budget_tokens": 2000});
-    named("/v1/messages", &gate.send(&post("/v1/messages", &body)).await, "unsupported_field", "thinking");
+    named(
+        "/v1/messages",
+        &gate.send(&post("/v1/messages", &body)).await,
+        "unsupported_field",
+        "thinking",
+    );
     let lenient = before_openai(&provider).set("routing.on_unsupported", "drop").start().await;
     lenient.send(&post("/v1/messages", &body)).await.ok();
     assert_eq!(provider.only_call().json()["reasoning_effort"], Value::Null);
@@ -135,6 +178,7 @@ async fn a_chat_goes_out_in_the_words_of_its_server() {
         .await;
     let body = r#"{"model":"gpt-4o-mini", "max_completion_tokens" : 9,"messages":[{"role":"developer","content":"x"},{"role":"user","content":"y"}]}"#;
     gate.send(&gate.chat_text(body)).await.ok();
-    let expected = body.replace("max_completion_tokens", "max_tokens").replace("developer", "system");
+    let expected =
+        body.replace("max_completion_tokens", "max_tokens").replace("developer", "system");
     assert_eq!(provider.only_call().body, expected);
 }

@@ -144,7 +144,8 @@ async fn the_oddities_of_compatible_servers_are_understood() {
     let chunk = |id: &str, choices: serde_json::Value| {
         json!({"id": id, "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices}).to_string()
     };
-    let say = |delta: serde_json::Value| json!([{"index": 0, "delta": delta, "finish_reason": null}]);
+    let say =
+        |delta: serde_json::Value| json!([{"index": 0, "delta": delta, "finish_reason": null}]);
     let thinking = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]);
     let events = [
         chunk("", json!([])),
@@ -159,8 +160,9 @@ async fn the_oddities_of_compatible_servers_are_understood() {
         let answer = gate.send(&post("/v1/messages", &stream_body())).await.ok();
         let text = answer.text();
         let payload = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with("data: ") && line.contains(name));
-            serde_json::from_str::<serde_json::Value>(&line.unwrap_or_default()[6..]).unwrap()
+            let mut data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+            let line = data.find(|line| line.contains(name));
+            serde_json::from_str::<serde_json::Value>(line.unwrap_or_default()).unwrap()
         };
         let id = payload("message_start")["message"]["id"].as_str().unwrap_or_default().to_owned();
         assert!(id.len() > 20 && id.starts_with("msg_"), "{id}");
@@ -200,6 +202,10 @@ async fn a_stream_out_of_order_is_cut_and_says_nothing_of_the_provider() {
         assert!(!seen.contains("internal.example") && !seen.contains("sk-ant"), "{seen}");
     }
     for record in gate.wait_for_records(3).await {
-        assert_eq!((&record["outcome"], &record["quantity"]), (&json!("cut"), &json!(0)), "{record}");
+        assert_eq!(
+            (&record["outcome"], &record["quantity"]),
+            (&json!("cut"), &json!(0)),
+            "{record}"
+        );
     }
 }
