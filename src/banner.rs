@@ -131,7 +131,7 @@ mod tests {
 
     fn model(name: &str, off: Option<&str>) -> Arc<Model> {
         let provider = fixture::provider("p", off);
-        let targets = vec![Target { provider, model: None, weight: None }];
+        let targets = vec![Target { provider, model: None, weight: None, thinking: None }];
         Arc::new(Model { name: name.into(), tier: Tier::Simple, targets, cost: None, prefer: None })
     }
 

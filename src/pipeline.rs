@@ -66,7 +66,7 @@ pub async fn serve<C: Client>(
     let snapshot = app.snapshot.load_full();
     let config = &snapshot.config;
     let lane = endpoint::lane(uri.path(), &config.classes)?;
-    exchange.errors = lane.errors();
+    exchange.errors = models::errors(client, lane.path).unwrap_or(lane.errors());
     // As far as the head says it; the body's metadata may choose another.
     let by_head = class::choose(&config.classes, lane.class, &client.head().headers, None);
     exchange.class = by_head.ok().cloned();

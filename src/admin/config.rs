@@ -142,6 +142,7 @@ const fn durability(durability: Durability) -> &'static str {
 }
 
 fn provider(provider: &Provider) -> Value {
+    let wording = &provider.manner.wording;
     json!({
         "name": provider.name,
         "dialect": provider.dialect.as_str(),
@@ -165,6 +166,11 @@ fn provider(provider: &Provider) -> Value {
         "query": provider.manner.query,
         "model_path": provider.manner.model_path,
         "responses": !provider.manner.lacks_responses,
+        "thinking": wording.thinking.map(<&'static str>::from),
+        "token_limit": wording.token_limit.map(<&'static str>::from),
+        "developer_role": wording.developer_role,
+        "thinking_field": <&'static str>::from(wording.thinking_field),
+        "image_limit": wording.image_limit,
     })
 }
 
@@ -182,6 +188,7 @@ fn model(model: &Model) -> Value {
             "provider": target.provider.name,
             "model": target.model,
             "weight": target.weight,
+            "thinking": target.thinking.map(<&'static str>::from),
         })).collect::<Vec<_>>(),
         "cost": model.cost.as_ref().map(cost),
         "prefer": model.prefer.map(<&'static str>::from),

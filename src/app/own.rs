@@ -169,6 +169,7 @@ impl InForce for OwnModels {
                     provider: shown(held.kept.spoken.dialect()),
                     model: Some(Arc::from(&*model.model)),
                     weight: None,
+                    thinking: None,
                 };
                 Some((name, OwnModel::There { target, id: held.id.clone() }))
             });

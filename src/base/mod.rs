@@ -13,6 +13,7 @@ pub mod money;
 pub mod network;
 pub mod pace;
 pub mod patience;
+pub mod percent;
 pub mod pseudonym;
 pub mod secret;
 pub mod slots;

@@ -30,7 +30,7 @@ pub use catalog::{
 };
 pub use custom::{CUSTOM_MODELS, CustomModels};
 pub use invoicing::{Invoicing, Seller, Tax};
-pub use manner::{Auth, Manner};
+pub use manner::{Auth, Manner, Thinking, ThinkingField, TokenLimit, Wording};
 pub use privacy::MasterKeys;
 pub use rewrite::{Cap, FieldChange, HeaderChanges, HeaderRules, Position, Rewrite, Template};
 pub use routing::{BreakerRule, Prefer, Routing};

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::dialect::Translation;
 use crate::dialect::form::{
-    Answer, Content, Delta, Event, Message, Part, Request, Role, SAMPLING, Stop, Usage, answer_id,
+    Answer, Content, Delta, Event, Ids, Message, Part, Request, Role, SAMPLING, Stop, Usage,
     is_usual,
 };
 use crate::dialect::json::{self, Fields, Node, Object};
@@ -48,7 +48,7 @@ pub(super) fn read_request(body: &[u8], losses: &mut Losses) -> Checked<Request>
     }
     let mut form = Request {
         model: fields.text("model")?,
-        messages: vec![Message::of(Role::User, vec![Part::text(prompt)])],
+        messages: vec![Message::of(Role::User, "prompt".to_owned(), vec![Part::text(prompt)])],
         max_tokens: Some(fields.integer("max_tokens")?.unwrap_or(MAX_TOKENS)),
         stop: read_stop(&mut fields)?,
         user: fields.text("user")?,
@@ -75,7 +75,7 @@ pub(super) fn write_answer(answer: &Answer, to: &Translation) -> Bytes {
         });
         choice(index, text.collect::<String>(), Some(&given.stop))
     });
-    top(&answer.id("cmpl-"), to.created.as_secs(), &to.model)
+    top(&to.ids.answer("cmpl-", answer.id.as_deref()), to.created.as_secs(), &to.model)
         .with("choices", choices.collect::<Node<'_>>())
         .maybe("usage", answer.usage.as_ref().map(usage))
         .to_bytes()
@@ -105,6 +105,7 @@ fn choice<'a>(index: u64, text: impl Into<Node<'a>>, stop: Option<&Stop>) -> Obj
 /// Writes the events of a stream.
 #[derive(Debug)]
 pub(super) struct Writer {
+    ids: Ids,
     id: String,
     created: u64,
     model: String,
@@ -115,7 +116,8 @@ impl Writer {
     /// A writer of the answers to one request.
     pub(super) fn new(to: &Translation) -> Self {
         Self {
-            id: answer_id("cmpl-", None),
+            ids: to.ids.clone(),
+            id: to.ids.answer("cmpl-", None),
             created: to.created.as_secs(),
             model: to.model.clone(),
             usage: None,
@@ -126,7 +128,7 @@ impl Writer {
     pub(super) fn write(&mut self, event: Event, out: &mut BytesMut) {
         match event {
             Event::Start { id, usage } => {
-                self.id = answer_id("cmpl-", id.as_deref());
+                self.id = self.ids.answer("cmpl-", id.as_deref());
                 self.usage = usage;
             }
             Event::Delta { choice: index, delta: Delta::Text(text) | Delta::Refusal(text) } => {

@@ -116,6 +116,34 @@ impl<'a> Fields<'a> {
         self.object(name)?.ok_or_else(|| self.missing(name))
     }
 
+    /// That member `name` is there, and no empty array.
+    pub(super) fn check_filled(&self, name: &str) -> Checked<()> {
+        let Some(value) = self.peek(name) else { return Err(self.missing(name)) };
+        let inner = value.get().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        match inner {
+            Some(inner) if inner.trim().is_empty() => {
+                Err(Bad::invalid(self.path(name), "This must not be empty."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes member `name`, a text or an array of objects.
+    pub(super) fn text_or_objects(&mut self, name: &str) -> Checked<Option<TextOr<'a>>> {
+        let path = self.path(name);
+        let Some(value) = self.take(name) else { return Ok(None) };
+        if let Some(text) = as_text(value) {
+            return Ok(Some(TextOr::Text(text)));
+        }
+        let items: Vec<&RawValue> = serde_json::from_str(value.get())
+            .map_err(|_| Bad::invalid(path.as_str(), "This must be a string or an array."))?;
+        let parse = |(index, item): (usize, &'a RawValue)| {
+            Fields::parse(item.get(), format!("{path}[{index}]"))
+        };
+        let objects = items.into_iter().enumerate().map(parse).collect::<Checked<Vec<_>>>()?;
+        Ok(Some(TextOr::Objects(objects)))
+    }
+
     /// Takes the members `names` and forgets them.
     pub(super) fn ignore(&mut self, names: &[&str]) {
         self.members.retain(|(given, _)| !names.contains(&&**given));
@@ -140,6 +168,13 @@ impl<'a> Fields<'a> {
         let value = self.take(name).map(|value| serde_json::from_str(value.get()));
         value.transpose().map_err(|_| Bad::invalid(self.path(name), message))
     }
+}
+
+/// What stands where a text or an array of objects may.
+#[derive(Debug)]
+pub(super) enum TextOr<'a> {
+    Text(String),
+    Objects(Vec<Fields<'a>>),
 }
 
 /// The text `value`, if it is one.

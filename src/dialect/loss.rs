@@ -60,6 +60,11 @@ impl Bad {
         Self::Invalid { param: short(param.into()), message: message.into() }
     }
 
+    /// The target cannot express `param`, and it cannot be left out.
+    pub(super) fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Unsupported(Unsupported { param: short(param.into()), message: message.into() })
+    }
+
     /// The field at fault.
     pub fn param(&self) -> &str {
         match self {
@@ -129,9 +134,7 @@ impl Losses {
                 }
                 Ok(())
             }
-            OnUnsupported::Refuse => {
-                Err(Bad::Unsupported(Unsupported { param, message: message.to_owned() }))
-            }
+            OnUnsupported::Refuse => Err(Bad::unsupported(param, message)),
         }
     }
 

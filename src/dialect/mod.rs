@@ -1,6 +1,6 @@
 //! The ways of speaking to a model, and the way from each to each.
 //!
-//! A request is read into one internal form (`form.rs`) and written out of it;
+//! A request is read into one internal form (`form/`) and written out of it;
 //! so are answers and the events of streams. A dialect knows the form alone and
 //! no other dialect. Clients speak Chat Completions, Completions, Responses and
 //! Messages; providers speak Chat Completions, Messages and Gemini.
@@ -29,7 +29,8 @@ pub use loss::{Bad, Garbled, OnUnsupported, Unsupported};
 pub use stream::Events;
 
 use crate::base::clock::Timestamp;
-use form::{Answer, Request};
+use crate::config::Wording;
+use form::{Answer, Ids, Request};
 use loss::{Checked, Losses};
 
 /// A way of speaking to a model. The client's follows from the endpoint, the
@@ -64,6 +65,17 @@ pub struct Translated {
     pub dropped: Vec<String>,
 }
 
+/// Who is to answer a request.
+#[derive(Clone, Copy, Debug)]
+pub struct To<'a> {
+    /// What the provider speaks.
+    pub dialect: Dialect,
+    /// The provider's own name of the model.
+    pub model: &'a str,
+    /// How it wants requests to be worded.
+    pub wording: &'a Wording,
+}
+
 /// What the answers to one request need to know of it.
 #[derive(Clone, Debug)]
 pub struct Translation {
@@ -76,12 +88,13 @@ pub struct Translation {
     /// Whether the text of the answer comes as the call of
     /// [`form::ANSWER_TOOL`].
     answer_tool: bool,
+    /// The ids of what the provider gives none.
+    ids: Ids,
     /// What the answers repeat of the request.
     echo: Arc<[(&'static str, Box<RawValue>)]>,
 }
 
-/// The request `body`, which a client wrote in dialect `from`, for a provider
-/// that speaks `to` and calls the model `model`.
+/// The request `body`, which a client wrote in dialect `from`, for the model `to`.
 ///
 /// # Errors
 /// [`Bad::Unsupported`] for a field that `to` cannot express, unless `on` says
@@ -89,22 +102,25 @@ pub struct Translation {
 /// [`Bad::Invalid`] for what is no request in `from`.
 pub fn request(
     from: Dialect,
-    to: Dialect,
+    to: &To<'_>,
     body: &[u8],
-    model: &str,
     on: OnUnsupported,
 ) -> Result<Translated, Bad> {
     let mut losses = Losses::new(from, on);
     let mut form = from.read_request(body, &mut losses)?;
+    if form.messages.iter().all(|message| message.parts.is_empty()) {
+        return Err(Bad::invalid(from.turns(), "There is nothing to answer."));
+    }
     let answers = Translation {
         client: from,
-        provider: to,
-        model: form.model.clone().unwrap_or_else(|| model.to_owned()),
+        provider: to.dialect,
+        model: form.model.clone().unwrap_or_else(|| to.model.to_owned()),
         created: Timestamp::default(),
-        answer_tool: to == Dialect::Messages && form.format.is_some(),
+        answer_tool: to.dialect == Dialect::Messages && form.format.is_some(),
+        ids: Ids::new(),
         echo: std::mem::take(&mut form.echo).into(),
     };
-    let (path, query, body) = to.write_request(&form, model, &mut losses)?;
+    let (path, query, body) = to.dialect.write_request(&form, to, &mut losses)?;
     Ok(Translated { path, query, body, answers, dropped: losses.dropped() })
 }
 
@@ -121,7 +137,7 @@ impl Translation {
     /// # Errors
     /// If it is no answer in the provider's dialect.
     pub fn whole(&self, body: &[u8]) -> Result<Bytes, Garbled> {
-        let mut answer = self.provider.read_answer(body)?;
+        let mut answer = self.provider.read_answer(body, &self.ids)?;
         if self.answer_tool {
             answer.unwrap_answer_tool();
         }
@@ -154,20 +170,20 @@ impl Dialect {
         }
     }
 
-    fn write_request(self, form: &Request, model: &str, losses: &mut Losses) -> Checked<Written> {
+    fn write_request(self, form: &Request, to: &To<'_>, losses: &mut Losses) -> Checked<Written> {
         match self {
-            Self::Chat => chat::write_request(form, model, losses),
-            Self::Messages => messages::write_request(form, model, losses),
-            Self::Gemini => gemini::write_request(form, model, losses),
+            Self::Chat => chat::write_request(form, to, losses),
+            Self::Messages => messages::write_request(form, to, losses),
+            Self::Gemini => gemini::write_request(form, to, losses),
             Self::Completions | Self::Responses => Err(self.no_provider()),
         }
     }
 
-    fn read_answer(self, body: &[u8]) -> Checked<Answer> {
+    fn read_answer(self, body: &[u8], ids: &Ids) -> Checked<Answer> {
         match self {
-            Self::Chat => chat::read_answer(body),
+            Self::Chat => chat::read_answer(body, ids),
             Self::Messages => messages::read_answer(body),
-            Self::Gemini => gemini::read_answer(body),
+            Self::Gemini => gemini::read_answer(body, ids),
             Self::Completions | Self::Responses => Err(self.no_provider()),
         }
     }
@@ -182,11 +198,23 @@ impl Dialect {
         }
     }
 
+    /// The field that a client's turns stand in.
+    const fn turns(self) -> &'static str {
+        match self {
+            Self::Completions => "prompt",
+            Self::Responses => "input",
+            Self::Chat | Self::Messages | Self::Gemini => "messages",
+        }
+    }
+
     /// How clients of this dialect call what the form calls `field`.
     const fn name_of(self, field: &str) -> &str {
         match (self, field.as_bytes()) {
             (Self::Messages, b"stop") => "stop_sequences",
             (Self::Messages, b"parallel_tool_calls") => "tool_choice.disable_parallel_tool_use",
+            (Self::Messages, b"reasoning") => "thinking",
+            (Self::Responses, b"reasoning") => "reasoning.effort",
+            (_, b"reasoning") => "reasoning_effort",
             _ => field,
         }
     }

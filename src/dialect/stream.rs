@@ -25,6 +25,9 @@ pub struct Events {
     /// What the event in hand says; kept for its memory.
     steps: Vec<Event>,
     started: bool,
+    /// Whether there was a call of a tool, and whether the answer has said why it ends.
+    called: bool,
+    stopped: bool,
     ended: bool,
 }
 
@@ -50,9 +53,9 @@ enum Writer {
 impl Events {
     pub(super) fn new(translation: &Translation) -> Self {
         let reader = match translation.provider {
-            Dialect::Chat => Reader::Chat(chat::Reader::default()),
+            Dialect::Chat => Reader::Chat(chat::Reader::new(translation.ids.clone())),
             Dialect::Messages => Reader::Messages(messages::Reader::default()),
-            Dialect::Gemini => Reader::Gemini(gemini::Reader::default()),
+            Dialect::Gemini => Reader::Gemini(gemini::Reader::new(translation.ids.clone())),
             Dialect::Completions | Dialect::Responses => Reader::Nothing,
         };
         let writer = match translation.client {
@@ -70,6 +73,8 @@ impl Events {
             answer_tool: translation.answer_tool.then(AnswerTool::default),
             steps: Vec::new(),
             started: false,
+            called: false,
+            stopped: false,
             ended: false,
         }
     }
@@ -136,6 +141,16 @@ impl Events {
         if is_empty(&step) {
             return Ok(());
         }
+        match &step {
+            Event::Delta { delta: Delta::Call { .. }, .. } => self.called = true,
+            Event::Stop { .. } => self.stopped = true,
+            // Some servers do not say why; a client must be told something.
+            Event::End if !std::mem::replace(&mut self.stopped, true) => {
+                let stop = Stop::End.with_calls(self.called);
+                self.write(Event::Stop { choice: 0, stop }, out)?;
+            }
+            _ => {}
+        }
         self.ended = matches!(step, Event::End | Event::Failed { .. });
         if let Event::Failed { kind, message } = &step
             && self.client != Dialect::Responses
@@ -143,6 +158,10 @@ impl Events {
             refusal::write_event(self.client, kind, message, out);
             return Ok(());
         }
+        self.write(step, out)
+    }
+
+    fn write(&mut self, step: Event, out: &mut BytesMut) -> Result<(), Garbled> {
         match &mut self.writer {
             Writer::Chat(writer) => writer.write(step, out),
             Writer::Completions(writer) => writer.write(step, out),

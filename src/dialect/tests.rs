@@ -1,12 +1,17 @@
 //! Real shapes of each pair, and properties. Covers E4.
 
 mod answers;
+mod bad;
 mod chat_to_messages;
 mod completions;
 mod gemini;
+mod ids;
 mod messages_to_chat;
+mod models;
+mod mutations;
 mod properties;
 mod responses;
+mod roundtrips;
 mod streams;
 
 use bytes::BytesMut;
@@ -25,7 +30,19 @@ fn try_translate(
     body: &Value,
     on: OnUnsupported,
 ) -> Result<Translated, Bad> {
-    request(from, to, body.to_string().as_bytes(), "target-model", on)
+    ask(from, to, body.to_string().as_bytes(), "target-model", on)
+}
+
+/// The translation of `body` for the target's model `model`.
+fn ask(
+    from: Dialect,
+    to: Dialect,
+    body: &[u8],
+    model: &str,
+    on: OnUnsupported,
+) -> Result<Translated, Bad> {
+    let to = To { dialect: to, model, wording: &Wording::default() };
+    request(from, &to, body, on)
 }
 
 /// The provider's body for `body`.
@@ -70,7 +87,8 @@ fn question(from: Dialect) -> Value {
 /// The translation of the answers to [`question`].
 fn answers(from: Dialect, to: Dialect) -> Translation {
     let body = question(from);
-    try_translate(from, to, &body, OnUnsupported::Refuse).unwrap().answers.at(NOW)
+    let answers = try_translate(from, to, &body, OnUnsupported::Refuse).unwrap().answers;
+    Translation { ids: Ids::of("own"), ..answers.at(NOW) }
 }
 
 /// The whole answer `body` for the client of `translation`.

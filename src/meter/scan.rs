@@ -1,7 +1,7 @@
 //! Steps over JSON text without parsing it. Malformed text ends a walk early
 //! and never fails it: who needs certainty parses.
 
-use crate::base::json::{string, token};
+use crate::base::json::{string, token, value_end};
 
 /// A member of an object whose value is a string, or the place of another value.
 pub(super) enum Value<'a> {
@@ -20,6 +20,13 @@ pub(super) struct Members<'a> {
 /// See [`Members`].
 pub(super) const fn members(json: &[u8]) -> Members<'_> {
     Members { json, at: 0 }
+}
+
+impl Members<'_> {
+    /// Steps over the array or object whose place the last member was.
+    pub(super) fn step_over(&mut self) {
+        self.at = value_end(self.json, self.at).unwrap_or(self.json.len());
+    }
 }
 
 impl<'a> Iterator for Members<'a> {

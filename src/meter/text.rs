@@ -28,8 +28,21 @@ impl Text {
         let before = (self.kept.len(), self.more);
         let mut met = Met::default();
         let mut repeats = false;
-        for (key, value) in scan::members(json) {
+        // The field that thinking stands in, of two that hold the same.
+        let mut thinking: Option<&[u8]> = None;
+        let mut members = scan::members(json);
+        while let Some((key, value)) = members.next() {
             match (key, value) {
+                (b"thinking_blocks" | b"reasoning_details", Value::Other(b'['))
+                    if thinks_in_words(json) =>
+                {
+                    members.step_over();
+                }
+                (b"reasoning_content" | b"reasoning", Value::Text(text))
+                    if !text.is_empty() && *thinking.get_or_insert(key) == key =>
+                {
+                    self.keep(text);
+                }
                 (b"usage" | b"error", value) => {
                     met.notable |= !matches!(value, Value::Other(b'n'));
                 }
@@ -39,8 +52,8 @@ impl Text {
                 }
                 // Chat, completions and tool calls; then Responses; then Messages.
                 (
-                    b"content" | b"text" | b"reasoning_content" | b"reasoning" | b"refusal"
-                    | b"arguments" | b"name" | b"delta" | b"thinking" | b"partial_json",
+                    b"content" | b"text" | b"refusal" | b"arguments" | b"name" | b"delta"
+                    | b"thinking" | b"partial_json",
                     Value::Text(text),
                 ) => self.keep(text),
                 _ => {}
@@ -69,6 +82,14 @@ impl Text {
             self.more += text.len() as u64;
         }
     }
+}
+
+/// Whether `json` has thinking as a text, so that blocks of it hold the same again.
+fn thinks_in_words(json: &[u8]) -> bool {
+    scan::members(json).any(|(key, value)| {
+        matches!(key, b"reasoning_content" | b"reasoning")
+            && matches!(value, Value::Text(text) if !text.is_empty())
+    })
 }
 
 /// Whether an event of type `kind` is the last of its stream.
@@ -114,6 +135,30 @@ mod tests {
         text.collect(done.as_bytes());
         assert_eq!(text.tokens(), counted, "what is repeated is not counted again");
         assert!((199_000..=201_000).contains(&counted), "{counted}");
+    }
+
+    /// Some servers give thinking twice: as a text, and in blocks or under another name.
+    #[test]
+    fn thinking_is_counted_once() {
+        let once = {
+            let mut text = Text::default();
+            text.collect(
+                br#"{"choices":[{"delta":{"content":"x","reasoning_content":"Let me see."}}]}"#,
+            );
+            text.tokens()
+        };
+        for event in [
+            r#"{"choices":[{"delta":{"content":"x","reasoning_content":"Let me see.","thinking_blocks":[{"index":0,"type":"thinking","thinking":"Let me see."}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":"x","thinking_blocks":[{"thinking":"Let me see.","signature":"s"}],"reasoning_content":"Let me see."}}]}"#,
+            r#"{"choices":[{"delta":{"content":"x","reasoning":"Let me see.","reasoning_details":[{"type":"reasoning.text","text":"Let me see."}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":"x","reasoning":"Let me see.","reasoning_content":"Let me see."}}]}"#,
+            r#"{"choices":[{"delta":{"content":"x","thinking_blocks":[{"thinking":"Let me see."}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":[{"type":"text","text":"x"},{"type":"thinking","thinking":[{"type":"text","text":"Let me see."}]}]}}]}"#,
+        ] {
+            let mut text = Text::default();
+            text.collect(event.as_bytes());
+            assert_eq!(text.tokens(), once, "{event}");
+        }
     }
 
     #[test]

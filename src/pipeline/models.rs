@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::admission::Permit;
@@ -11,14 +11,25 @@ use crate::admission::queue::{Priority, Who};
 use crate::app::{App, Reach, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::class;
-use crate::config::{CUSTOM_MODELS, Ownership};
-use crate::exchange::{AnswerHead, Client, Ending, Exchange, Gone};
+use crate::config::{CUSTOM_MODELS, Dialect, Ownership};
+use crate::exchange::{AnswerHead, Client, Ending, Errors, Exchange, Gone};
 use crate::opaque::Tenant;
 use crate::pipeline::relay::{failed, read_whole};
 use crate::pipeline::{give_back, slot, unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::upstream::{Call, Failure, Prepared};
+
+/// The models of a page of Anthropic's list where the client does not say.
+const USUAL_PAGE: usize = 20;
+/// The most models of such a page.
+const MOST_PAGE: usize = 1000;
+
+/// Whose error object a refusal on `path` has, for the models of both APIs.
+pub(super) fn errors<C: Client>(client: &C, path: &str) -> Option<Errors> {
+    let models = path == "/v1/models" || path.starts_with("/v1/models/");
+    (models && Speaks::of(client) == Speaks::Anthropic).then_some(Errors::Anthropic)
+}
 
 /// Lists what the caller's plan can use now.
 pub(super) async fn list<C: Client>(
@@ -35,8 +46,14 @@ pub(super) async fn list<C: Client>(
         false => Vec::new(),
     };
     let others = had.map(|(name, _)| name).filter(|name| !own.contains(*name));
-    let data: Vec<_> = own.iter().chain(others).map(|name| object(name)).collect();
-    let body = json!({ "object": "list", "data": data });
+    let names = own.iter().chain(others);
+    let body = match Speaks::of(client) {
+        Speaks::OpenAi => {
+            let data: Vec<_> = names.map(|name| Speaks::OpenAi.object(name)).collect();
+            json!({ "object": "list", "data": data })
+        }
+        Speaks::Anthropic => page(&names.map(|name| &**name).collect::<Vec<_>>(), client)?,
+    };
     send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body.to_string().into()).await
 }
 
@@ -44,8 +61,8 @@ pub(super) async fn list<C: Client>(
 enum Known<'s> {
     /// The catalogue, or the sandbox.
     Here,
-    /// A provider, which `*` sends to.
-    There(&'s Reach),
+    /// A provider of this dialect, which `*` sends to.
+    There(&'s Reach, Dialect),
 }
 
 /// Shows one model: the catalogue's, else with `*` the provider's own answer.
@@ -59,11 +76,11 @@ pub(super) async fn show<C: Client>(
     permit: Permit,
     name: &str,
 ) -> Result<Ending, Refusal> {
-    let reach = match find(app, snapshot, caller, name) {
-        Ok(Known::There(reach)) => reach,
+    let (reach, dialect) = match find(app, snapshot, caller, name) {
+        Ok(Known::There(reach, dialect)) => (reach, dialect),
         Ok(Known::Here) => {
             drop(permit);
-            let body = object(name).to_string().into();
+            let body = Speaks::of(client).object(name).to_string().into();
             return send(app, client, exchange, StatusCode::OK, HeaderMap::new(), body).await;
         }
         Err(refusal) => {
@@ -87,7 +104,14 @@ pub(super) async fn show<C: Client>(
     drop((slot, permit));
     match answer? {
         None => Ok(Ending::Cut),
-        Some((headers, body)) => send(app, client, exchange, StatusCode::OK, headers, body).await,
+        Some(own) => {
+            let speaks = Speaks::of(client);
+            let (headers, body) = match speaks.is_of(dialect) {
+                true => own,
+                false => (HeaderMap::new(), speaks.object(name).to_string().into()),
+            };
+            send(app, client, exchange, StatusCode::OK, headers, body).await
+        }
     }
 }
 
@@ -115,9 +139,12 @@ fn find<'s>(
     if snapshot.config.opaque.ownership == Ownership::Enforce {
         Tenant::new(&*app.owners, &caller.owner).check_model(name)?;
     }
-    let target = route.target(0);
-    let reach = target.and_then(|target| snapshot.providers.get(&target.provider.name));
-    Ok(reach.map_or(Known::Here, |reach| Known::There(reach)))
+    let provider = route.target(0).map(|target| &target.provider);
+    let known = provider.and_then(|provider| {
+        let reach = snapshot.providers.get(&provider.name)?;
+        Some(Known::There(reach, provider.dialect))
+    });
+    Ok(known.unwrap_or(Known::Here))
 }
 
 /// The provider's own answer; `None` if the client leaves.
@@ -169,9 +196,87 @@ fn is_plain(name: &str) -> bool {
         && !name.bytes().any(odd)
 }
 
-/// A model object of the OpenAI API.
-fn object(name: &str) -> serde_json::Value {
-    json!({ "id": name, "object": "model", "created": 0, "owned_by": "tollgate" })
+/// Whose shapes a client of these paths reads: both APIs have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    OpenAi,
+    Anthropic,
+}
+
+impl Speaks {
+    /// Anthropic's clients name the version of their API, in every request.
+    fn of<C: Client>(client: &C) -> Self {
+        match client.head().headers.contains_key("anthropic-version") {
+            true => Self::Anthropic,
+            false => Self::OpenAi,
+        }
+    }
+
+    /// Whether a provider of this dialect has the same shapes.
+    const fn is_of(self, dialect: Dialect) -> bool {
+        matches!(
+            (self, dialect),
+            (Self::OpenAi, Dialect::OpenAi) | (Self::Anthropic, Dialect::Anthropic)
+        )
+    }
+
+    /// The object of a model. When it was made is not known here: the epoch, as both
+    /// APIs have it for that.
+    fn object(self, name: &str) -> Value {
+        match self {
+            Self::OpenAi => {
+                json!({ "id": name, "object": "model", "created": 0, "owned_by": "tollgate" })
+            }
+            Self::Anthropic => json!({
+                "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z",
+            }),
+        }
+    }
+}
+
+/// A page of `names` in Anthropic's shape. Source: Anthropic API reference, "List
+/// Models": `limit`, `after_id` and `before_id` choose it.
+fn page<C: Client>(names: &[&str], client: &C) -> Result<Value, Refusal> {
+    let query = client.head().uri.query().unwrap_or_default();
+    let (mut limit, mut from, mut to) = (USUAL_PAGE, 0, names.len());
+    let place = |id: &str, param: &'static str| {
+        let place = names.iter().position(|name| *name == id);
+        let message = format!("Invalid value for '{param}': there is no such model in the list.");
+        place.ok_or_else(|| Refusal::new(Code::InvalidValue, message).param(param))
+    };
+    let mut backwards = false;
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "limit" => match value.parse() {
+                Ok(given @ 1..=MOST_PAGE) => limit = given,
+                _ => {
+                    let message =
+                        format!("Invalid value for 'limit': it must be 1 to {MOST_PAGE}.");
+                    return Err(Refusal::new(Code::InvalidValue, message).param("limit"));
+                }
+            },
+            "after_id" => from = place(&value, "after_id")? + 1,
+            "before_id" => {
+                to = place(&value, "before_id")?;
+                backwards = true;
+            }
+            _ => {}
+        }
+    }
+    let asked = names.get(from..to).unwrap_or_default();
+    let length = asked.len().min(limit);
+    let shown = match backwards {
+        true => asked.get(asked.len() - length..),
+        false => asked.get(..length),
+    };
+    let shown = shown.unwrap_or_default();
+    let data: Vec<_> = shown.iter().map(|name| Speaks::Anthropic.object(name)).collect();
+    Ok(json!({
+        "data": data,
+        "has_more": shown.len() < asked.len(),
+        "first_id": shown.first(),
+        "last_id": shown.last(),
+    }))
 }
 
 async fn send<C: Client>(

@@ -6,6 +6,7 @@
 //! Pilot and first passenger are two futures of one task, so that a call that
 //! nobody shares costs no task of its own.
 
+mod adapt;
 mod attempt;
 mod course;
 mod learn;

@@ -1,17 +1,35 @@
 //! What a request is made into before it is looked up or sent: its class's rules
 //! and template, and end users without their names.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::app::App;
 use crate::base::json::Members;
 use crate::base::pseudonym::Subject;
 use crate::class::{rewrite, template};
-use crate::config::{Class, Position};
+use crate::config::{Class, FieldChange, Position, Rewrite};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::personal::{Echo, Personal};
 use crate::intake::request::Request;
 use crate::refusal::{Code, Refusal};
+
+/// The fields of `/v1/messages/count_tokens`. Source: Anthropic API reference, "Count
+/// tokens in a Message".
+const OF_COUNT: [&str; 11] = [
+    "cache_control",
+    "context_management",
+    "mcp_servers",
+    "messages",
+    "model",
+    "output_config",
+    "output_format",
+    "system",
+    "thinking",
+    "tool_choice",
+    "tools",
+];
 
 /// Makes `request` what its class says: first its fields, then the seller's text.
 ///
@@ -22,7 +40,15 @@ pub(super) fn by_class(
     endpoint: Endpoint,
     request: &mut Request,
 ) -> Result<(), Refusal> {
-    if let Some(body) = rewrite::rewritten(&class.rewrite, request.body())? {
+    let counted;
+    let rules = match endpoint {
+        Endpoint::CountTokens => {
+            counted = of_count(&class.rewrite);
+            &counted
+        }
+        _ => &class.rewrite,
+    };
+    if let Some(body) = rewrite::rewritten(rules, request.body())? {
         *request = request.remade(body)?;
     }
     if let Some(template) = &class.template
@@ -41,6 +67,12 @@ pub(super) fn by_class(
         *request = request.remade(body)?;
     }
     Ok(())
+}
+
+/// What of `rules` is about the prompt: a count of its tokens takes no other fields.
+fn of_count(rules: &Rewrite) -> Rewrite {
+    let counted = |rule: &&(Arc<str>, FieldChange)| OF_COUNT.contains(&&*rule.0);
+    Rewrite { fields: rules.fields.iter().filter(counted).cloned().collect() }
 }
 
 fn value(body: &Bytes, name: &str) -> Option<Bytes> {

@@ -148,7 +148,12 @@ impl Route {
         Self {
             model: Arc::default(),
             tier: Tier::Expert,
-            targets: Targets::Single(Target { provider, model: None, weight: None }),
+            targets: Targets::Single(Target {
+                provider,
+                model: None,
+                weight: None,
+                thinking: None,
+            }),
             own_cost: None,
             table: Arc::default(),
             listed: false,
@@ -235,7 +240,10 @@ impl Catalog {
             }
             None => {
                 let provider = self.sandbox.clone().ok_or_else(|| not_found(asked))?;
-                (Targets::Single(Target { provider, model: None, weight: None }), "sandbox")
+                (
+                    Targets::Single(Target { provider, model: None, weight: None, thinking: None }),
+                    "sandbox",
+                )
             }
         };
         let table = self.prices.clone();

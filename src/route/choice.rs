@@ -132,6 +132,7 @@ mod tests {
             provider: provider.clone(),
             model: None,
             weight,
+            thinking: None,
         };
         let targets = [
             target(&own, Some(1)),

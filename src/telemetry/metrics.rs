@@ -24,6 +24,7 @@ use crate::telemetry::process;
 
 mod admission;
 mod cache;
+mod dialect;
 mod guard;
 mod health;
 mod idempotency;
@@ -35,6 +36,7 @@ mod webhooks;
 use admission::AdmissionFamilies;
 use cache::CacheFamilies;
 pub use cache::{CacheSeries, DiskTier, Level, Lookup, Unwritten};
+use dialect::DialectFamilies;
 use guard::GuardFamilies;
 pub use health::HealthFamilies;
 pub use idempotency::{IdempotencyFamilies, KeptAnswer, Repeat};
@@ -78,6 +80,7 @@ pub struct Metrics {
     idempotency: IdempotencyFamilies,
     guard: GuardFamilies,
     health: HealthFamilies,
+    dialect: DialectFamilies,
     families: Families,
 }
 
@@ -164,6 +167,7 @@ impl Metrics {
             idempotency: IdempotencyFamilies::register(&register)?,
             guard: GuardFamilies::register(&register)?,
             health: HealthFamilies::register(&register)?,
+            dialect: DialectFamilies::register(&register)?,
             families,
             registry,
         })
@@ -308,6 +312,12 @@ impl Metrics {
     /// The loss guard did `action` with a request of the class called `class`.
     pub fn loss_guard(&self, class: &str, action: GuardAction) {
         self.guard.acted(class, action);
+    }
+
+    /// A call of the class called `class` went without what stands at `path` in the
+    /// client's body.
+    pub fn dropped_field(&self, class: &str, path: &str) {
+        self.dialect.dropped(class, path);
     }
 
     /// Shows that `plan` has `count` accounts.

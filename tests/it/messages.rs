@@ -3,6 +3,7 @@
 
 mod across;
 mod kept;
+mod models;
 
 mod refusals;
 mod sdk;

@@ -43,6 +43,37 @@ fn named(model: &str, more: &Value) -> Value {
     body
 }
 
+/// A count takes none of the fields that only an answer needs; what is about the prompt
+/// is counted as it is sent.
+#[tokio::test]
+async fn a_count_of_tokens_sees_the_prompt_of_the_message_and_no_other_fields() {
+    let provider = Provider::start().await;
+    provider.answer(crate::harness::anthropic::answer);
+    let rules = json!({
+        "rewrite": {
+            "set": {"temperature": 0, "max_tokens": 50, "tool_choice": {"type": "none"}},
+            "default": {"stop_sequences": ["x"], "system": "Be kind."},
+            "remove": ["metadata"],
+        },
+        "template": {"system": "Be brief."},
+    });
+    let gate = with_class(&provider, &rules).provider("dialect", "anthropic").start().await;
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "Hello"}]});
+    gate.send(&post("messages/count_tokens", &body)).await.ok();
+    let mut message = body.clone();
+    message["max_tokens"] = json!(9);
+    gate.send(&post("messages", &message)).await.ok();
+    let [counted, sent] = [0, 1].map(|call| provider.calls()[call].json());
+    for name in ["temperature", "max_tokens", "stop_sequences"] {
+        assert_eq!(counted.get(name), None, "{name}");
+        assert!(sent.get(name).is_some(), "{name}");
+    }
+    for name in ["system", "tool_choice", "messages", "model"] {
+        assert!(counted.get(name).is_some(), "{name}");
+        assert_eq!(counted[name], sent[name], "{name}");
+    }
+}
+
 #[tokio::test]
 async fn fields_are_rewritten_where_they_stand() {
     let provider = Provider::start().await;

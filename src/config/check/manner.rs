@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use super::common::size;
 use crate::config::field::Field;
-use crate::config::raw::{RawAuth, RawProvider};
+use crate::config::raw::{RawAuth, RawProvider, RawThinking, RawThinkingField, RawTokenLimit};
 use crate::config::report::Report;
-use crate::config::types::{Auth, Dialect, Manner};
+use crate::config::types::{Auth, Dialect, Manner, Thinking, ThinkingField, TokenLimit, Wording};
+
+/// The largest bound of an image, in bytes.
+const MOST_IMAGE: u64 = 1024 * 1024 * 1024;
 
 /// Checks what `entry`, a provider of `dialect`, says of its server.
 pub(super) fn check(entry: &RawProvider, dialect: Dialect, report: &mut Report) -> Manner {
@@ -17,9 +21,13 @@ pub(super) fn check(entry: &RawProvider, dialect: Dialect, report: &mut Report) 
         }
     }
     if dialect != Dialect::OpenAi {
-        for (key, mark) in
-            [("model_path", entry.model_path.mark()), ("responses", entry.responses.mark())]
-        {
+        for (key, mark) in [
+            ("model_path", entry.model_path.mark()),
+            ("responses", entry.responses.mark()),
+            ("token_limit", entry.token_limit.mark()),
+            ("developer_role", entry.developer_role.mark()),
+            ("thinking_field", entry.thinking_field.mark()),
+        ] {
             if let Some(mark) = mark {
                 report.error(mark, format!("only a provider of the dialect openai has `{key}`"));
             }
@@ -37,8 +45,57 @@ pub(super) fn check(entry: &RawProvider, dialect: Dialect, report: &mut Report) 
         query: query(&entry.query, report),
         model_path: model_path(&entry.model_path, report),
         lacks_responses: !entry.responses.or(true),
+        wording: wording(entry, dialect, report),
         ..usual
     }
+}
+
+fn wording(entry: &RawProvider, dialect: Dialect, report: &mut Report) -> Wording {
+    let image_limit = &entry.image_limit;
+    let image_limit = image_limit.placed().map(|_| size(image_limit, 1..=MOST_IMAGE, report));
+    Wording {
+        thinking: thinking(&entry.thinking, dialect, report),
+        token_limit: entry.token_limit.value().map(|limit| match limit {
+            RawTokenLimit::MaxTokens => TokenLimit::MaxTokens,
+            RawTokenLimit::MaxCompletionTokens => TokenLimit::MaxCompletionTokens,
+        }),
+        developer_role: entry.developer_role.value().copied(),
+        thinking_field: match entry.thinking_field.value() {
+            Some(RawThinkingField::Reasoning) => ThinkingField::Reasoning,
+            Some(RawThinkingField::ReasoningContent) | None => ThinkingField::ReasoningContent,
+        },
+        image_limit,
+    }
+}
+
+/// How a model at a provider of `dialect` is told to think, where it is said.
+pub(super) fn thinking(
+    field: &Field<RawThinking>,
+    dialect: Dialect,
+    report: &mut Report,
+) -> Option<Thinking> {
+    let (mark, raw) = field.placed()?;
+    let thinking = match raw {
+        RawThinking::None => Thinking::None,
+        RawThinking::Effort => Thinking::Effort,
+        RawThinking::Budget => Thinking::Budget,
+        RawThinking::Adaptive => Thinking::Adaptive,
+        RawThinking::Level => Thinking::Level,
+    };
+    let (fits, words): (&[Thinking], _) = match dialect {
+        Dialect::OpenAi => (&[Thinking::Effort], "effort"),
+        Dialect::Anthropic => (&[Thinking::Budget, Thinking::Adaptive], "budget or adaptive"),
+        Dialect::Gemini => (&[Thinking::Budget, Thinking::Level], "budget or level"),
+        Dialect::Sandbox => {
+            report.error(mark, "a sandbox has no `thinking`");
+            return None;
+        }
+    };
+    if thinking != Thinking::None && !fits.contains(&thinking) {
+        report.error(mark, format!("at a provider of this dialect it is none, {words}"));
+        return None;
+    }
+    Some(thinking)
 }
 
 /// A query string without its question mark.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::common::{Named, entries, name, required, whole};
+use super::manner;
 use super::routing::prefer;
 use crate::base::money::Money;
 use crate::config::field::Field;
@@ -69,7 +70,7 @@ fn targets<'a>(
     }
     let (entries, _) = entries(&entry.targets, "a target", report);
     let mut targets = Vec::with_capacity(entries.len());
-    for (mark, RawTarget { provider, model, weight }) in entries {
+    for (mark, RawTarget { provider, model, weight, thinking }) in entries {
         let given = !matches!(weight, Field::Absent | Field::Null(_));
         let weight = given.then(|| whole(weight, 1..=u32::MAX, report));
         let model = model.value().map(|model| Arc::from(model.as_str()));
@@ -84,7 +85,8 @@ fn targets<'a>(
             providers.refer("provider", named, report)
         };
         if let Some(provider) = provider {
-            targets.push(Target { provider: Arc::clone(provider), model, weight });
+            let thinking = manner::thinking(thinking, provider.dialect, report);
+            targets.push(Target { provider: Arc::clone(provider), model, weight, thinking });
         }
     }
     targets

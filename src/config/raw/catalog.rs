@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::leaf::{Count, Decimal, Number, Price, Time, Whole};
+use super::leaf::{Count, Decimal, Number, Price, Size, Time, Whole};
 use super::rewrite::{RawHeaders, RawRewrite, RawTemplate};
 use super::routing::{RawPrefer, RawProbe};
 use super::tariff::{RawLossGuard, RawPrices, RawTokensPrice, RawVolumeTier};
+use super::wording::{RawThinking, RawThinkingField, RawTokenLimit};
 use crate::config::field::Field;
 
 /// One provider.
@@ -56,6 +57,24 @@ pub(crate) struct RawProvider {
     /// Whether it has `/responses`; where it has not, such requests become chat
     /// completions. Left out: true. For the dialect openai alone.
     pub(crate) responses: Field<bool>,
+    /// How its models are told to think, where requests are translated: `none`, they
+    /// do not; `effort`, for the dialect openai; `budget`, for anthropic and gemini;
+    /// `adaptive`, for anthropic; `level`, for gemini. Left out: by the model's name.
+    pub(crate) thinking: Field<RawThinking>,
+    /// The field that limits the answer of a chat; requests that use the other name
+    /// are changed. Left out: `max_completion_tokens` for OpenAI's models that think,
+    /// and `max_tokens`, in translated requests alone. For the dialect openai alone.
+    pub(crate) token_limit: Field<RawTokenLimit>,
+    /// Whether it knows the role `developer`; if not, that becomes `system`. Left
+    /// out: OpenAI's models do, others do not, in translated requests alone. For the
+    /// dialect openai alone.
+    pub(crate) developer_role: Field<bool>,
+    /// The field of a message that thinking goes back in, in translated requests.
+    /// Left out: `reasoning_content`. For the dialect openai alone.
+    pub(crate) thinking_field: Field<RawThinkingField>,
+    /// Largest image that it takes, in translated requests. Left out: 10 MB for
+    /// anthropic, else as large as a request may be.
+    pub(crate) image_limit: Field<Size>,
 }
 
 /// How a provider's key is shown to it.
@@ -144,6 +163,9 @@ pub(crate) struct RawTarget {
     /// Share of requests among equal targets, at least 1. Left out: the target
     /// has no equal, or, where `prefer` makes all equal, 1.
     pub(crate) weight: Field<Whole>,
+    /// How the model is told to think (see `thinking` of a provider). Left out: as
+    /// its provider says.
+    pub(crate) thinking: Field<RawThinking>,
 }
 
 /// Prices in dollars per million tokens, with at most six decimals.

@@ -14,6 +14,7 @@ mod routing;
 mod sections;
 mod tariff;
 mod webhooks;
+mod wording;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -41,6 +42,7 @@ pub(super) use sections::{
 };
 pub(super) use tariff::{RawLossGuard, RawPriceFile, RawPrices, RawTokensPrice, RawVolumeTier};
 pub(super) use webhooks::RawWebhook;
+pub(super) use wording::{RawThinking, RawThinkingField, RawTokenLimit};
 
 /// Tollgate's configuration.
 ///

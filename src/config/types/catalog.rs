@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::base::factor::Factor;
 use crate::base::money::Money;
 use crate::base::secret::Secret;
-use crate::config::types::{HeaderRules, LossGuard, Manner, Prefer, Rewrite, Tariff, Template};
+use crate::config::types::{
+    HeaderRules, LossGuard, Manner, Prefer, Rewrite, Tariff, Template, Thinking, Wording,
+};
 
 /// The protocol that a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,16 @@ pub struct Target {
     /// Share of requests among targets that are equally preferred; where none is
     /// given the target has no equals but those that `prefer` makes, and counts 1.
     pub weight: Option<u32>,
+    /// How the model is told to think; `None` is as its provider says.
+    pub thinking: Option<Thinking>,
+}
+
+impl Target {
+    /// How translated requests to it are to be worded.
+    pub fn wording(&self) -> Wording {
+        let wording = self.provider.manner.wording;
+        Wording { thinking: self.thinking.or(wording.thinking), ..wording }
+    }
 }
 
 /// Prices of one token.

@@ -20,6 +20,8 @@ pub struct Manner {
     pub model_path: Option<Arc<str>>,
     /// Whether it has `/responses`, where its dialect does.
     pub lacks_responses: bool,
+    /// How it wants translated requests to be worded.
+    pub wording: Wording,
     /// A header that it needs, where the client sends none of that name.
     pub default_header: Option<(&'static str, &'static str)>,
 }
@@ -35,6 +37,59 @@ impl Manner {
         let default_header = (dialect == Dialect::Anthropic).then_some(ANTHROPIC_VERSION);
         Self { auth, default_header, ..Self::default() }
     }
+}
+
+/// How a provider's server, or one model of it, wants requests to be worded where
+/// servers of its dialect differ. What is `None` follows from the model's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wording {
+    /// How it is told to think.
+    pub thinking: Option<Thinking>,
+    /// The field that limits the answer of a chat.
+    pub token_limit: Option<TokenLimit>,
+    /// Whether it knows the role `developer`; otherwise that is `system`.
+    pub developer_role: Option<bool>,
+    /// The field of a chat's message that thinking comes back in.
+    pub thinking_field: ThinkingField,
+    /// Largest image that it takes, in bytes; `None` is the dialect's own bound.
+    pub image_limit: Option<u64>,
+}
+
+/// How a model is told to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Thinking {
+    /// It does not think.
+    None,
+    /// A chat's `reasoning_effort`.
+    Effort,
+    /// A number of tokens: Anthropic's `budget_tokens`, Gemini's `thinkingBudget`.
+    Budget,
+    /// Anthropic's `adaptive` with an effort.
+    Adaptive,
+    /// Gemini's `thinkingLevel`.
+    Level,
+}
+
+/// The field that limits a chat's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum TokenLimit {
+    /// The older name, which most compatible servers know alone.
+    MaxTokens,
+    /// OpenAI's newer name.
+    MaxCompletionTokens,
+}
+
+/// The field of a chat's message that thinking stands in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ThinkingField {
+    /// As DeepSeek has it.
+    #[default]
+    ReasoningContent,
+    /// As OpenRouter, Groq and newer servers of vLLM have it.
+    Reasoning,
 }
 
 /// The header that a provider's key stands in.

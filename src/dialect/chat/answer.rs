@@ -4,14 +4,15 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::dialect::Translation;
+use crate::dialect::chat::thinking_part;
 use crate::dialect::chat::write::tool_call;
-use crate::dialect::form::{Answer, Call, Choice, Content};
-use crate::dialect::json::{self, Fields, Node, Object};
-use crate::dialect::loss::{Bad, Checked};
+use crate::dialect::form::{Answer, Call, Choice, Content, Ids};
+use crate::dialect::json::{self, Fields, Node, Object, TextOr};
+use crate::dialect::loss::Checked;
 use crate::dialect::openai::{finish_reason, read_finish, read_usage, usage};
 
 /// Reads the answer `body`.
-pub(in crate::dialect) fn read_answer(body: &[u8]) -> Checked<Answer> {
+pub(in crate::dialect) fn read_answer(body: &[u8], ids: &Ids) -> Checked<Answer> {
     let mut fields = Fields::body(body)?;
     let mut answer = Answer {
         id: fields.text("id")?,
@@ -19,13 +20,14 @@ pub(in crate::dialect) fn read_answer(body: &[u8]) -> Checked<Answer> {
         ..Answer::default()
     };
     let mut choices = Vec::new();
+    let mut number = 0;
     for (place, mut choice) in fields.objects("choices")?.into_iter().enumerate() {
         let place = u64::try_from(place).unwrap_or(u64::MAX);
         let index = choice.integer("index")?.unwrap_or(place);
         let message = choice.required_object("message")?;
         let reason = choice.text("finish_reason")?.unwrap_or_default();
         let logprobs = choice.keep("logprobs");
-        let parts = read_message(message)?;
+        let parts = read_message(message, ids, &mut number)?;
         let calls = parts.iter().any(|part| matches!(part, Content::Call(_)));
         choices.push((
             index,
@@ -40,7 +42,8 @@ pub(in crate::dialect) fn read_answer(body: &[u8]) -> Checked<Answer> {
     Ok(answer)
 }
 
-fn read_message(mut message: Fields<'_>) -> Checked<Vec<Content>> {
+/// Reads a message; `number` is how many calls there were before.
+fn read_message(mut message: Fields<'_>, ids: &Ids, number: &mut u64) -> Checked<Vec<Content>> {
     let mut parts = Vec::new();
     if let Some(text) = thinking(&mut message)? {
         parts.push(Content::Thinking { text, signature: None });
@@ -48,12 +51,12 @@ fn read_message(mut message: Fields<'_>) -> Checked<Vec<Content>> {
     for block in message.objects("thinking_blocks")? {
         sign(block, &mut parts)?;
     }
-    if let Some(content) = message.take("content") {
-        read_content(content, &message.path("content"), &mut parts)?;
-    }
+    read_content(&mut message, &mut parts)?;
     parts.extend(message.text("refusal")?.map(Content::Refusal));
-    for (place, mut call) in message.objects("tool_calls")?.into_iter().enumerate() {
-        let id = call.text("id")?.unwrap_or_else(|| format!("call_{place}"));
+    for mut call in message.objects("tool_calls")? {
+        let id = call.text("id")?.filter(|id| !id.is_empty());
+        let id = id.unwrap_or_else(|| ids.call(*number));
+        *number += 1;
         let mut function = call.required_object("function")?;
         let name = function.required_text("name")?;
         let arguments = function.take("arguments").map(arguments).unwrap_or_default();
@@ -88,18 +91,23 @@ fn sign(mut block: Fields<'_>, parts: &mut Vec<Content>) -> Checked<()> {
     Ok(())
 }
 
-/// Reads a `content`: a text or parts.
-fn read_content(content: &RawValue, at: &str, parts: &mut Vec<Content>) -> Checked<()> {
-    if json::is_text(content) {
-        let text = json::as_text(content).unwrap_or_default();
-        parts.extend((!text.is_empty()).then_some(Content::Text(text)));
-        return Ok(());
-    }
-    let items: Vec<&RawValue> =
-        serde_json::from_str(content.get()).map_err(|_| Bad::invalid(at, "This is no content."))?;
-    for item in items {
-        let mut part = Fields::parse(item.get(), at)?;
-        parts.extend(part.text("text")?.map(Content::Text));
+/// Reads the `content`: a text or parts, thinking among them.
+fn read_content(message: &mut Fields<'_>, parts: &mut Vec<Content>) -> Checked<()> {
+    match message.text_or_objects("content")? {
+        None => {}
+        Some(TextOr::Text(text)) => {
+            parts.extend((!text.is_empty()).then_some(Content::Text(text)));
+        }
+        Some(TextOr::Objects(objects)) => {
+            for mut part in objects {
+                if part.text("type")?.as_deref() == Some("thinking") {
+                    let text = thinking_part(&mut part)?;
+                    parts.push(Content::Thinking { text, signature: None });
+                } else {
+                    parts.extend(part.text("text")?.map(Content::Text));
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -115,7 +123,7 @@ pub(in crate::dialect) fn write_answer(answer: &Answer, to: &Translation) -> Byt
             .into()
     });
     Object::new()
-        .with("id", answer.id("chatcmpl-"))
+        .with("id", to.ids.answer("chatcmpl-", answer.id.as_deref()))
         .with("object", "chat.completion")
         .with("created", to.created.as_secs())
         .with("model", &to.model)

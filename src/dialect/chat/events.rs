@@ -4,8 +4,9 @@ use bytes::BytesMut;
 
 use crate::base::sse;
 use crate::dialect::chat::answer::{arguments, thinking};
-use crate::dialect::form::{Delta, Event, Stop, Usage, answer_id};
-use crate::dialect::json::{self, Fields, Node, Object};
+use crate::dialect::chat::thinking_part;
+use crate::dialect::form::{Delta, Event, Ids, Stop, Usage};
+use crate::dialect::json::{self, Fields, Node, Object, TextOr};
 use crate::dialect::loss::{Bad, Checked};
 use crate::dialect::openai::{DONE, finish_reason, read_finish, read_usage, usage};
 use crate::dialect::refusal::Said;
@@ -17,8 +18,9 @@ const MOST_CALLS: usize = 1024;
 const MOST_CHOICES: u64 = 1024;
 
 /// Reads chunks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::dialect) struct Reader {
+    ids: Ids,
     started: bool,
     /// The calls that have begun.
     calls: Vec<Begun>,
@@ -36,6 +38,11 @@ struct Begun {
 }
 
 impl Reader {
+    /// A reader of one stream.
+    pub(in crate::dialect) const fn new(ids: Ids) -> Self {
+        Self { ids, started: false, calls: Vec::new() }
+    }
+
     /// Reads one event; what it says is appended to `steps`.
     pub(in crate::dialect) fn read(&mut self, event: &[u8], steps: &mut Vec<Event>) -> Checked<()> {
         let Some(data) = sse::data(event) else { return Ok(()) };
@@ -53,11 +60,14 @@ impl Reader {
             steps.push(Event::Failed { kind, message: said.message.unwrap_or_default() });
             return Ok(());
         }
-        if !self.started {
+        let choices = chunk.objects("choices")?;
+        let id = chunk.text("id")?.filter(|id| !id.is_empty());
+        // Azure's first chunk is about the prompt, and has neither.
+        if !self.started && (id.is_some() || !choices.is_empty()) {
             self.started = true;
-            steps.push(Event::Start { id: chunk.text("id")?, usage: None });
+            steps.push(Event::Start { id, usage: None });
         }
-        for mut choice in chunk.objects("choices")? {
+        for mut choice in choices {
             let index = choice.integer("index")?.unwrap_or(0);
             if index >= MOST_CHOICES {
                 return Err(Bad::invalid(choice.path("index"), "There are too many choices."));
@@ -96,8 +106,18 @@ impl Reader {
                 push(Delta::Redacted(data));
             }
         }
-        if let Some(text) = delta.text("content")?.filter(|text| !text.is_empty()) {
-            push(Delta::Text(text));
+        match delta.text_or_objects("content")? {
+            None => {}
+            Some(TextOr::Text(text)) => push(Delta::Text(text)),
+            Some(TextOr::Objects(parts)) => {
+                for mut part in parts {
+                    if part.text("type")?.as_deref() == Some("thinking") {
+                        push(Delta::Thinking(thinking_part(&mut part)?));
+                    } else if let Some(text) = part.text("text")? {
+                        push(Delta::Text(text));
+                    }
+                }
+            }
         }
         if let Some(text) = delta.text("refusal")?.filter(|text| !text.is_empty()) {
             push(Delta::Refusal(text));
@@ -139,7 +159,7 @@ impl Reader {
                 }
                 let number = self.calls.iter().filter(|begun| begun.choice == choice).count();
                 let number = u64::try_from(number).unwrap_or(u64::MAX);
-                let id = id.unwrap_or_else(|| format!("call_{number}"));
+                let id = id.unwrap_or_else(|| self.ids.call(self.calls.len() as u64));
                 self.calls.push(Begun { choice, index, id: id.clone(), call: number });
                 let delta = Delta::Call { call: number, id, name };
                 steps.push(Event::Delta { choice, delta });
@@ -157,6 +177,7 @@ impl Reader {
 /// Writes chunks.
 #[derive(Debug)]
 pub(in crate::dialect) struct Writer {
+    ids: Ids,
     id: String,
     created: u64,
     model: String,
@@ -173,7 +194,8 @@ impl Writer {
     /// A writer of the answers to one request.
     pub(in crate::dialect) fn new(to: &Translation) -> Self {
         Self {
-            id: answer_id("chatcmpl-", None),
+            ids: to.ids.clone(),
+            id: to.ids.answer("chatcmpl-", None),
             created: to.created.as_secs(),
             model: to.model.clone(),
             signed: to.provider == Dialect::Messages,
@@ -187,7 +209,7 @@ impl Writer {
     pub(in crate::dialect) fn write(&mut self, event: Event, out: &mut BytesMut) {
         match event {
             Event::Start { id, usage } => {
-                self.id = answer_id("chatcmpl-", id.as_deref());
+                self.id = self.ids.answer("chatcmpl-", id.as_deref());
                 self.usage = usage;
                 self.begin(0, out);
             }

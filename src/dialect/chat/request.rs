@@ -2,11 +2,12 @@
 
 use serde_json::value::RawValue;
 
+use crate::dialect::chat::thinking_part;
 use crate::dialect::form::{
     Call, Calls, Content, Format, Kind, Media, Message, Part, Reasoning, Request, Role, SAMPLING,
     Source, Tool, ToolChoice, ToolResult,
 };
-use crate::dialect::json::{self, Fields};
+use crate::dialect::json::{self, Fields, TextOr};
 use crate::dialect::loss::{Bad, Checked, Losses};
 use crate::dialect::openai::read_stop;
 
@@ -80,10 +81,11 @@ fn read_messages(messages: Vec<Fields<'_>>, losses: &mut Losses) -> Checked<Vec<
             "user" => Role::User,
             "assistant" => Role::Assistant,
             "tool" => {
-                let part = read_result(message, &calls, losses)?;
+                let at = message.at().to_owned();
+                let part = read_result(message, &mut calls, losses)?;
                 match turns.last_mut() {
                     Some(turn) if results => turn.parts.push(part),
-                    _ => turns.push(Message::of(Role::User, vec![part])),
+                    _ => turns.push(Message::of(Role::User, at, vec![part])),
                 }
                 results = true;
                 continue;
@@ -94,8 +96,8 @@ fn read_messages(messages: Vec<Fields<'_>>, losses: &mut Losses) -> Checked<Vec<
             }
         };
         results = false;
-        if role != Role::Assistant && !message.has("content") {
-            return Err(message.missing("content"));
+        if role != Role::Assistant {
+            message.check_filled("content")?;
         }
         let name = message.text("name")?;
         let mut parts = if role == Role::Assistant { thoughts(&mut message)? } else { Vec::new() };
@@ -105,13 +107,15 @@ fn read_messages(messages: Vec<Fields<'_>>, losses: &mut Losses) -> Checked<Vec<
             // An answer that comes back as it was has these too.
             message.ignore(&["annotations"]);
             for call in message.objects("tool_calls")? {
+                let at = call.path("id");
                 let call = read_call(call, losses)?;
-                calls.made(&call);
+                calls.made(&call, || at)?;
                 parts.push(Part::plain(Content::Call(call)));
             }
         }
+        let at = message.at().to_owned();
         message.finish(losses)?;
-        turns.push(Message { role, name, parts });
+        turns.push(Message { role, at, name, parts });
     }
     Ok(turns)
 }
@@ -139,20 +143,18 @@ fn thoughts(message: &mut Fields<'_>) -> Checked<Vec<Part>> {
 
 /// Reads `content`: nothing, a text or parts.
 fn read_content(message: &mut Fields<'_>, losses: &mut Losses) -> Checked<Vec<Part>> {
-    let path = message.path("content");
-    let Some(content) = message.take("content") else { return Ok(Vec::new()) };
-    if let Some(text) = json::as_text(content) {
-        return Ok(vec![Part {
-            content: Content::Text(text),
-            cache: message.keep("cache_control"),
-        }]);
-    }
-    let items: Vec<&RawValue> = serde_json::from_str(content.get())
-        .map_err(|_| Bad::invalid(path.as_str(), "This must be a string or an array."))?;
-    let mut parts = Vec::with_capacity(items.len());
-    for (index, item) in items.into_iter().enumerate() {
-        let part = Fields::parse(item.get(), format!("{path}[{index}]"))?;
-        parts.extend(read_part(part, losses)?);
+    let mut parts = Vec::new();
+    match message.text_or_objects("content")? {
+        None => {}
+        Some(TextOr::Text(text)) => {
+            let cache = message.keep("cache_control");
+            parts.push(Part { content: Content::Text(text), cache });
+        }
+        Some(TextOr::Objects(objects)) => {
+            for part in objects {
+                parts.extend(read_part(part, losses)?);
+            }
+        }
     }
     Ok(parts)
 }
@@ -162,11 +164,15 @@ fn read_part(mut part: Fields<'_>, losses: &mut Losses) -> Checked<Option<Part>>
     let content = match kind.as_str() {
         "text" => Content::Text(part.required_text("text")?),
         "refusal" => Content::Refusal(part.required_text("refusal")?),
+        // As Mistral gives it.
+        "thinking" => {
+            part.ignore(&["closed"]);
+            Content::Thinking { text: thinking_part(&mut part)?, signature: None }
+        }
         "image_url" => {
             let mut image = part.required_object("image_url")?;
             let url = image.required_text("url")?;
-            let source = Source::of_url(url)
-                .ok_or_else(|| Bad::invalid(image.path("url"), "A data URL must hold base64."))?;
+            let source = Source::of_url(url, image.path("url"))?;
             let at = image.at().to_owned();
             let detail = image.text("detail")?;
             image.finish(losses)?;
@@ -175,7 +181,8 @@ fn read_part(mut part: Fields<'_>, losses: &mut Losses) -> Checked<Option<Part>>
         "input_audio" => {
             let mut audio = part.required_object("input_audio")?;
             let media_type = format!("audio/{}", audio.required_text("format")?);
-            let source = Source::Inline { media_type, data: audio.required_text("data")? };
+            let data = audio.required_text("data")?;
+            let source = Source::inline(media_type, data, audio.path("data"))?;
             let at = audio.at().to_owned();
             audio.finish(losses)?;
             Content::Media(Media { kind: Kind::Audio, source, name: None, detail: None, at })
@@ -185,11 +192,10 @@ fn read_part(mut part: Fields<'_>, losses: &mut Losses) -> Checked<Option<Part>>
             let at = file.at().to_owned();
             let name = file.text("filename")?;
             let data = file.text("file_data")?;
+            let path = file.path("file_data");
             file.finish(losses)?;
             let Some(data) = data else { return Ok(None) };
-            let source = Source::of_url(data).ok_or_else(|| {
-                Bad::invalid(at.as_str(), "`file_data` must be a base64 data URL.")
-            })?;
+            let source = Source::of_url(data, path)?;
             Content::Media(Media { kind: Kind::Document, source, name, detail: None, at })
         }
         _ => {
@@ -221,7 +227,7 @@ fn read_call(mut call: Fields<'_>, losses: &mut Losses) -> Checked<Call> {
     Ok(Call { id, name, arguments })
 }
 
-fn read_result(mut message: Fields<'_>, calls: &Calls, losses: &mut Losses) -> Checked<Part> {
+fn read_result(mut message: Fields<'_>, calls: &mut Calls, losses: &mut Losses) -> Checked<Part> {
     let id = message.required_text("tool_call_id")?;
     let name = calls.name(&id, || message.path("tool_call_id"))?;
     message.ignore(&["name"]);
@@ -244,6 +250,7 @@ fn read_tool(mut tool: Fields<'_>, losses: &mut Losses) -> Checked<Option<Tool>>
     }
     let mut function = tool.required_object("function")?;
     let read = Tool {
+        at: function.path("name"),
         name: function.required_text("name")?,
         description: function.text("description")?,
         schema: function.keep("parameters"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::sse;
-use crate::dialect::form::{Answer, Call, Choice, Content, Delta, Event, Stop, Usage};
+use crate::dialect::form::{Answer, Call, Choice, Content, Delta, Event, Ids, Stop, Usage};
 use crate::dialect::gemini::call_id;
 use crate::dialect::json::Fields;
 use crate::dialect::loss::{Bad, Checked};
@@ -13,8 +13,8 @@ use crate::dialect::refusal::Said;
 const MOST_CHOICES: u64 = 1024;
 
 /// Reads the answer `body`.
-pub(in crate::dialect) fn read_answer(body: &[u8]) -> Checked<Answer> {
-    let mut reader = Reader::default();
+pub(in crate::dialect) fn read_answer(body: &[u8], ids: &Ids) -> Checked<Answer> {
+    let mut reader = Reader::new(ids.clone());
     let mut steps = Vec::new();
     reader.read_object(Fields::body(body)?, &mut steps)?;
     let mut answer = Answer { id: reader.id.clone(), ..Answer::default() };
@@ -57,17 +57,26 @@ fn add(parts: &mut Vec<Content>, delta: Delta) {
 }
 
 /// Reads the events of a stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::dialect) struct Reader {
+    ids: Ids,
     started: bool,
     id: Option<String>,
     /// How many calls each choice has.
     calls: BTreeMap<u64, u64>,
+    /// How many calls there are.
+    number: u64,
     /// Whether a choice has come to its end: streams just stop then.
     stopped: bool,
 }
 
 impl Reader {
+    /// A reader of one answer.
+    pub(in crate::dialect) const fn new(ids: Ids) -> Self {
+        let calls = BTreeMap::new();
+        Self { ids, started: false, id: None, calls, number: 0, stopped: false }
+    }
+
     /// Reads one event; what it says is appended to `steps`.
     pub(in crate::dialect) fn read(&mut self, event: &[u8], steps: &mut Vec<Event>) -> Checked<()> {
         let Some(data) = sse::data(event) else { return Ok(()) };
@@ -136,7 +145,10 @@ impl Reader {
             let number = self.calls.entry(choice).or_default();
             let call = *number;
             *number += 1;
-            let id = call_id(self.id.as_deref(), call, signature.as_deref());
+            let id = function.text("id")?.filter(|id| !id.is_empty());
+            let id = id.unwrap_or_else(|| self.ids.call(self.number));
+            let id = call_id(id, signature.as_deref());
+            self.number += 1;
             push(Delta::Call { call, id, name: function.required_text("name")? });
             let text = function.take("args").map_or("{}", |args| args.get()).to_owned();
             push(Delta::Arguments { call, text });

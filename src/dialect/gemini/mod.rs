@@ -3,11 +3,12 @@
 //! Source: Google AI, "Gemini API reference: Generating content", and its guides
 //! on function calling, thinking and thought signatures.
 //!
-//! Calls have no ids here, so they are made: `call_<answer>_<number>`. What signs
-//! a call's thinking must come back with the call and no client has a field for
-//! it, so it goes at the end of the id.
+//! Calls have ids from the third generation on alone; where they have none, they are
+//! made. What signs a call's thinking must come back with the call and no client has
+//! a field for it, so it goes at the end of the id.
 
 mod answer;
+mod thinking;
 mod write;
 
 pub(super) use answer::{Reader, read_answer};
@@ -15,11 +16,9 @@ pub(super) use write::write_request;
 
 use crate::dialect::form::SIGNED_ID;
 
-/// The id of call `number` of the answer `id`, with what signs it.
-fn call_id(id: Option<&str>, number: u64, signature: Option<&str>) -> String {
+/// The id `call` with what signs it.
+fn call_id(call: String, signature: Option<&str>) -> String {
     let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let id: String = id.unwrap_or_default().chars().filter(fits).collect();
-    let call = format!("call_{id}_{number}");
     match signature {
         // Base64, in the letters that an id may have.
         Some(signature) => {

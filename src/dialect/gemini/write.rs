@@ -2,44 +2,55 @@
 
 use serde_json::value::RawValue;
 
-use crate::dialect::Written;
+use crate::base::percent;
 use crate::dialect::form::{
-    Content, Format, Media, Part, Reasoning, Request, Role, Source, ToolChoice, ToolResult,
-    is_usual,
+    Content, Format, Media, Part, Request, Role, Source, ToolChoice, ToolResult, is_usual,
 };
 use crate::dialect::gemini::signature;
+use crate::dialect::gemini::thinking::{self, Mode};
 use crate::dialect::json::{self, Node, Object};
 use crate::dialect::loss::{Checked, Losses, NOTHING};
+use crate::dialect::{To, Written};
 
 /// Stands for the signature of a call that another provider's model made: the
 /// guide on thought signatures has it for that.
 const UNSIGNED: &str = "skip_thought_signature_validator";
 
-/// Writes `form` for the provider's model `model`.
+/// The longest name of a tool that Google takes, in bytes.
+const LONGEST_NAME: usize = 128;
+/// The most stop sequences.
+const MOST_STOPS: usize = 5;
+
+/// Writes `form` for a model of the provider's.
 ///
 /// Left out without a word: thinking, cache markers, the end user, the names of
 /// participants, how closely to look at images, and whether schemas are strict.
 pub(in crate::dialect) fn write_request(
     form: &Request,
-    model: &str,
+    to: &To<'_>,
     losses: &mut Losses,
 ) -> Checked<Written> {
-    let newer = is_newer(model);
-    let (mut system, turns) = form.turns();
+    let (mut system, turns) = form.turns(losses)?;
+    form.check_names(LONGEST_NAME, is_name)?;
+    let most_image = to.wording.image_limit.unwrap_or(u64::MAX);
+    // From the third generation on, calls of other models need a signature.
+    let mode = Mode::of(to.model, to.wording.thinking);
+    let signs = matches!(mode, Mode::Level(_));
+    let mut writer = Writer { losses, most_image, signs };
     let mut contents = Vec::with_capacity(turns.len());
     for (role, parts) in &turns {
         let role = if *role == Role::Assistant { "model" } else { "user" };
-        let parts = write_parts(parts, newer, losses)?;
+        let parts = writer.parts(parts)?;
         if !parts.is_empty() {
             contents.push(Object::new().with("role", role).with("parts", parts).into());
         }
     }
     if contents.is_empty() {
         // A conversation needs a turn.
-        let parts = write_parts(&std::mem::take(&mut system), newer, losses)?;
+        let parts = writer.parts(&std::mem::take(&mut system))?;
         contents.push(Object::new().with("role", "user").with("parts", parts).into());
     }
-    let system = write_parts(&system, newer, losses)?;
+    let system = writer.parts(&system)?;
     let system = (!system.is_empty()).then(|| Object::new().with("parts", system));
     if form.parallel_tool_calls == Some(false) && !form.tools.is_empty() {
         losses.lacks("parallel_tool_calls", NOTHING)?;
@@ -49,72 +60,86 @@ pub(in crate::dialect) fn write_request(
         .with("contents", contents)
         .some("tools", tools(form))
         .maybe("toolConfig", form.choice().map(tool_config))
-        .with("generationConfig", config(form, newer, losses)?);
+        .with("generationConfig", config(form, &mode, losses)?);
     let (call, query) = match form.stream {
         true => ("streamGenerateContent", Some("alt=sse")),
         false => ("generateContent", None),
     };
-    Ok((format!("/{}:{call}", resource(model)), query, body.to_bytes()))
+    Ok((format!("/{}:{call}", resource(to.model)), query, body.to_bytes()))
 }
 
-/// The path of `model`; a name is one segment whatever its letters are, as it
-/// may be a client's.
+/// The path of `model`.
 fn resource(model: &str) -> String {
     let (kind, name) = match model.split_once('/') {
         Some((kind @ ("models" | "tunedModels"), name)) => (kind, name),
         _ => ("models", model),
     };
-    let mut path = format!("{kind}/");
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    path
+    format!("{kind}/{}", percent::segment(name))
 }
 
-/// Whether `model` is of the third generation or later, which thinks by levels
-/// and asks for signatures.
-fn is_newer(model: &str) -> bool {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let generation = name.strip_prefix("gemini-").and_then(|rest| rest.chars().next());
-    generation.is_some_and(|digit| ('3'..='9').contains(&digit))
+/// Names of tools begin with a letter or `_` here.
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':');
+    name.bytes().all(fits) && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
 }
 
-fn write_parts<'a>(parts: &[&'a Part], newer: bool, losses: &mut Losses) -> Checked<Vec<Node<'a>>> {
-    let mut written = Vec::with_capacity(parts.len());
-    // Only the first call of a turn is signed.
-    let mut unsigned = newer;
-    let mut shown = Vec::new();
-    for part in parts {
-        match &part.content {
-            Content::Text(text) | Content::Refusal(text) if !text.is_empty() => {
-                written.push(Object::new().with("text", text).into());
-            }
-            Content::Media(media) => written.extend(write_media(media, losses)?),
-            Content::Call(call) => {
-                let function = Object::new().with("name", &call.name).with("args", call.input());
-                let signature = signature(&call.id);
-                let signature = signature.or_else(|| unsigned.then(|| UNSIGNED.to_owned()));
-                unsigned = false;
-                let call = Object::new().with("functionCall", function);
-                written.push(call.maybe("thoughtSignature", signature).into());
-            }
-            Content::Result(result) => {
-                written.push(write_result(result));
-                for content in &result.parts {
-                    if let Content::Media(media) = content {
-                        shown.extend(write_media(media, losses)?);
+/// What writes the turns.
+struct Writer<'l> {
+    losses: &'l mut Losses,
+    /// The largest image that is taken, in bytes.
+    most_image: u64,
+    /// Whether calls must be signed.
+    signs: bool,
+}
+
+impl Writer<'_> {
+    fn parts<'a>(&mut self, parts: &[&'a Part]) -> Checked<Vec<Node<'a>>> {
+        let mut written = Vec::with_capacity(parts.len());
+        // Only the first call of a turn is signed.
+        let mut unsigned = self.signs;
+        let mut shown = Vec::new();
+        for part in parts {
+            match &part.content {
+                Content::Text(text) | Content::Refusal(text) if !text.is_empty() => {
+                    written.push(Object::new().with("text", text).into());
+                }
+                Content::Media(media) => written.extend(self.media(media)?),
+                Content::Call(call) => {
+                    let function =
+                        Object::new().with("name", &call.name).with("args", call.input());
+                    let signature = signature(&call.id);
+                    let signature = signature.or_else(|| unsigned.then(|| UNSIGNED.to_owned()));
+                    unsigned = false;
+                    let call = Object::new().with("functionCall", function);
+                    written.push(call.maybe("thoughtSignature", signature).into());
+                }
+                Content::Result(result) => {
+                    written.push(write_result(result));
+                    for content in &result.parts {
+                        if let Content::Media(media) = content {
+                            shown.extend(self.media(media)?);
+                        }
                     }
                 }
+                _ => {}
             }
-            _ => {}
         }
+        written.append(&mut shown);
+        Ok(written)
     }
-    written.append(&mut shown);
-    Ok(written)
+
+    /// Bytes can be given; what stands at an address cannot be asked for.
+    fn media<'a>(&mut self, media: &'a Media) -> Checked<Option<Node<'a>>> {
+        let Source::Inline { media_type, data } = &media.source else {
+            self.losses.lose(media.at.as_str())?;
+            return Ok(None);
+        };
+        if !media.fits(self.most_image, self.losses)? {
+            return Ok(None);
+        }
+        let inline = Object::new().with("mimeType", media_type).with("data", data);
+        Ok(Some(Object::new().with("inlineData", inline).into()))
+    }
 }
 
 /// A result is an object here: the tool's own, or one around its text.
@@ -132,16 +157,6 @@ fn write_result(result: &ToolResult) -> Node<'_> {
     };
     let response = Object::new().with("name", &result.name).with("response", response);
     Object::new().with("functionResponse", response).into()
-}
-
-/// Bytes can be given; what stands at an address cannot be asked for.
-fn write_media<'a>(media: &'a Media, losses: &mut Losses) -> Checked<Option<Node<'a>>> {
-    let Source::Inline { media_type, data } = &media.source else {
-        losses.lose(media.at.as_str())?;
-        return Ok(None);
-    };
-    let inline = Object::new().with("mimeType", media_type).with("data", data);
-    Ok(Some(Object::new().with("inlineData", inline).into()))
 }
 
 fn tools(form: &Request) -> Vec<Node<'_>> {
@@ -174,8 +189,11 @@ fn tool_config(choice: &ToolChoice) -> Object<'_> {
     Object::new().with("functionCallingConfig", config)
 }
 
-fn config<'a>(form: &'a Request, newer: bool, losses: &mut Losses) -> Checked<Object<'a>> {
-    let stops = form.stop.iter().map(Node::from).collect();
+fn config<'a>(form: &'a Request, mode: &Mode, losses: &mut Losses) -> Checked<Object<'a>> {
+    let stops = form.stops(MOST_STOPS, losses)?.iter().map(Node::from).collect();
+    if *mode == Mode::None && form.wants_thinking() {
+        losses.lacks("reasoning", "This model does not think.")?;
+    }
     let mut config =
         Object::new().maybe("maxOutputTokens", form.max_tokens).some("stopSequences", stops);
     for (name, value) in &form.sampling {
@@ -203,27 +221,6 @@ fn config<'a>(form: &'a Request, newer: bool, losses: &mut Losses) -> Checked<Ob
         config =
             config.with("responseMimeType", "application/json").maybe("responseJsonSchema", schema);
     }
-    Ok(config
-        .maybe("thinkingConfig", form.reasoning.as_ref().map(|wanted| thinking(wanted, newer))))
-}
-
-fn thinking(wanted: &Reasoning, newer: bool) -> Object<'_> {
-    let shown = Object::new().with("includeThoughts", true);
-    match wanted {
-        Reasoning::Off => Object::new().with("thinkingBudget", 0),
-        Reasoning::Adaptive => shown,
-        Reasoning::Budget(budget) => shown.with("thinkingBudget", *budget),
-        Reasoning::Effort(effort) => {
-            let (level, budget) = match effort.as_str() {
-                "minimal" => ("minimal", 512),
-                "low" => ("low", 1024),
-                "medium" => ("medium", 8192),
-                _ => ("high", 24_576),
-            };
-            match newer {
-                true => shown.with("thinkingLevel", level),
-                false => shown.with("thinkingBudget", budget),
-            }
-        }
-    }
+    let thinking = form.reasoning.as_ref().and_then(|wanted| thinking::config(wanted, mode));
+    Ok(config.maybe("thinkingConfig", thinking))
 }

@@ -63,7 +63,7 @@ pub(in crate::dialect) fn write_answer(answer: &Answer, to: &Translation) -> Che
         stop => stop,
     };
     let body = Object::new()
-        .with("id", answer.id("msg_"))
+        .with("id", to.ids.answer("msg_", answer.id.as_deref()))
         .with("type", "message")
         .with("role", "assistant")
         .with("model", &to.model)

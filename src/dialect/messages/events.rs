@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use crate::base::sse;
 use crate::dialect::Translation;
-use crate::dialect::form::{Delta, Event, Stop, Usage, answer_id};
+use crate::dialect::form::{Delta, Event, Ids, Stop, Usage};
 use crate::dialect::json::{Fields, Node, Object};
 use crate::dialect::loss::{Bad, Checked, Garbled};
 use crate::dialect::messages::{Figures, read_stop, read_usage, stop_reason, stop_sequence, usage};
@@ -42,6 +42,9 @@ impl Reader {
             return Err(Bad::invalid("type", "The message has not begun."));
         }
         match kind.as_str() {
+            "message_start" if self.started => {
+                return Err(Bad::invalid("type", "The message begins again."));
+            }
             "message_start" => {
                 let mut message = event.required_object("message")?;
                 if let Some(figures) = message.object("usage")? {
@@ -53,12 +56,7 @@ impl Reader {
             }
             "content_block_start" => self.start(event, steps)?,
             "content_block_delta" => self.delta(event, steps)?,
-            "content_block_stop" => {
-                if let Some((_, Open::Call { call, begun: false })) = self.open {
-                    push(steps, Delta::Arguments { call, text: "{}".to_owned() });
-                }
-                self.open = None;
-            }
+            "content_block_stop" => self.close(steps),
             "message_delta" => {
                 if let Some(figures) = event.object("usage")? {
                     read_usage(figures, &mut self.usage);
@@ -70,7 +68,10 @@ impl Reader {
                     steps.push(Event::Stop { choice: 0, stop });
                 }
             }
-            "message_stop" => steps.push(Event::End),
+            "message_stop" => {
+                self.close(steps);
+                steps.push(Event::End);
+            }
             "error" => {
                 let error = event.take("error").map(|error| Said::read(error.get()));
                 let Said { kind, message, .. } = error.unwrap_or_default();
@@ -83,7 +84,15 @@ impl Reader {
         Ok(())
     }
 
+    /// The open block ends, if there is one: some servers do not say so.
+    fn close(&mut self, steps: &mut Vec<Event>) {
+        if let Some((_, Open::Call { call, begun: false })) = self.open.take() {
+            push(steps, Delta::Arguments { call, text: "{}".to_owned() });
+        }
+    }
+
     fn start(&mut self, mut event: Fields<'_>, steps: &mut Vec<Event>) -> Checked<()> {
+        self.close(steps);
         let index = event.integer("index")?.ok_or_else(|| event.missing("index"))?;
         let mut block = event.required_object("content_block")?;
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());
@@ -165,6 +174,7 @@ fn push(steps: &mut Vec<Event>, delta: Delta) {
 /// Writes events.
 #[derive(Debug)]
 pub(in crate::dialect) struct Writer {
+    ids: Ids,
     model: String,
     started: bool,
     /// The block that is open.
@@ -188,6 +198,7 @@ impl Writer {
     /// A writer of the answers to one request.
     pub(in crate::dialect) fn new(to: &Translation) -> Self {
         Self {
+            ids: to.ids.clone(),
             model: to.model.clone(),
             started: false,
             open: None,
@@ -210,7 +221,7 @@ impl Writer {
     ) -> Result<(), Garbled> {
         match event {
             Event::Start { id, usage } => {
-                self.usage = usage.unwrap_or_default();
+                self.usage = usage.unwrap_or(self.usage);
                 self.start(id.as_deref(), out);
             }
             Event::Delta { choice: 0, delta } => self.delta(&delta, out)?,
@@ -233,7 +244,7 @@ impl Writer {
     fn start(&mut self, id: Option<&str>, out: &mut BytesMut) {
         self.started = true;
         let message = Object::new()
-            .with("id", answer_id("msg_", id))
+            .with("id", self.ids.answer("msg_", id))
             .with("type", "message")
             .with("role", "assistant")
             .with("model", &self.model)

@@ -8,6 +8,7 @@
 mod answer;
 mod events;
 mod request;
+mod thinking;
 mod write;
 
 pub(super) use answer::{read_answer, write_answer};

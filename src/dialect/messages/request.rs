@@ -3,10 +3,10 @@
 use serde_json::value::RawValue;
 
 use crate::dialect::form::{
-    Call, Calls, Content, Format, Kind, Media, Message, Part, Reasoning, Request, Role, SAMPLING,
-    Source, Tool, ToolChoice, ToolResult,
+    Call, Calls, Content, Format, Kind, Media, Message, OF_MESSAGES, Part, Reasoning, Request,
+    Role, Source, Tool, ToolChoice, ToolResult,
 };
-use crate::dialect::json::{self, Fields};
+use crate::dialect::json::{self, Fields, TextOr};
 use crate::dialect::loss::{Bad, Checked, Losses};
 
 /// Fields without a meaning elsewhere that change no answer: how fast it comes,
@@ -41,7 +41,7 @@ pub(in crate::dialect) fn read_request(body: &[u8], losses: &mut Losses) -> Chec
     if let Some(mut metadata) = fields.object("metadata")? {
         form.user = metadata.text("user_id")?;
     }
-    for name in SAMPLING.into_iter().take(3) {
+    for name in OF_MESSAGES {
         form.sampling.extend(fields.keep(name).map(|value| (name, value)));
     }
     fields.finish(losses)?;
@@ -64,7 +64,7 @@ fn read_system(fields: &mut Fields<'_>, losses: &mut Losses) -> Checked<Option<M
             _ => return Err(Bad::invalid("system", "Only texts can stand here.")),
         }
     }
-    Ok((!parts.is_empty()).then(|| Message::of(Role::System, parts)))
+    Ok((!parts.is_empty()).then(|| Message::of(Role::System, "system".to_owned(), parts)))
 }
 
 fn read_messages(
@@ -83,7 +83,9 @@ fn read_messages(
                 return Err(Bad::invalid(path, "This must be user, assistant or system."));
             }
         };
-        if !message.has("content") {
+        if role != Role::Assistant {
+            message.check_filled("content")?;
+        } else if !message.has("content") {
             return Err(message.missing("content"));
         }
         let at = message.path("content");
@@ -92,7 +94,9 @@ fn read_messages(
             let wrong =
                 || Bad::invalid(format!("{at}[{place}]"), "This cannot stand in this role.");
             match (&mut part.content, role) {
-                (Content::Call(call), Role::Assistant) => calls.made(call),
+                (Content::Call(call), Role::Assistant) => {
+                    calls.made(call, || format!("{at}[{place}].id"))?;
+                }
                 (Content::Result(result), Role::User) => {
                     let path = || format!("{at}[{place}].tool_use_id");
                     result.name = calls.name(&result.id, path)?;
@@ -108,27 +112,26 @@ fn read_messages(
                 _ => {}
             }
         }
+        let at = message.at().to_owned();
         message.finish(losses)?;
-        turns.push(Message::of(role, parts));
+        turns.push(Message::of(role, at, parts));
     }
     Ok(())
 }
 
 /// Reads member `name`: nothing, a text or blocks.
 fn read_content(of: &mut Fields<'_>, name: &str, losses: &mut Losses) -> Checked<Vec<Part>> {
-    let path = of.path(name);
-    let Some(content) = of.take(name) else { return Ok(Vec::new()) };
-    if let Some(text) = json::as_text(content) {
-        return Ok(vec![Part::text(text)]);
-    }
-    let items: Vec<&RawValue> = serde_json::from_str(content.get())
-        .map_err(|_| Bad::invalid(path.as_str(), "This must be a string or an array."))?;
-    let mut parts = Vec::with_capacity(items.len());
-    for (index, item) in items.into_iter().enumerate() {
-        let block = Fields::parse(item.get(), format!("{path}[{index}]"))?;
-        parts.extend(read_block(block, losses)?);
-    }
-    Ok(parts)
+    Ok(match of.text_or_objects(name)? {
+        None => Vec::new(),
+        Some(TextOr::Text(text)) => vec![Part::text(text)],
+        Some(TextOr::Objects(blocks)) => {
+            let mut parts = Vec::with_capacity(blocks.len());
+            for block in blocks {
+                parts.extend(read_block(block, losses)?);
+            }
+            parts
+        }
+    })
 }
 
 fn read_block(mut block: Fields<'_>, losses: &mut Losses) -> Checked<Option<Part>> {
@@ -182,16 +185,13 @@ fn read_block(mut block: Fields<'_>, losses: &mut Losses) -> Checked<Option<Part
 
 /// The texts and media of a result.
 fn read_result(block: &mut Fields<'_>, losses: &mut Losses) -> Checked<Vec<Content>> {
-    let at = block.path("content");
-    let Some(content) = block.take("content") else { return Ok(Vec::new()) };
-    if let Some(text) = json::as_text(content) {
-        return Ok(vec![Content::Text(text)]);
-    }
-    let items: Vec<&RawValue> = serde_json::from_str(content.get())
-        .map_err(|_| Bad::invalid(at.as_str(), "This must be a string or an array."))?;
-    let mut parts = Vec::with_capacity(items.len());
-    for (index, item) in items.into_iter().enumerate() {
-        let mut block = Fields::parse(item.get(), format!("{at}[{index}]"))?;
+    let blocks = match block.text_or_objects("content")? {
+        None => return Ok(Vec::new()),
+        Some(TextOr::Text(text)) => return Ok(vec![Content::Text(text)]),
+        Some(TextOr::Objects(blocks)) => blocks,
+    };
+    let mut parts = Vec::with_capacity(blocks.len());
+    for mut block in blocks {
         block.ignore(&["cache_control", "citations"]);
         let kind = block.required_text("type")?;
         match kind.as_str() {
@@ -220,18 +220,15 @@ fn read_media(block: &mut Fields<'_>, kind: Kind, losses: &mut Losses) -> Checke
     let mut source = block.required_object("source")?;
     let at = source.at().to_owned();
     let read = match source.required_text("type")?.as_str() {
-        "base64" => Source::Inline {
-            media_type: source.required_text("media_type")?,
-            data: source.required_text("data")?,
-        },
-        "url" => Source::Url(source.required_text("url")?),
+        "base64" => {
+            let media_type = source.required_text("media_type")?;
+            Source::inline(media_type, source.required_text("data")?, source.path("data"))?
+        }
+        "url" => Source::of_url(source.required_text("url")?, source.path("url"))?,
         "text" => {
-            use base64::Engine as _;
             let text = source.required_text("data")?;
-            Source::Inline {
-                media_type: source.text("media_type")?.unwrap_or_else(|| "text/plain".to_owned()),
-                data: base64::engine::general_purpose::STANDARD.encode(text),
-            }
+            let media_type = source.text("media_type")?;
+            Source::of_text(media_type.unwrap_or_else(|| "text/plain".to_owned()), &text)
         }
         _ => {
             losses.lose(at)?;
@@ -250,6 +247,7 @@ fn read_tool(mut tool: Fields<'_>, losses: &mut Losses) -> Checked<Option<Tool>>
     }
     tool.ignore(&["eager_input_streaming"]);
     let read = Tool {
+        at: tool.path("name"),
         name: tool.required_text("name")?,
         description: tool.text("description")?,
         schema: tool.keep("input_schema"),

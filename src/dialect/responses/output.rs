@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::dialect::Translation;
-use crate::dialect::form::{Answer, Content, Delta, Stop, Usage, answer_id};
+use crate::dialect::form::{Answer, Content, Delta, Stop, Usage};
 use crate::dialect::json::{Node, Object};
 use crate::dialect::loss::{Bad, Checked};
 use crate::dialect::openai::cached;
@@ -178,7 +178,7 @@ impl Frame {
     /// The frame of an answer to the request of `to`.
     pub(super) fn new(to: &Translation, id: Option<&str>) -> Self {
         Self {
-            id: answer_id("", id),
+            id: to.ids.answer("", id),
             created: to.created.as_secs(),
             model: to.model.clone(),
             echo: Arc::clone(&to.echo),

@@ -1,12 +1,10 @@
 //! Reads a request to create a response.
 
-use serde_json::value::RawValue;
-
 use crate::dialect::form::{
     Call, Calls, Content, Format, Kind, Media, Message, Part, Reasoning, Request, Role, Source,
     Tool, ToolChoice, ToolResult,
 };
-use crate::dialect::json::{self, Fields};
+use crate::dialect::json::{self, Fields, TextOr};
 use crate::dialect::loss::{Bad, Checked, Losses};
 use crate::dialect::responses::{REDACTED, SIGNED};
 
@@ -51,7 +49,11 @@ pub(in crate::dialect) fn read_request(body: &[u8], losses: &mut Losses) -> Chec
     fields.ignore(&HARMLESS);
     form.model = fields.text("model")?;
     if let Some(text) = fields.text("instructions")? {
-        form.messages.push(Message::of(Role::System, vec![Part::text(text)]));
+        form.messages.push(Message::of(
+            Role::System,
+            "instructions".to_owned(),
+            vec![Part::text(text)],
+        ));
     }
     read_input(&mut fields, losses, &mut form.messages)?;
     form.parallel_tool_calls = fields.flag("parallel_tool_calls")?;
@@ -111,20 +113,18 @@ fn read_input(
     losses: &mut Losses,
     turns: &mut Vec<Message>,
 ) -> Checked<()> {
-    let input = fields.take("input").ok_or_else(|| fields.missing("input"))?;
-    if let Some(text) = json::as_text(input) {
-        turns.push(Message::of(Role::User, vec![Part::text(text)]));
-        return Ok(());
-    }
-    let items: Vec<&RawValue> = serde_json::from_str(input.get())
-        .map_err(|_| Bad::invalid("input", "This must be a string or an array."))?;
-    if items.is_empty() {
-        return Err(fields.missing("input"));
-    }
-    let mut calls = Calls::default();
-    for (place, item) in items.into_iter().enumerate() {
-        let item = Fields::parse(item.get(), format!("input[{place}]"))?;
-        read_item(item, &mut calls, losses, turns)?;
+    match fields.text_or_objects("input")? {
+        None => return Err(fields.missing("input")),
+        Some(TextOr::Text(text)) => {
+            turns.push(Message::of(Role::User, "input".to_owned(), vec![Part::text(text)]));
+        }
+        Some(TextOr::Objects(items)) if items.is_empty() => return Err(fields.missing("input")),
+        Some(TextOr::Objects(items)) => {
+            let mut calls = Calls::default();
+            for item in items {
+                read_item(item, &mut calls, losses, turns)?;
+            }
+        }
     }
     Ok(())
 }
@@ -138,6 +138,7 @@ fn read_item(
     turns: &mut Vec<Message>,
 ) -> Checked<()> {
     let kind = item.text("type")?.unwrap_or_else(|| "message".to_owned());
+    let at = item.at().to_owned();
     item.ignore(&["id", "status", "phase"]);
     match kind.as_str() {
         "message" => {
@@ -151,9 +152,7 @@ fn read_item(
                     return Err(Bad::invalid(item.path("role"), message));
                 }
             };
-            if !item.has("content") {
-                return Err(item.missing("content"));
-            }
+            item.check_filled("content")?;
             let parts = read_content(&mut item, "content", losses)?;
             let thought = |part: &Part| {
                 matches!(part.content, Content::Thinking { .. } | Content::Redacted(_))
@@ -164,7 +163,7 @@ fn read_item(
                 {
                     turn.extend(parts);
                 }
-                _ => turns.push(Message::of(role, parts)),
+                _ => turns.push(Message::of(role, at, parts)),
             }
         }
         "function_call" => {
@@ -177,8 +176,8 @@ fn read_item(
                 let message = "This must be a JSON object, written as a string.";
                 return Err(Bad::invalid(item.path("arguments"), message));
             }
-            calls.made(&call);
-            add(turns, Role::Assistant, Content::Call(call));
+            calls.made(&call, || item.path("call_id"))?;
+            add(turns, Role::Assistant, at, Content::Call(call));
         }
         "function_call_output" => {
             let id = item.required_text("call_id")?;
@@ -186,11 +185,11 @@ fn read_item(
             let parts = read_content(&mut item, "output", losses)?;
             let parts = parts.into_iter().map(|part| part.content).collect();
             let result = ToolResult { id, name, parts, failed: false };
-            add(turns, Role::User, Content::Result(result));
+            add(turns, Role::User, at, Content::Result(result));
         }
         "reasoning" => {
             let content = read_reasoning(&mut item)?;
-            add(turns, Role::Assistant, content);
+            add(turns, Role::Assistant, at, content);
         }
         "item_reference" => {
             losses.lose_as(item.path(&kind), KEPT_NOWHERE)?;
@@ -204,8 +203,8 @@ fn read_item(
     item.finish(losses)
 }
 
-/// Adds `content` to the turn of `role`, if it is the last and may have it.
-fn add(turns: &mut Vec<Message>, role: Role, content: Content) {
+/// Adds `content`, which stands at `at`, to the turn of `role`, if it is the last and may have it.
+fn add(turns: &mut Vec<Message>, role: Role, at: String, content: Content) {
     let result = |part: &Part| matches!(part.content, Content::Result(_));
     let part = Part::plain(content);
     match turns.last_mut() {
@@ -214,7 +213,7 @@ fn add(turns: &mut Vec<Message>, role: Role, content: Content) {
         {
             turn.parts.push(part);
         }
-        _ => turns.push(Message::of(role, vec![part])),
+        _ => turns.push(Message::of(role, at, vec![part])),
     }
 }
 
@@ -237,25 +236,23 @@ fn read_reasoning(item: &mut Fields<'_>) -> Checked<Content> {
 
 /// Reads member `name`: a text or parts.
 fn read_content(item: &mut Fields<'_>, name: &str, losses: &mut Losses) -> Checked<Vec<Part>> {
-    let path = item.path(name);
-    let Some(content) = item.take(name) else { return Ok(Vec::new()) };
-    if let Some(text) = json::as_text(content) {
-        return Ok(vec![Part::text(text)]);
-    }
-    let items: Vec<&RawValue> = serde_json::from_str(content.get())
-        .map_err(|_| Bad::invalid(path.as_str(), "This must be a string or an array."))?;
-    let mut parts = Vec::with_capacity(items.len());
-    for (index, item) in items.into_iter().enumerate() {
-        let part = Fields::parse(item.get(), format!("{path}[{index}]"))?;
-        parts.extend(read_part(part, losses)?.map(Part::plain));
-    }
-    Ok(parts)
+    Ok(match item.text_or_objects(name)? {
+        None => Vec::new(),
+        Some(TextOr::Text(text)) => vec![Part::text(text)],
+        Some(TextOr::Objects(objects)) => {
+            let mut parts = Vec::with_capacity(objects.len());
+            for part in objects {
+                parts.extend(read_part(part, losses)?.map(Part::plain));
+            }
+            parts
+        }
+    })
 }
 
 fn read_part(mut part: Fields<'_>, losses: &mut Losses) -> Checked<Option<Content>> {
     let kind = part.required_text("type")?;
     let at = part.at().to_owned();
-    let (kind, url, name) = match kind.as_str() {
+    let (kind, source, name) = match kind.as_str() {
         "input_text" | "output_text" | "text" => {
             // An answer that comes back as it was has these.
             part.ignore(&["annotations", "logprobs"]);
@@ -264,10 +261,10 @@ fn read_part(mut part: Fields<'_>, losses: &mut Losses) -> Checked<Option<Conten
             return Ok(Some(Content::Text(text)));
         }
         "refusal" => return Ok(Some(Content::Refusal(part.required_text("refusal")?))),
-        "input_image" => (Kind::Image, part.text("image_url")?, None),
+        "input_image" => (Kind::Image, url(&mut part, "image_url")?, None),
         "input_file" => {
-            let data = part.text("file_data")?;
-            (Kind::Document, data.or(part.text("file_url")?), part.text("filename")?)
+            let data = url(&mut part, "file_data")?;
+            (Kind::Document, data.or(url(&mut part, "file_url")?), part.text("filename")?)
         }
         _ => {
             losses.lose(part.path(&kind))?;
@@ -277,10 +274,14 @@ fn read_part(mut part: Fields<'_>, losses: &mut Losses) -> Checked<Option<Conten
     let detail = part.text("detail")?;
     part.finish(losses)?;
     // Without it there was an id, which is lost by now.
-    let Some(url) = url else { return Ok(None) };
-    let source = Source::of_url(url)
-        .ok_or_else(|| Bad::invalid(at.as_str(), "A data URL must hold base64."))?;
+    let Some(source) = source else { return Ok(None) };
     Ok(Some(Content::Media(Media { kind, source, name, detail, at })))
+}
+
+/// Takes the URL `name`.
+fn url(part: &mut Fields<'_>, name: &str) -> Checked<Option<Source>> {
+    let at = part.path(name);
+    part.text(name)?.map(|url| Source::of_url(url, at)).transpose()
 }
 
 fn read_tool(mut tool: Fields<'_>, losses: &mut Losses) -> Checked<Option<Tool>> {
@@ -290,6 +291,7 @@ fn read_tool(mut tool: Fields<'_>, losses: &mut Losses) -> Checked<Option<Tool>>
         return Ok(None);
     }
     let read = Tool {
+        at: tool.path("name"),
         name: tool.required_text("name")?,
         description: tool.text("description")?,
         schema: tool.keep("parameters"),

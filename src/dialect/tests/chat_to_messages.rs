@@ -64,7 +64,7 @@ fn a_conversation_with_tools() {
 fn schemas_keep_their_order() {
     let body = r#"{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":
         {"name":"f","parameters":{"z":1e2,"a":{"y":1.0,"b":2}}}}]}"#;
-    let body = request(Chat, Messages, body.as_bytes(), "m", OnUnsupported::Refuse).unwrap().body;
+    let body = ask(Chat, Messages, body.as_bytes(), "m", OnUnsupported::Refuse).unwrap().body;
     let body = String::from_utf8(body.to_vec()).unwrap();
     assert!(body.contains(r#""input_schema":{"z":1e2,"a":{"y":1.0,"b":2}}"#), "{body}");
 }
@@ -181,7 +181,8 @@ fn a_system_message_alone_is_a_turn() {
 
 #[test]
 fn what_messages_cannot_express_is_named() {
-    let part = |part: Value| json!({"messages": [{"role": "user", "content": [part]}]});
+    let text = json!({"type": "text", "text": "x"});
+    let part = |part: Value| json!({"messages": [{"role": "user", "content": [part, text]}]});
     for (body, param) in [
         (hi(&json!({"logit_bias": {"50256": -100}})), "logit_bias"),
         (hi(&json!({"n": 2})), "n"),

@@ -82,7 +82,7 @@ fn paths() {
         (false, "../a?key=b#", "/models/..%2Fa%3Fkey%3Db%23:generateContent", None),
     ] {
         let body = with(question(Chat), &json!({"stream": stream})).to_string();
-        let to = request(Chat, Gemini, body.as_bytes(), model, OnUnsupported::Refuse).unwrap();
+        let to = ask(Chat, Gemini, body.as_bytes(), model, OnUnsupported::Refuse).unwrap();
         assert_eq!((to.path.as_str(), to.query), (path, query));
     }
 }
@@ -91,7 +91,7 @@ fn paths() {
 fn thinking_and_formats() {
     let config = |model: &str, more: &Value| {
         let body = with(question(Chat), more).to_string();
-        let to = request(Chat, Gemini, body.as_bytes(), model, OnUnsupported::Refuse).unwrap();
+        let to = ask(Chat, Gemini, body.as_bytes(), model, OnUnsupported::Refuse).unwrap();
         let body: Value = serde_json::from_slice(&to.body).unwrap();
         body["generationConfig"].clone()
     };
@@ -116,8 +116,7 @@ fn thinking_and_formats() {
     // A newer model wants a signature of the first call, whoever made it.
     let body = json!({"messages": [{"role": "user", "content": "x"},
         {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f"}}, {"id": "d", "function": {"name": "f"}}]}]});
-    let to =
-        request(Chat, Gemini, body.to_string().as_bytes(), "gemini-3-pro", OnUnsupported::Refuse);
+    let to = ask(Chat, Gemini, body.to_string().as_bytes(), "gemini-3-pro", OnUnsupported::Refuse);
     let body: Value = serde_json::from_slice(&to.unwrap().body).unwrap();
     let parts = &body["contents"][1]["parts"];
     assert_eq!(parts[0]["thoughtSignature"], "skip_thought_signature_validator");
@@ -158,8 +157,8 @@ fn whole_answers() {
             "content": [
                 {"type": "thinking", "thinking": "hm", "signature": ""},
                 {"type": "text", "text": "One two"},
-                {"type": "tool_use", "id": "call_r9_0__thought__AB-_C", "name": "f", "input": {"a": 1}},
-                {"type": "tool_use", "id": "call_r9_1", "name": "g", "input": {}}],
+                {"type": "tool_use", "id": "call_own_0__thought__AB-_C", "name": "f", "input": {"a": 1}},
+                {"type": "tool_use", "id": "call_own_1", "name": "g", "input": {}}],
             "stop_reason": "tool_use", "stop_sequence": null,
             "usage": {"input_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 20, "output_tokens": 7,
                 "output_tokens_details": {"thinking_tokens": 2}}})

@@ -89,7 +89,7 @@ fn models_that_think_have_another_name_for_the_limit() {
         ("o3-mini", "max_completion_tokens"),
     ] {
         let body = question(Messages).to_string();
-        let to = request(Messages, Chat, body.as_bytes(), model, OnUnsupported::Refuse).unwrap();
+        let to = ask(Messages, Chat, body.as_bytes(), model, OnUnsupported::Refuse).unwrap();
         let body: Value = serde_json::from_slice(&to.body).unwrap();
         assert_eq!(body[name], 9, "{model}");
         assert_eq!(to.path, "/chat/completions");
@@ -117,8 +117,7 @@ fn formats_and_documents() {
 
 #[test]
 fn what_chat_cannot_express_is_named() {
-    let user =
-        |part: Value| json!({"max_tokens": 9, "messages": [{"role": "user", "content": [part]}]});
+    let user = |part: Value| json!({"max_tokens": 9, "messages": [{"role": "user", "content": [part, {"type": "text", "text": "x"}]}]});
     for (body, param) in [
         (hi(&json!({"top_k": 5})), "top_k"),
         (hi(&json!({"container": "c"})), "container"),
@@ -166,7 +165,7 @@ fn what_is_wrong_is_named() {
         (turns(json!([{"role": "tool", "content": "x"}])), "messages[0].role"),
         (
             turns(json!([{"role": "system", "content":
-                [{"type": "image", "source": {"type": "url", "url": "u"}}]}])),
+                [{"type": "image", "source": {"type": "url", "url": "https://x.test/a"}}]}])),
             "messages[0].content[0]",
         ),
         (turns(json!([{"role": "user"}])), "messages[0].content"),
@@ -192,7 +191,9 @@ fn what_is_wrong_is_named() {
         (hi(&json!({"thinking": {"type": "enabled"}})), "thinking.budget_tokens"),
         (hi(&json!({"thinking": {"type": "deep"}})), "thinking.type"),
         (
-            hi(&json!({"system": [{"type": "image", "source": {"type": "url", "url": "u"}}]})),
+            hi(
+                &json!({"system": [{"type": "image", "source": {"type": "url", "url": "https://x.test/a"}}]}),
+            ),
             "system",
         ),
     ] {

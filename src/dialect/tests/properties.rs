@@ -282,7 +282,7 @@ proptest! {
             for to in ALL {
                 for body in [&bytes, &words] {
                     for on in [OnUnsupported::Refuse, OnUnsupported::Drop] {
-                        drop(request(from, to, body, "m", on));
+                        drop(ask(from, to, body, "m", on));
                     }
                 }
                 let Ok(translated) = try_translate(from, to, &question(from), OnUnsupported::Refuse) else {

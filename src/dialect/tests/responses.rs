@@ -102,7 +102,8 @@ fn what_says_nothing_without_tools_is_left_out() {
 
 #[test]
 fn what_needs_state_or_has_no_equal_is_named() {
-    let item = |item: Value| json!({"model": "m", "input": [item]});
+    let user = json!({"role": "user", "content": "x"});
+    let item = |item: Value| json!({"model": "m", "input": [item, user]});
     for (body, param) in [
         (hi(&json!({"previous_response_id": "resp_1"})), "previous_response_id"),
         (hi(&json!({"conversation": "c"})), "conversation"),

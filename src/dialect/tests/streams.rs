@@ -230,3 +230,125 @@ fn what_breaks_the_protocol_is_garbled() {
         assert!(stream(&answers(Messages, Chat), &events, 1000).is_err(), "{events}");
     }
 }
+
+/// What a client is told where a provider breaks its own protocol: `Err`, the stream is
+/// cut and what came before was passed; else the sum of what came, if anything can be made
+/// of it.
+#[test]
+fn providers_that_break_their_own_protocol() {
+    let text = || start(0, &json!({"type": "text", "text": ""}));
+    let x = || delta(0, &json!({"type": "text_delta", "text": "x"}));
+    let call = || start(0, &json!({"type": "tool_use", "id": "t", "name": "f", "input": {}}));
+    let begin = || json!({"type": "message_start", "message": {"id": "msg_1", "content": [], "usage": {"input_tokens": 1, "output_tokens": 1}}});
+    let named = |events: &[Value]| blocks(events, "end_turn");
+    let without = |events: &str, name: &str| {
+        let kept = events
+            .split_inclusive("\n\n")
+            .filter(|event| !event.starts_with(&format!("event: {name}\n")));
+        kept.collect::<String>()
+    };
+    let whole = named(&[text(), x(), stop(0)]);
+    for (what, events, expected) in [
+        (
+            "an unknown event",
+            named(&[text(), json!({"type": "news"}), x(), stop(0)]),
+            Some(json!("x")),
+        ),
+        (
+            "an unknown delta",
+            named(&[text(), delta(0, &json!({"type": "news_delta"})), x(), stop(0)]),
+            Some(json!("x")),
+        ),
+        ("no end of a block", without(&whole, "content_block_stop"), Some(json!("x"))),
+        ("no reason to stop", without(&whole, "message_delta"), Some(json!("x"))),
+        ("a second end", format!("{whole}{whole}"), Some(json!("x"))),
+        ("no beginning", without(&whole, "message_start"), None),
+        ("no end", without(&whole, "message_stop"), None),
+        ("two beginnings", named(&[begin(), text(), x(), stop(0)]), None),
+        ("a delta before its block", named(&[x(), stop(0)]), None),
+        ("a delta after its block", named(&[text(), stop(0), x()]), None),
+        (
+            "a delta of another block",
+            named(&[text(), delta(1, &json!({"type": "text_delta", "text": "x"}))]),
+            None,
+        ),
+        (
+            "arguments for a text",
+            named(&[text(), delta(0, &json!({"type": "input_json_delta", "partial_json": "{}"}))]),
+            None,
+        ),
+        ("a text for a call", named(&[call(), x()]), None),
+        (
+            "a block without a number",
+            named(&[json!({"type": "content_block_start", "content_block": {"type": "text"}})]),
+            None,
+        ),
+        (
+            "an event without a type",
+            format!("{}data: {{}}\n\n", without(&whole, "message_stop")),
+            None,
+        ),
+        (
+            "no JSON",
+            format!("{}data: <html>10.0.0.7</html>\n\n", without(&whole, "message_stop")),
+            None,
+        ),
+    ] {
+        let out = stream(&answers(Chat, Messages), &events, 1000);
+        match (out, expected) {
+            (Ok(out), Some(text)) => {
+                let sum = add_up_chat(&out);
+                assert_eq!(
+                    (&sum["message"]["content"], &sum["finish_reason"]),
+                    (&text, &json!("stop")),
+                    "{what}"
+                );
+            }
+            (Err(garbled), None) => assert!(!garbled.to_string().contains("10.0.0.7"), "{garbled}"),
+            (out, _) => panic!("{what}: {out:?}"),
+        }
+    }
+    // A call whose block is never closed still has arguments.
+    let open = without(&named(&[call()]), "content_block_stop");
+    let sum = add_up_chat(&stream(&answers(Chat, Messages), &open, 1000).unwrap());
+    assert_eq!(sum["message"]["tool_calls"][0]["function"]["arguments"], "{}");
+}
+
+/// The same of servers of OpenAI's family.
+#[test]
+fn compatible_servers_that_break_their_own_protocol() {
+    let say = |delta: Value| chunks(&[delta], "stop");
+    let said = say(json!({"content": "x"}));
+    let unfinished = said.replace("\"finish_reason\":\"stop\"", "\"finish_reason\":null");
+    for (what, events, expected) in [
+        ("no reason to stop", unfinished, Some("x")),
+        ("fields that nobody knows", said.replace("\"created\":1", "\"news\":[{}]"), Some("x")),
+        ("no end", said.replace("data: [DONE]\n\n", ""), None),
+        ("an end at once", "data: [DONE]\n\n".to_owned(), Some("")),
+        (
+            "a call without a name",
+            say(json!({"tool_calls": [{"index": 0, "id": "c", "function": {"arguments": "{}"}}]})),
+            None,
+        ),
+        ("a text that is none", say(json!({"content": {"a": 1}})), None),
+        ("a choice that is none", said.replace("\"choices\":[{", "\"choices\":[7,{"), None),
+        ("choices that are none", said.replace("\"choices\":[]", "\"choices\":{}"), None),
+        ("a number of a choice that is none", said.replace("\"index\":0", "\"index\":-1"), None),
+        ("no JSON", "data: <html>10.0.0.7</html>\n\n".to_owned(), None),
+    ] {
+        let out = stream(&answers(Messages, Chat), &events, 1000);
+        match (out, expected) {
+            (Ok(out), Some(text)) => {
+                let message = add_up_message(&out);
+                assert_eq!(message["stop_reason"], "end_turn", "{what}");
+                assert_eq!(
+                    message["content"][0]["text"].as_str().unwrap_or_default(),
+                    text,
+                    "{what}"
+                );
+            }
+            (Err(garbled), None) => assert!(!garbled.to_string().contains("10.0.0.7"), "{garbled}"),
+            (out, _) => panic!("{what}: {out:?}"),
+        }
+    }
+}

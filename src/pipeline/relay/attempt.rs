@@ -53,6 +53,9 @@ impl Flying<'_> {
             Ok(order) => order,
             Err(refusal) => return Called::Refused(refusal),
         };
+        for path in &order.dropped {
+            self.app.metrics.dropped_field(&self.calls.frame().endpoint, path);
+        }
         let answers = order.answers.take();
         let called = match reach {
             Some(reach) => self.ask(&reach, &target, order, deadline).await,

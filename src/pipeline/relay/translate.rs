@@ -11,10 +11,12 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
+use crate::base::percent;
 use crate::config::{self, Provider, Target};
-use crate::dialect::{self, Bad, Dialect, Events, OnUnsupported, Translation};
+use crate::dialect::{self, Bad, Dialect, Events, OnUnsupported, To, Translation};
 use crate::intake::endpoint::Endpoint;
 use crate::meter::estimate;
+use crate::pipeline::relay::adapt;
 use crate::pipeline::relay::attempt::Called;
 use crate::pipeline::relay::is_event_stream;
 use crate::pipeline::relay::pilot::Flying;
@@ -50,6 +52,8 @@ pub(super) struct Order<'o> {
     pub(super) asked: bool,
     /// The way back, where the target speaks another dialect.
     pub(super) answers: Option<Translation>,
+    /// What the target lacks of the client's request, as the client calls it.
+    pub(super) dropped: Vec<String>,
 }
 
 /// How a provider can serve an endpoint.
@@ -155,14 +159,26 @@ impl<'a> Flying<'a> {
                     path: self.placed(target, path.strip_prefix("/v1").unwrap_or(path).into())?,
                     query: self.query,
                     headers: None,
-                    body: self.request.outgoing(self.route.name_at(target), usage).pieces,
+                    body: self.own_words(target, usage),
                     asked: usage && self.request.stream && !self.request.asks_usage(),
                     answers: None,
+                    dropped: Vec::new(),
                 })
             }
             Way::Across(from, to) => self.translated(target, from, to, usage),
             Way::Counted | Way::No => Err(unsupported("model", "The model has nothing like this.")),
         }
+    }
+
+    /// The client's body for a target of its own dialect.
+    fn own_words(&self, target: &Target, usage: bool) -> Vec<Bytes> {
+        let outgoing = self.request.outgoing(self.route.name_at(target), usage);
+        let wording = target.provider.manner.wording;
+        let declared = wording.token_limit.is_some() || wording.developer_role.is_some();
+        if declared && self.endpoint == Endpoint::ChatCompletions {
+            return vec![adapt::adapted(outgoing.joined(), &wording)];
+        }
+        outgoing.pieces
     }
 
     fn translated(
@@ -177,7 +193,9 @@ impl<'a> Flying<'a> {
             false => OnUnsupported::Refuse,
         };
         let body = self.request.outgoing(None, false).joined();
-        let translated = dialect::request(from, to, &body, self.route.model_at(target), on);
+        let wording = target.wording();
+        let to = To { dialect: to, model: self.route.model_at(target), wording: &wording };
+        let translated = dialect::request(from, &to, &body, on);
         let translated = translated.map_err(|bad| match &bad {
             Bad::Unsupported(_) => unsupported(bad.param().to_owned(), bad.to_string()),
             Bad::Invalid { param, .. } => {
@@ -197,6 +215,7 @@ impl<'a> Flying<'a> {
             body: vec![body],
             asked: asked && usage,
             answers: Some(translated.answers.at(self.app.clock.wall())),
+            dropped: translated.dropped,
         })
     }
 
@@ -213,7 +232,7 @@ impl<'a> Flying<'a> {
         if matches!(model, "" | "." | "..") {
             return Err(Refusal::new(Code::ModelNotFound, "There is no such model.").param("model"));
         }
-        Ok((front.replace("{model}", &segment(model)) + &path).into())
+        Ok((front.replace("{model}", &percent::segment(model)) + &path).into())
     }
 }
 
@@ -291,21 +310,6 @@ fn without_usage(body: &Bytes) -> Bytes {
     }
 }
 
-/// `name` as one segment of a path (RFC 3986 §3.3).
-fn segment(name: &str) -> String {
-    use std::fmt::Write as _;
-    let mut segment = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            segment.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _infallible = write!(segment, "%{byte:02X}");
-        }
-    }
-    segment
-}
-
 fn unsupported(
     param: impl Into<Cow<'static, str>>,
     message: impl Into<Cow<'static, str>>,
@@ -318,16 +322,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_segment_of_a_path() {
-        assert_eq!(segment("gpt-4o_mini.1~x"), "gpt-4o_mini.1~x");
-        assert_eq!(segment("a/../b?c#d%e f:é"), "a%2F..%2Fb%3Fc%23d%25e%20f%3A%C3%A9");
-    }
-
-    #[test]
     fn a_translated_stream_asks_for_usage_and_can_do_without() {
         let body = br#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":",\"stream_options\":{\"include_usage\":true}}"}]}"#;
         let on = OnUnsupported::Refuse;
-        let chat = dialect::request(Dialect::Messages, Dialect::Chat, body, "m", on).unwrap().body;
+        let wording = config::Wording::default();
+        let to = To { dialect: Dialect::Chat, model: "m", wording: &wording };
+        let chat = dialect::request(Dialect::Messages, &to, body, on).unwrap().body;
         let asking: serde_json::Value = serde_json::from_slice(&chat).unwrap();
         assert_eq!(asking["stream_options"], json!({"include_usage": true}));
         let without: serde_json::Value = serde_json::from_slice(&without_usage(&chat)).unwrap();

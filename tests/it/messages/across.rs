@@ -1,6 +1,7 @@
 //! Requests to providers of another dialect than the client's: what goes out, what
 //! comes back, and what it costs. Covers E4, E5, B1, I4.
 
+mod bad;
 mod faults;
 mod others;
 

@@ -135,3 +135,77 @@ async fn a_server_without_usage_in_streams_is_not_asked_for_it() {
         provider.calls()[1..].iter().map(|call| !call.json()["stream_options"].is_null()).collect();
     assert_eq!(asked, [true, false, false], "it is asked once");
 }
+
+/// Azure's first chunk has no id and no choice; servers of Mistral give text in parts.
+#[tokio::test]
+async fn the_oddities_of_compatible_servers_are_understood() {
+    let provider = Provider::start().await;
+    let gate = before_openai(&provider).start().await;
+    let chunk = |id: &str, choices: serde_json::Value| {
+        json!({"id": id, "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices}).to_string()
+    };
+    let say =
+        |delta: serde_json::Value| json!([{"index": 0, "delta": delta, "finish_reason": null}]);
+    let thinking = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]);
+    let events = [
+        chunk("", json!([])),
+        chunk("", say(json!({"role": "assistant", "content": thinking}))),
+        chunk("", say(json!({"content": [{"type": "text", "text": "Hello"}]}))),
+        chunk("", json!([{"index": 0, "delta": {}, "finish_reason": "stop"}])),
+        "[DONE]".to_owned(),
+    ];
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        provider.next(Reply::events(&events));
+        let answer = gate.send(&post("/v1/messages", &stream_body())).await.ok();
+        let text = answer.text();
+        let payload = |name: &str| {
+            let mut data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+            let line = data.find(|line| line.contains(name));
+            serde_json::from_str::<serde_json::Value>(line.unwrap_or_default()).unwrap()
+        };
+        let id = payload("message_start")["message"]["id"].as_str().unwrap_or_default().to_owned();
+        assert!(id.len() > 20 && id.starts_with("msg_"), "{id}");
+        assert!(ids.insert(id), "two answers have one id");
+        assert_eq!(payload("thinking_delta")["delta"]["thinking"], "Hm.");
+        assert_eq!(payload("text_delta")["delta"]["text"], "Hello");
+    }
+    let records = gate.wait_for_records(2).await;
+    assert!(records.iter().all(|record| record["outcome"] == "ok"), "{records:?}");
+}
+
+/// Covers E4: whoever asks gets no more than that the answer made no sense.
+#[tokio::test]
+async fn a_stream_out_of_order_is_cut_and_says_nothing_of_the_provider() {
+    let provider = Provider::start().await;
+    let gate = before_anthropic(&provider).start().await;
+    let events = anthropic::message_events(&body());
+    let twice = [&events[..1], &events[..]].concat();
+    let early = [&events[..1], &events[2..]].concat();
+    let mut foreign = events[..4].to_vec();
+    foreign.push(json!({"type": "error", "error": {"type": "api_error",
+        "message": "at https://internal.example.com with key sk-ant-0123456789abcdef"}}));
+    for (events, ends) in [(twice, false), (early, false), (foreign, true)] {
+        provider.next(anthropic::stream(events));
+        let mut connection = gate.open(&gate.stream()).await;
+        connection.head().await;
+        let mut seen = String::new();
+        let whole = loop {
+            match connection.event().await {
+                Ok(Some(event)) => seen.push_str(&String::from_utf8_lossy(&event)),
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+        };
+        assert_eq!(whole, ends, "{seen}");
+        assert!(!seen.contains("[DONE]"), "{seen}");
+        assert!(!seen.contains("internal.example") && !seen.contains("sk-ant"), "{seen}");
+    }
+    for record in gate.wait_for_records(3).await {
+        assert_eq!(
+            (&record["outcome"], &record["quantity"]),
+            (&json!("cut"), &json!(0)),
+            "{record}"
+        );
+    }
+}
