@@ -132,6 +132,9 @@ async fn understood<C: Client>(
     if let Some(stored) = recalled.stored.take() {
         return Box::pin(idempotent::answer(app, client, exchange, bill, *stored)).await;
     }
+    if recalled.left {
+        return Box::pin(idempotent::leave(exchange, bill)).await;
+    }
     if let Some(sampled) = recalled.sampled() {
         let (look, request) = (None, &request);
         let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };

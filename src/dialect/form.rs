@@ -435,7 +435,7 @@ pub(super) fn bare_call_id(id: &str) -> &str {
     id.split_once(SIGNED_ID).map_or(id, |(bare, _)| bare)
 }
 
-/// Whether the sampling field `name` says what every model does anyway.
+/// Whether the sampling field `name` says what every model does anyway, or only wishes.
 pub(super) fn is_usual(name: &str, value: &RawValue) -> bool {
     let value = value.get();
     match name {
@@ -444,7 +444,7 @@ pub(super) fn is_usual(name: &str, value: &RawValue) -> bool {
         "logprobs" => value == "false",
         "top_logprobs" => value == "0",
         "n" => value == "1",
-        "verbosity" => value == "\"medium\"",
+        "verbosity" => true,
         _ => false,
     }
 }

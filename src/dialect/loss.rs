@@ -120,7 +120,7 @@ impl Losses {
     }
 
     /// The same with a sentence of its own.
-    fn lose_as(&mut self, param: impl Into<String>, message: &str) -> Checked<()> {
+    pub(super) fn lose_as(&mut self, param: impl Into<String>, message: &str) -> Checked<()> {
         let param = short(param.into());
         match self.on {
             OnUnsupported::Drop => {

@@ -187,7 +187,6 @@ impl Dialect {
         match (self, field.as_bytes()) {
             (Self::Messages, b"stop") => "stop_sequences",
             (Self::Messages, b"parallel_tool_calls") => "tool_choice.disable_parallel_tool_use",
-            (Self::Responses, b"verbosity") => "text.verbosity",
             _ => field,
         }
     }

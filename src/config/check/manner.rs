@@ -7,10 +7,6 @@ use crate::config::raw::{RawAuth, RawProvider};
 use crate::config::report::Report;
 use crate::config::types::{Auth, Dialect, Manner};
 
-/// The version of its API that Anthropic asks to be named. Source: Anthropic API
-/// reference, "Versions".
-const ANTHROPIC_VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
-
 /// Checks what `entry`, a provider of `dialect`, says of its server.
 pub(super) fn check(entry: &RawProvider, dialect: Dialect, report: &mut Report) -> Manner {
     if dialect == Dialect::Sandbox {
@@ -29,12 +25,8 @@ pub(super) fn check(entry: &RawProvider, dialect: Dialect, report: &mut Report) 
             }
         }
     }
-    let usual = match dialect {
-        Dialect::OpenAi | Dialect::Sandbox => Auth::Bearer,
-        Dialect::Anthropic => Auth::XApiKey,
-        Dialect::Gemini => Auth::XGoogApiKey,
-    };
-    let auth = entry.auth.value().map_or(usual, |auth| match auth {
+    let usual = Manner::usual(dialect);
+    let auth = entry.auth.value().map_or(usual.auth, |auth| match auth {
         RawAuth::Bearer => Auth::Bearer,
         RawAuth::ApiKey => Auth::ApiKey,
         RawAuth::XApiKey => Auth::XApiKey,
@@ -45,7 +37,7 @@ pub(super) fn check(entry: &RawProvider, dialect: Dialect, report: &mut Report) 
         query: query(&entry.query, report),
         model_path: model_path(&entry.model_path, report),
         lacks_responses: !entry.responses.or(true),
-        default_header: (dialect == Dialect::Anthropic).then_some(ANTHROPIC_VERSION),
+        ..usual
     }
 }
 
