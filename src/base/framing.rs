@@ -121,6 +121,18 @@ impl Body {
     }
 }
 
+/// `text` without the spaces and tabs around it, which alone may stand there
+/// (RFC 9110 §5.6.3): what else some take for white space is an end of line to others.
+pub const fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
 /// The first `count` bytes of `ahead`, taken out of it.
 pub fn piece(ahead: &mut BytesMut, count: usize) -> Bytes {
     match ahead.get(..count) {
@@ -162,7 +174,7 @@ fn digits(line: &[u8]) -> usize {
 /// The size that a chunk's first line tells; its extensions are ignored.
 fn size(line: &[u8]) -> Option<u64> {
     let (digits, rest) = line.split_at_checked(digits(line))?;
-    let rest = rest.trim_ascii_start();
+    let rest = trim(rest);
     if !(1..=DIGITS).contains(&digits.len()) || !(rest.is_empty() || rest.starts_with(b";")) {
         return None;
     }
@@ -227,6 +239,8 @@ mod tests {
             "1 x\r\na\r\n",
             "0x1\r\na\r\n",
             "1;\r\r\na\r\n",
+            "1\r\r\na\r\n",
+            "1\u{c}\r\na\r\n",
             "fffffffffffffffff\r\n",
             "0000000000000000",
             "1\r\na\r\n0\r\na\n\r\n",

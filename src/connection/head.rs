@@ -14,6 +14,8 @@ use pingora_core::protocols::Stream;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
+use crate::base::framing::trim;
+
 /// Largest head, in bytes.
 pub(crate) const LARGEST_HEAD: usize = 32 * 1024;
 /// Most fields of a head.
@@ -169,7 +171,8 @@ impl Scan {
             .and_then(|rest| rest.iter().position(|byte| matches!(byte, b'/' | b'?')))
             .map_or(text.len(), |at| start + at);
         let authority = text.get(start..end).unwrap_or_default();
-        let host = self.host.and_then(|host| head.get(host)).unwrap_or_default().trim_ascii();
+        let host = self.host.and_then(|host| head.get(host)).unwrap_or_default();
+        let host = trim(host);
         if authority.is_empty() || !authority.eq_ignore_ascii_case(host) {
             return Err(BadHead::Malformed("The target's host is not the Host header's."));
         }

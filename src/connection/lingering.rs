@@ -20,10 +20,13 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// Half-closes the connection and discards up to 256 KB or 1 s of what comes.
 pub(crate) async fn close_lingering(connection: Box<Http1>) {
     let mut stream = connection.into_stream();
-    if stream.shutdown().await.is_ok() {
-        // Time over is the expected end with a client that keeps sending.
-        let _over = tokio::time::timeout(DISCARD_TIME, discard(&mut stream)).await;
-    }
+    // Time over is the expected end with a client that keeps sending, or reads nothing.
+    let _over = tokio::time::timeout(DISCARD_TIME, async {
+        if stream.shutdown().await.is_ok() {
+            discard(&mut stream).await;
+        }
+    })
+    .await;
 }
 
 async fn discard(stream: &mut Stream) {

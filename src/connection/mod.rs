@@ -171,7 +171,7 @@ impl<H: Handler> ServerApp for Connections<H> {
                 Next::Over => return None,
                 Next::Cut(cut) => {
                     if let Session::Http1(mut cut) = cut {
-                        cut.shutdown().await;
+                        cut.cut().await;
                     }
                     return None;
                 }

@@ -311,10 +311,12 @@ pub(super) fn failed(failure: Failure) -> Refusal {
         Failure::TimedOut => {
             Refusal::new(Code::UpstreamTimeout, "The provider did not answer in time.")
         }
-        Failure::Unreachable | Failure::NoAnswer | Failure::Garbage => Refusal::new(
-            Code::UpstreamError,
-            "The provider could not be reached or gave no answer.",
-        ),
+        Failure::Unreachable | Failure::NoAnswer | Failure::Torn | Failure::Garbage => {
+            Refusal::new(
+                Code::UpstreamError,
+                "The provider could not be reached or gave no answer.",
+            )
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use crate::base::framing::{self, Body, Step};
 use crate::base::patience::Timer;
@@ -21,8 +22,10 @@ use crate::upstream::Failure;
 const FIRST_READ: usize = 4 * 1024;
 /// Most of a body that is read at once, in bytes.
 const MOST_READ: usize = 64 * 1024;
-/// Largest head, in bytes.
-const LARGEST_HEAD: usize = 1024 * 1024;
+/// Largest head, with any interim ones before it, in bytes.
+const LARGEST_HEAD: usize = 128 * 1024;
+/// Most interim heads before the answer's.
+const MOST_INTERIM: usize = 16;
 /// Most fields of a head.
 const MOST_FIELDS: usize = 256;
 
@@ -38,6 +41,10 @@ pub(super) struct Http1 {
     keeps: bool,
     /// Longest wait for the head, then for each piece of the body.
     patience: Option<Duration>,
+    /// When the head must be there, once it is waited for.
+    head_by: Option<Option<Instant>>,
+    /// Heads that were none of the answer.
+    interim: usize,
     timer: Timer,
 }
 
@@ -67,6 +74,8 @@ impl Http1 {
             ahead: BytesMut::new(),
             keeps: false,
             patience,
+            head_by: None,
+            interim: 0,
             timer: Timer::default(),
         }
     }
@@ -76,6 +85,8 @@ impl Http1 {
     /// # Errors
     /// [`Failure`] if none comes, or what comes is no HTTP.
     pub(super) async fn read_head(&mut self) -> Result<(), Failure> {
+        let by = self.patience.map(|patience| Instant::now() + patience);
+        let by = *self.head_by.get_or_insert(by);
         loop {
             match parse(&mut self.ahead).ok_or(Failure::Garbage)? {
                 Some(head) => {
@@ -83,12 +94,21 @@ impl Http1 {
                     if !interim || head.status == StatusCode::SWITCHING_PROTOCOLS {
                         return self.begin(head).ok_or(Failure::Garbage);
                     }
+                    self.interim += 1;
+                    if self.interim > MOST_INTERIM {
+                        return Err(Failure::Garbage);
+                    }
                 }
                 None if self.ahead.len() > LARGEST_HEAD => return Err(Failure::Garbage),
-                None => self.fill(FIRST_READ).await.map_err(|error| match error.kind() {
-                    ErrorKind::TimedOut => Failure::TimedOut,
-                    _ => Failure::NoAnswer,
-                })?,
+                None => {
+                    let begun = self.interim > 0 || !self.ahead.is_empty();
+                    let left = by.map(|by| by.saturating_duration_since(Instant::now()));
+                    self.fill(FIRST_READ, left).await.map_err(|error| match error.kind() {
+                        ErrorKind::TimedOut => Failure::TimedOut,
+                        _ if begun => Failure::Torn,
+                        _ => Failure::NoAnswer,
+                    })?;
+                }
             }
         }
     }
@@ -101,14 +121,21 @@ impl Http1 {
             _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => {
                 Rest::Framed(Body::of(0))
             }
+            // It speaks another protocol from here on, whatever it says of a body.
+            _ if status == StatusCode::SWITCHING_PROTOCOLS => {
+                self.keeps = false;
+                Rest::UntilClose
+            }
             // Whoever reads the length may think otherwise (RFC 9112 §6.3).
-            (Some(chunked), length) => {
+            (Coding::Chunked, length) => {
                 self.keeps &= length.is_none() && is_http11;
                 headers.remove(CONTENT_LENGTH);
-                if chunked { Rest::Framed(Body::chunked()) } else { Rest::UntilClose }
+                Rest::Framed(Body::chunked())
             }
-            (None, Some(length)) => Rest::Framed(Body::of(length)),
-            (None, None) => Rest::UntilClose,
+            // Nobody was asked for it.
+            (Coding::Other, _) => return None,
+            (Coding::None, Some(length)) => Rest::Framed(Body::of(length)),
+            (Coding::None, None) => Rest::UntilClose,
         };
         (self.status, self.headers) = (status, headers);
         Some(())
@@ -144,7 +171,7 @@ impl Http1 {
                     return Ok(Some(framing::piece(&mut self.ahead, count)));
                 }
             };
-            match self.fill(room).await {
+            match self.fill(room, self.patience).await {
                 Err(error)
                     if error.kind() == ErrorKind::UnexpectedEof
                         && matches!(self.rest, Rest::UntilClose) =>
@@ -157,11 +184,11 @@ impl Http1 {
     }
 
     /// Waits for more bytes, of which as many as there is `room` for may come.
-    async fn fill(&mut self, room: usize) -> io::Result<()> {
-        let Self { stream, ahead, timer, patience, .. } = self;
+    async fn fill(&mut self, room: usize, patience: Option<Duration>) -> io::Result<()> {
+        let Self { stream, ahead, timer, .. } = self;
         ahead.reserve(room);
         let read = stream.read_buf(ahead);
-        let count = match *patience {
+        let count = match patience {
             Some(patience) => timer.within(patience, read).await.ok_or(ErrorKind::TimedOut)?,
             None => read.await,
         }?;
@@ -216,11 +243,23 @@ fn value(mut bytes: BytesMut) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(bytes.freeze()).ok()
 }
 
-/// Whether the last coding is chunked; `None` if there is none.
-fn coding(headers: &HeaderMap) -> Option<bool> {
-    let last = headers.get_all(TRANSFER_ENCODING).iter().next_back()?;
-    let last = last.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
-    Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+/// How a body is coded for its way.
+enum Coding {
+    None,
+    Chunked,
+    /// In a way that was not asked for, or twice.
+    Other,
+}
+
+fn coding(headers: &HeaderMap) -> Coding {
+    let mut given = headers.get_all(TRANSFER_ENCODING).iter();
+    match (given.next(), given.next()) {
+        (None, _) => Coding::None,
+        (Some(one), None) if framing::trim(one.as_bytes()).eq_ignore_ascii_case(b"chunked") => {
+            Coding::Chunked
+        }
+        _ => Coding::Other,
+    }
 }
 
 /// The length, if one is given: `None` if several are that differ, or what is given
@@ -228,7 +267,7 @@ fn coding(headers: &HeaderMap) -> Option<bool> {
 fn length(headers: &HeaderMap) -> Option<Option<u64>> {
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        for given in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for given in value.as_bytes().split(|byte| *byte == b',').map(framing::trim) {
             if !given.iter().all(u8::is_ascii_digit) {
                 return None;
             }
@@ -245,7 +284,7 @@ fn length(headers: &HeaderMap) -> Option<Option<u64>> {
 fn keeps(headers: &HeaderMap, is_http11: bool) -> bool {
     let mut keeps = is_http11;
     for value in headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for option in value.as_bytes().split(|byte| *byte == b',').map(framing::trim) {
             if option.eq_ignore_ascii_case(b"close") {
                 return false;
             }
@@ -310,6 +349,8 @@ mod tests {
             assert!(matches!(status, 200 | 204));
             assert_eq!((&*found, keeps), (body, kept), "{text:?}");
         }
+        let switched = "HTTP/1.1 101 Switching\r\ncontent-length: 0\r\n\r\nother bytes";
+        assert_eq!(read(switched, true).await.unwrap(), (101, "other bytes".into(), false));
         let until_close = "HTTP/1.1 200 OK\r\n\r\nall of it";
         assert_eq!(read(until_close, true).await.unwrap(), (200, "all of it".into(), false));
     }
@@ -324,7 +365,10 @@ mod tests {
                 Failure::Garbage,
             ),
             ("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", false, Failure::Garbage),
-            ("HTTP/1.1 200 OK\r\ncontent", true, Failure::NoAnswer),
+            ("HTTP/1.1 200 OK\r\ncontent", true, Failure::Torn),
+            ("HTTP/1.1 100 Continue\r\n\r\n", true, Failure::Torn),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nok", true, Failure::Garbage),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", true, Failure::Garbage),
             ("", true, Failure::NoAnswer),
             ("HTTP/1.1 200 OK\r\n", false, Failure::TimedOut),
             ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok", true, Failure::NoAnswer),
@@ -336,6 +380,27 @@ mod tests {
         ] {
             assert_eq!(read(text, closes).await, Err(failure), "{text:?}");
         }
+    }
+
+    /// The time is that of the whole head, and so is the room.
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_drips_is_not_waited_for_for_ever() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut answer = Http1::new(Box::new(near), Some(Duration::from_secs(10)));
+        let begun = Instant::now();
+        let drip = async {
+            loop {
+                far.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.unwrap();
+                tokio::time::sleep(Duration::from_secs(4)).await;
+            }
+        };
+        let failure = tokio::select! {
+            head = answer.read_head() => head.unwrap_err(),
+            never = drip => never,
+        };
+        assert_eq!((failure, begun.elapsed()), (Failure::TimedOut, Duration::from_secs(10)));
+        let many = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(MOST_INTERIM + 1);
+        assert_eq!(read(&many, true).await, Err(Failure::Garbage));
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub enum Failure {
     /// The connection broke before the answer's header was complete.
     #[error("the provider closed the connection without an answer")]
     NoAnswer,
+    /// The connection broke within the answer's header.
+    #[error("the provider's answer broke off within its header")]
+    Torn,
     /// What came is not HTTP.
     #[error("the provider's answer is not HTTP")]
     Garbage,

@@ -25,6 +25,7 @@ use crate::base::framing::{Body, Step};
 use crate::base::patience::Timer;
 
 use super::head::{self, BadHead};
+use super::lingering::close_lingering;
 use answer::Framing;
 
 /// First read of a request: a header and a small body in one piece.
@@ -35,6 +36,9 @@ const MOST_READ: usize = 64 * 1024;
 const MOST_AHEAD: usize = 16 * 1024;
 /// What is written together with the bytes before it, at the price of a copy.
 const SMALL: usize = 16 * 1024;
+
+/// Longest that is waited for the end of a connection to be written.
+const LONGEST_END: Duration = Duration::from_secs(1);
 
 /// One connection and the request that is served on it.
 pub struct Http1 {
@@ -282,7 +286,11 @@ impl Http1 {
             return None;
         }
         if !self.keeps {
-            self.shutdown().await;
+            if self.ahead.is_empty() {
+                self.shutdown().await;
+            } else {
+                close_lingering(self).await;
+            }
             return None;
         }
         if self.out.capacity() > FIRST_READ {
@@ -291,10 +299,20 @@ impl Http1 {
         Some(self)
     }
 
+    /// Ends an answer that is not whole, once what there is of it is on its way.
+    pub(super) async fn cut(&mut self) {
+        // To whoever does not read it, nothing more is sent either.
+        if self.flush().await.is_ok() {
+            self.shutdown().await;
+        }
+    }
+
     /// Closes the sending side.
-    pub(super) async fn shutdown(&mut self) {
-        // Whoever is gone already needs no end.
-        let _gone = AsyncWriteExt::shutdown(&mut self.stream).await;
+    async fn shutdown(&mut self) {
+        let Self { stream, timer, .. } = self;
+        // Whoever is gone already needs no end. With TLS an end must be written, and
+        // who reads nothing would have it wait for ever.
+        let _gone = timer.within(LONGEST_END, AsyncWriteExt::shutdown(stream)).await;
     }
 
     /// The connection without HTTP.

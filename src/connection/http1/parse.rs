@@ -5,7 +5,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 
-use crate::base::framing::Body;
+use crate::base::framing::{Body, trim};
 
 /// Fields that a request has room for at first.
 const FIELDS: usize = 16;
@@ -34,10 +34,7 @@ pub(super) fn head(raw: &Bytes) -> Option<request::Parts> {
         let colon = memchr::memchr(b':', line)?;
         let name = HeaderName::from_bytes(line.get(..colon)?).ok()?;
         let value = line.get(colon + 1..)?;
-        let from = start + colon + 1 + (value.len() - value.trim_ascii_start().len());
-        let length = value.trim_ascii().len();
-        // Where nothing is left, trimming from the start has gone to the end.
-        let value = HeaderValue::from_maybe_shared(raw.slice(from..from + length)).ok()?;
+        let value = HeaderValue::from_maybe_shared(raw.slice_ref(trim(value))).ok()?;
         parts.headers.append(name, value);
     }
     None
@@ -75,7 +72,7 @@ pub(super) fn body(head: &request::Parts) -> Body {
 pub(super) fn keeps(head: &request::Parts) -> bool {
     let mut keeps = head.version == Version::HTTP_11;
     for value in head.headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for option in value.as_bytes().split(|byte| *byte == b',').map(trim) {
             if option.eq_ignore_ascii_case(b"close") {
                 return false;
             }
@@ -106,7 +103,19 @@ mod tests {
 
     #[test]
     fn what_is_no_field_is_no_head() {
-        for line in ["a b: c", "a : c", ": c", "a", "a: \u{1}", "a: \u{7f}", "a: b\rc"] {
+        for line in [
+            "a b: c",
+            "a : c",
+            ": c",
+            "a",
+            "a: \u{1}",
+            "a: \u{7f}",
+            "a: b\rc",
+            "a: b\r",
+            "a:\rb",
+            "a:\u{c}b",
+            "a: b\u{c}",
+        ] {
             let text = format!("GET / HTTP/1.1\r\n{line}\r\n\r\n");
             assert!(head(&Bytes::from(text)).is_none(), "{line:?}");
         }

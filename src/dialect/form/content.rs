@@ -110,6 +110,16 @@ impl Call {
     }
 }
 
+/// Whether `text` is a type and a subtype without parameters (RFC 6838 §4.2): any
+/// other text could be anything in the URL that it becomes a part of.
+fn is_media_type(text: &str) -> bool {
+    let named = |name: &str| {
+        let sign = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+        !name.is_empty() && name.bytes().all(sign)
+    };
+    text.split_once('/').is_some_and(|(kind, sub)| named(kind) && named(sub))
+}
+
 impl Source {
     /// An address of the web, or the bytes that a data URL holds, which stands at
     /// `at`.
@@ -141,12 +151,23 @@ impl Source {
         if digits.is_empty() || digits.len() % 4 == 1 || !fits || !digits.bytes().all(digit) {
             return Err(Bad::invalid(at, "This must be base64."));
         }
+        if !is_media_type(&media_type) {
+            return Err(Bad::invalid(at, "This must have a media type such as image/png."));
+        }
         Ok(Self::Inline { media_type, data })
     }
 
-    /// A text as the bytes of a file.
-    pub(in crate::dialect) fn of_text(media_type: String, text: &str) -> Self {
-        Self::Inline { media_type, data: base64::engine::general_purpose::STANDARD.encode(text) }
+    /// A text, which stands at `at`, as the bytes of a file.
+    pub(in crate::dialect) fn of_text(
+        media_type: String,
+        text: &str,
+        at: impl Into<String>,
+    ) -> Checked<Self> {
+        if !is_media_type(&media_type) {
+            return Err(Bad::invalid(at, "This must have a media type such as text/plain."));
+        }
+        let data = base64::engine::general_purpose::STANDARD.encode(text);
+        Ok(Self::Inline { media_type, data })
     }
 
     /// As a URL.

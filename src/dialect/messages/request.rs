@@ -228,7 +228,8 @@ fn read_media(block: &mut Fields<'_>, kind: Kind, losses: &mut Losses) -> Checke
         "text" => {
             let text = source.required_text("data")?;
             let media_type = source.text("media_type")?;
-            Source::of_text(media_type.unwrap_or_else(|| "text/plain".to_owned()), &text)
+            let media_type = media_type.unwrap_or_else(|| "text/plain".to_owned());
+            Source::of_text(media_type, &text, source.path("media_type"))?
         }
         _ => {
             losses.lose(at)?;

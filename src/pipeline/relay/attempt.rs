@@ -215,6 +215,6 @@ fn code(failure: Failure) -> ProviderCode {
     match failure {
         Failure::Unreachable => ProviderCode::Unreachable,
         Failure::TimedOut => ProviderCode::Timeout,
-        Failure::NoAnswer | Failure::Garbage => ProviderCode::Cut,
+        Failure::NoAnswer | Failure::Torn | Failure::Garbage => ProviderCode::Cut,
     }
 }

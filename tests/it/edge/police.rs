@@ -54,6 +54,10 @@ fn refused() -> Vec<(String, (u16, &'static str))> {
         "transfer-encoding: identity\r\n",
         "transfer-encoding: xchunked\r\n",
         "transfer-encoding: \u{b}chunked\r\n",
+        "transfer-encoding: \u{c}chunked\r\n",
+        "transfer-encoding: chunked\u{c}\r\n",
+        "transfer-encoding: chunked\r\r\n",
+        "content-length: 2\r\r\n",
         // Fields that parsers mend in different ways.
         "x-folded: a\r\n b\r\n",
         "x-folded: a\r\n\tb\r\n",
