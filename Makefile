@@ -75,7 +75,7 @@ $(node)/.made: tests/sdk/package-lock.json
 	command -v node >/dev/null || need+=(nodejs); \
 	command -v npm >/dev/null || need+=(npm); \
 	$(call install,$${need[@]})
-	npm ci --prefix tests/sdk --ignore-scripts --no-audit --no-fund --silent
+	npm ci --prefix tests/sdk --ignore-scripts --omit=optional --no-audit --no-fund --silent
 	@touch $@
 
 # What reads our dashboards, alert rules, units, invoices and README. Debian starts a Prometheus

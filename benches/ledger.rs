@@ -1,6 +1,7 @@
 //! What a request's two journal frames cost, and what a large ledger answers:
 //! `cargo bench --bench ledger`, and `-- --records 10000000` for the second,
-//! which needs 7 GB in the temporary directory for ten million.
+//! which needs 7 GB in the temporary directory for ten million; and
+//! `-- --invoices 3000000` for the invoices of a month over so many records.
 //! CPU time is that of the whole process, its sync and index threads included.
 
 #![expect(
@@ -19,20 +20,87 @@ use std::time::Instant;
 use tollgate::base::clock::{Clock, SystemClock, Timestamp};
 use tollgate::base::id::RecordIds;
 use tollgate::base::money::Money;
+use tollgate::billing::calendar::Month;
+use tollgate::billing::{Biller, Parts};
 use tollgate::config::Durability;
 use tollgate::ledger::record::{Attempt, Outcome, Tokens, UsageRecord};
 use tollgate::ledger::{By, Digest, Filter, Ledger, Page, Replay, Sum};
+use tollgate::store::Store;
+use tollgate::store::accounts::Directory;
+use tollgate::store::billing::{Assignment, Book, Choice, History, Standing};
+use tollgate::telemetry::metrics::Metrics;
+use tollgate::webhooks::Webhooks;
 
 const PAIRS: u32 = 200_000;
 const DAY: u64 = 86_400_000_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let large = arguments.iter().position(|argument| argument == "--records");
-    match large.map(|at| arguments[at + 1].parse().unwrap()) {
-        Some(records) => large_ledger(records),
-        None => [1, 2, 8].into_iter().for_each(small_ledger),
+    let given = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        Some(arguments[at + 1].parse().unwrap())
+    };
+    match (given("--records"), given("--invoices")) {
+        (Some(records), _) => large_ledger(records),
+        (None, Some(records)) => invoices(records),
+        (None, None) => [1, 2, 8].into_iter().for_each(small_ledger),
     }
+}
+
+/// Drafts the invoices of a month, for 10,000 accounts with a plan.
+fn invoices(count: u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tollgate.yaml");
+    std::fs::write(&file, "").unwrap();
+    let config = tollgate::config::load(&file).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let month = Month::of(clock.wall(), &config.timezone).unwrap().previous();
+    let span = month.span(&config.timezone).unwrap();
+    println!("| a month of {count} records, 10,000 accounts | time | peak memory |\n|---|---|---|");
+    let ledger = Arc::new(open(dir.path(), Replay::none()));
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let ledger = &ledger;
+            scope.spawn(move || history(ledger, (span.from, span.to), count, 10_000, half));
+        }
+    });
+    let store = Store::open(dir.path()).unwrap();
+    let book = Arc::new(Book::new(&store).unwrap());
+    for number in 0..10_000 {
+        let assignment = Assignment {
+            sequence: 1,
+            at: span.from,
+            plan: "pro".to_owned(),
+            monthly_price: "29".parse().unwrap(),
+            included: false,
+            standing: Standing::Active,
+        };
+        book.append(&format!("account-{number}"), &assignment).unwrap();
+    }
+    let metrics = Arc::new(Metrics::new([]).unwrap());
+    let biller = Biller::new(Parts {
+        ledger,
+        accounts: Arc::new(Directory::new(&store).unwrap()),
+        history: book.clone(),
+        adjustments: book.clone(),
+        invoices: book.clone(),
+        rates: Arc::default(),
+        webhooks: Webhooks::of(&store, &config, &clock, &metrics).unwrap(),
+        clock,
+    });
+    step("all drafts", || biller.draft_all(&config, month, false).unwrap());
+    step("all drafts again, unchanged", || biller.draft_all(&config, month, false).unwrap());
+    step("the draft of one account", || biller.draft(&config, month, "account-7", false).unwrap());
+    let of = Choice { period: Some(month.to_string()), ..Choice::default() };
+    let listed = step("a page of 100 of the month", || biller.invoices(&of, None, 100).unwrap());
+    assert_eq!(listed.len(), 100);
+    let drafts = biller.invoices(&of, None, usize::MAX).unwrap();
+    assert_eq!(drafts.len(), 10_000);
+    step("1,000 of them made final", || {
+        for draft in drafts.iter().take(1_000) {
+            biller.finalize(&config, &draft.content.id, None).unwrap();
+        }
+    });
 }
 
 fn small_ledger(threads: u32) {
@@ -70,7 +138,7 @@ fn large_ledger(count: u32) {
     std::thread::scope(|scope| {
         for half in 0..2 {
             let ledger = &ledger;
-            scope.spawn(move || history(ledger, begin, now, count, half));
+            scope.spawn(move || history(ledger, (begin, now), count, 1_000, half));
         }
     });
     let each = hundredths(u128::from(cpu_micros() - cpu), count);
@@ -161,12 +229,18 @@ fn row(what: &str, wall: Instant) {
 }
 
 /// One half of the history: every second record.
-fn history(ledger: &Ledger, begin: Timestamp, now: Timestamp, count: u32, half: u32) {
+fn history(
+    ledger: &Ledger,
+    (begin, now): (Timestamp, Timestamp),
+    count: u32,
+    accounts: u32,
+    half: u32,
+) {
     let record = record(&SystemClock::new());
     let attempt = attempt(&record);
     let ids = RecordIds::default();
     let text = |prefix: &str, number: u32| Arc::<str>::from(format!("{prefix}-{number}"));
-    let accounts: Vec<_> = (0..1000).map(|number| text("account", number)).collect();
+    let accounts: Vec<_> = (0..accounts).map(|number| text("account", number)).collect();
     let classes: Vec<_> = (0..4).map(|number| text("class", number)).collect();
     let models: Vec<_> = (0..3).map(|number| text("model", number)).collect();
     let pace = (now.0 - begin.0) / u64::from(count + 1);
@@ -202,12 +276,13 @@ fn history(ledger: &Ledger, begin: Timestamp, now: Timestamp, count: u32, half: 
 }
 
 fn pairs(ledger: &Ledger, clock: &dyn Clock, count: u32) {
-    let record = record(clock);
-    let attempt = attempt(&record);
+    let mut record = record(clock);
+    let mut attempt = attempt(&record);
+    let ids = RecordIds::default();
     for _ in 0..count {
-        let id = RecordIds::default().next(clock.wall());
-        let attempt = Attempt { record: id, ..attempt.clone() };
-        let record = UsageRecord { id, time: clock.wall(), ..record.clone() };
+        record.time = clock.wall();
+        record.id = ids.next(record.time);
+        (attempt.record, attempt.time) = (record.id, record.time);
         ledger.begin(black_box(&attempt)).unwrap();
         let _settled = black_box(ledger.settle(black_box(&record)).unwrap());
     }
@@ -262,7 +337,7 @@ fn record(clock: &dyn Clock) -> UsageRecord {
         price: amount(20_000_000_000),
         cost: amount(123_450_000),
         unpriced: false,
-        tokens: Tokens { input: 420, cached_input: 128, output: 97, reasoning: 0 },
+        tokens: Tokens { input: 420, cached_input: 128, output: 97, ..Tokens::default() },
         estimated: false,
         bytes_in: 1024,
         bytes_out: 640,
@@ -276,6 +351,7 @@ fn record(clock: &dyn Clock) -> UsageRecord {
         prepaid: false,
         saved: None,
         session: None,
+        void: false,
     }
 }
 

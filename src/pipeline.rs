@@ -86,6 +86,9 @@ pub async fn serve<C: Client>(
             if let Some(stored) = recalled.stored.take() {
                 return Box::pin(idempotent::answer(app, client, exchange, bill, *stored)).await;
             }
+            if recalled.left {
+                return Box::pin(idempotent::leave(exchange, bill)).await;
+            }
             if let Some(sampled) = recalled.sampled() {
                 let (look, snapshot, request) = (None, &snapshot, &request);
                 let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };

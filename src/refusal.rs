@@ -14,12 +14,11 @@ use http::StatusCode;
 pub enum Code {
     /// The body is not JSON, or not whole.
     InvalidJson,
-    /// A field that Tollgate reads has a wrong type or value.
+    /// What Tollgate reads of a request, a field or a part of its head, has a wrong
+    /// type, value or form.
     InvalidValue,
     /// A field that the model's provider has no way to express.
     UnsupportedField,
-    /// The request itself is malformed: framing, header or path.
-    BadRequest,
     /// The key is missing, malformed or unknown.
     InvalidApiKey,
     /// The plan lacks the class's feature.
@@ -74,7 +73,6 @@ impl Code {
             Self::InvalidJson => "invalid_json",
             Self::InvalidValue => "invalid_value",
             Self::UnsupportedField => "unsupported_field",
-            Self::BadRequest => "invalid_request",
             Self::InvalidApiKey => "invalid_api_key",
             Self::FeatureNotInPlan => "feature_not_in_plan",
             Self::ModelNotInPlan => "model_not_in_plan",
@@ -103,7 +101,7 @@ impl Code {
     /// The status that goes with the code.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::InvalidJson | Self::InvalidValue | Self::UnsupportedField | Self::BadRequest => {
+            Self::InvalidJson | Self::InvalidValue | Self::UnsupportedField => {
                 StatusCode::BAD_REQUEST
             }
             Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
@@ -266,5 +264,46 @@ impl Refusal {
             Code::NotFound,
             "There is no such path here. The API is served under /v1 and /<class prefix>/v1.",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every code, with the status and `type` that the contract gives it.
+    const ALL: [(Code, u16, &str, &str); 25] = [
+        (Code::InvalidJson, 400, "invalid_request_error", "invalid_json"),
+        (Code::InvalidValue, 400, "invalid_request_error", "invalid_value"),
+        (Code::UnsupportedField, 400, "invalid_request_error", "unsupported_field"),
+        (Code::InvalidApiKey, 401, "authentication_error", "invalid_api_key"),
+        (Code::FeatureNotInPlan, 403, "permission_error", "feature_not_in_plan"),
+        (Code::ModelNotInPlan, 403, "permission_error", "model_not_in_plan"),
+        (Code::AccountSuspended, 403, "permission_error", "account_suspended"),
+        (Code::ModelNotFound, 404, "invalid_request_error", "model_not_found"),
+        (Code::EndpointNotEnabled, 404, "invalid_request_error", "endpoint_not_enabled"),
+        (Code::NotFound, 404, "invalid_request_error", "not_found"),
+        (Code::MethodNotAllowed, 405, "invalid_request_error", "method_not_allowed"),
+        (Code::RequestTimeout, 408, "invalid_request_error", "request_timeout"),
+        (Code::IdempotencyConflict, 409, "invalid_request_error", "idempotency_conflict"),
+        (Code::RequestTooLarge, 413, "invalid_request_error", "request_too_large"),
+        (Code::UnsupportedMediaType, 415, "invalid_request_error", "unsupported_media_type"),
+        (Code::HeadersTooLarge, 431, "invalid_request_error", "headers_too_large"),
+        (Code::RateLimitExceeded, 429, "rate_limit_error", "rate_limit_exceeded"),
+        (Code::ConcurrencyLimitExceeded, 429, "rate_limit_error", "concurrency_limit_exceeded"),
+        (Code::InsufficientQuota, 429, "rate_limit_error", "insufficient_quota"),
+        (Code::InternalError, 500, "server_error", "internal_error"),
+        (Code::UpstreamError, 502, "server_error", "upstream_error"),
+        (Code::Overloaded, 503, "server_error", "overloaded"),
+        (Code::StorageUnavailable, 503, "server_error", "storage_unavailable"),
+        (Code::UpstreamTimeout, 504, "server_error", "upstream_timeout"),
+        (Code::NotInCache, 504, "server_error", "not_in_cache"),
+    ];
+
+    #[test]
+    fn each_code_is_one_of_the_contracts() {
+        for (code, status, kind, name) in ALL {
+            assert_eq!((code.status().as_u16(), code.kind(), code.as_str()), (status, kind, name));
+        }
     }
 }

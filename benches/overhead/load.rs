@@ -7,11 +7,13 @@
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Barrier;
 
 use crate::Failure;
 use crate::work::{ANSWER, DIGITS, Work};
@@ -20,6 +22,10 @@ use crate::work::{ANSWER, DIGITS, Work};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Paced streams begin this far apart, so that their events do not coincide.
 const STAGGER: Duration = Duration::from_micros(1_300);
+
+/// The field by which Tollgate alone says whence an answer comes.
+const CACHE: &[u8] = b"\r\nx-tollgate-cache: ";
+const HIT: &[u8] = b"\r\nx-tollgate-cache: hit\r\n";
 
 /// What to do.
 pub(crate) struct Plan {
@@ -34,30 +40,40 @@ pub(crate) struct Plan {
 pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = plan.work;
-    // A stream in pace takes a second; a plain request warms as well.
-    let warming = if work == Work::Paced { Work::Chat } else { work };
+    // What the provider takes its time for; a plain request warms as well.
+    let slow = work == Work::Paced || work.equal().is_some();
+    let warming = if slow { Work::Chat } else { work };
     let mut clients = Vec::new();
     for number in 0..plan.connections {
         let mut client = runtime.block_on(Client::connect(plan.address, number))?;
         client.prepare(warming, number);
         runtime.block_on(client.request(warming))?;
         client.prepare(work, number);
+        if work == Work::Disk {
+            runtime.block_on(client.fill(plan.requests.try_into()?))?;
+        }
+        client.warm = true;
         clients.push(client);
     }
     println!("ready");
     std::io::stdin().lock().read_line(&mut String::new())?;
 
     let requests = plan.requests;
+    let together = Arc::new(Barrier::new(plan.connections));
     let tasks: Vec<_> = clients
         .into_iter()
         .enumerate()
         .map(|(number, mut client)| {
+            let together = together.clone();
             runtime.spawn(async move {
                 if work == Work::Paced {
                     tokio::time::sleep(STAGGER.saturating_mul(number.try_into()?)).await;
                 }
                 let mut times = Vec::with_capacity(requests);
                 for _ in 0..requests {
+                    if work.equal().is_some() {
+                        together.wait().await;
+                    }
                     let from = Instant::now();
                     client.request(work).await?;
                     times.push(u64::try_from(from.elapsed().as_nanos())?);
@@ -88,7 +104,13 @@ struct Client {
     /// Where the unique digits are in `request`.
     digits: usize,
     made: u64,
+    /// Of those that ask for the same, the first one's place.
+    number: u64,
+    /// Whether what it asks for must be kept by now.
+    warm: bool,
     answer: Vec<u8>,
+    /// Where its body begins.
+    body: usize,
     payload: Vec<u8>,
 }
 
@@ -102,7 +124,10 @@ impl Client {
             digits: 0,
             // Of two connections no two requests are the same, nor of two runs.
             made: (u64::from(std::process::id()) << 32) | (u64::try_from(number)? << 20),
+            number: u64::try_from(number)?,
+            warm: false,
             answer: Vec::with_capacity(32 * 1024),
+            body: 0,
             payload: Vec::new(),
         })
     }
@@ -111,10 +136,35 @@ impl Client {
         (self.request, self.digits) = work.request(number);
     }
 
+    /// Asks for all that the work will ask for, unless the last of it is kept
+    /// already or nobody keeps anything.
+    async fn fill(&mut self, requests: u64) -> Result<(), Failure> {
+        self.made = requests.saturating_sub(1);
+        self.request(Work::Disk).await?;
+        let head = self.answer.get(..self.body).unwrap_or_default();
+        if memmem::find(head, CACHE).is_some() && memmem::find(head, HIT).is_none() {
+            self.made = 0;
+            for _ in 0..requests {
+                self.request(Work::Disk).await?;
+            }
+        }
+        self.made = 0;
+        Ok(())
+    }
+
     /// Sends one request, reads its answer to the end and checks it.
     async fn request(&mut self, work: Work) -> Result<(), Failure> {
         self.made += 1;
-        let number = if work == Work::Cached { 0 } else { self.made };
+        let number = match work.equal() {
+            _ if work == Work::Cached => 0,
+            _ if work == Work::Disk => (self.number << 20) | self.made,
+            None => self.made,
+            // As many ask for the same as have the number of the first of them.
+            Some(equal) => {
+                let first = self.number - self.number % u64::try_from(equal)?;
+                self.made - ((self.number - first) << 20)
+            }
+        };
         let digits = format!("{number:0DIGITS$x}");
         self.request
             .get_mut(self.digits..self.digits + DIGITS)
@@ -133,9 +183,17 @@ impl Client {
                 break end + 4;
             }
         };
+        self.body = body;
         if !self.answer.starts_with(b"HTTP/1.1 200") {
             let line = self.answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
             return Err(format!("answered {:?}", String::from_utf8_lossy(line)).into());
+        }
+        let head = self.answer.get(..body).unwrap_or_default();
+        if work.hits() && self.warm {
+            let other = memmem::find(head, CACHE).is_some() && memmem::find(head, HIT).is_none();
+            if other {
+                return Err("what was kept is not there".into());
+            }
         }
         match work.events() {
             None => self.whole(body).await,

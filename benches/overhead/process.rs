@@ -83,6 +83,13 @@ impl Process {
         Ok(total)
     }
 
+    /// Ends it and starts `command` in its place.
+    pub(crate) fn restart(&mut self, command: &mut Command) -> Result<(), Failure> {
+        self.end();
+        *self = Self::start(command)?;
+        Ok(())
+    }
+
     /// Its id and its children's.
     fn ids(&self) -> Result<Vec<u32>, Failure> {
         let id = self.child.id();
@@ -93,10 +100,12 @@ impl Process {
         }
         Ok(ids)
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
+    /// Asks it to end, and kills it if it does not; nothing if it has ended.
+    fn end(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         drop(self.input.take());
         let id = self.id();
         // nginx ends its workers only if it is asked, not killed.
@@ -114,6 +123,12 @@ impl Drop for Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// Ends this process when its standard input does, so that no role outlives
 /// the one that started it.
 pub(crate) fn end_with_parent() {
@@ -127,6 +142,9 @@ pub(crate) fn end_with_parent() {
 /// What the watch is told when there is nothing left to end.
 pub(crate) const DONE: &str = "done";
 
+/// Before the id of a process that has ended, and is not to be ended any more.
+pub(crate) const ENDED: &str = "-";
+
 /// Reads the ids of processes that do not notice the end of the benchmark by
 /// themselves, and ends them if standard input ends without [`DONE`]: the
 /// benchmark was killed then.
@@ -137,7 +155,10 @@ pub(crate) fn watch() -> Result<(), Failure> {
         if line == DONE {
             return Ok(());
         }
-        ids.push(line);
+        match line.strip_prefix(ENDED) {
+            Some(ended) => ids.retain(|id| id != ended),
+            None => ids.push(line),
+        }
     }
     for id in ids {
         Command::new("kill").args(["-TERM", &id]).status()?;

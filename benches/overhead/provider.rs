@@ -13,6 +13,8 @@ use crate::{Failure, process};
 
 /// Time between two events of a paced stream.
 const PACE: Duration = Duration::from_millis(10);
+/// What callers in lockstep wait for their answer.
+const PAUSE: Duration = Duration::from_millis(30);
 /// The fields that decide are among the first bytes of the body.
 const DECISIVE: usize = 256;
 
@@ -57,6 +59,10 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> Result<(), Failure> 
         let body = request.get(body..).unwrap_or_default();
         let start = body.get(..DECISIVE).unwrap_or(body);
         let says = |text: &[u8]| memmem::find(start, text).is_some();
+        // Long enough for all that ask in lockstep to have come.
+        if says(br#""user":"shared-"#) || says(br#""user":"fan-"#) {
+            tokio::time::sleep(PAUSE).await;
+        }
         if !says(br#""stream":true"#) {
             stream.write_all(&answers.whole).await?;
             continue;

@@ -14,6 +14,18 @@ pub(crate) struct Proxy {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     pub(crate) process: Process,
+    /// How it is started again; `None` where that would change nothing.
+    again: Option<Command>,
+}
+
+impl Proxy {
+    /// Has it begin anew with what it keeps on the disk, if it keeps anything.
+    /// The id of the process is another then.
+    pub(crate) fn forget_memory(&mut self) -> Result<(), Failure> {
+        let Some(command) = &mut self.again else { return Ok(()) };
+        self.process.restart(command)?;
+        await_listener(self.address)
+    }
 }
 
 /// Starts nginx, bare Pingora and Tollgate before `provider`, with their files
@@ -33,7 +45,7 @@ pub(crate) fn start(provider: SocketAddr, directory: &Path) -> Result<Vec<Proxy>
 fn bare(provider: SocketAddr) -> Result<Proxy, Failure> {
     let address = free_address()?;
     let process = Process::role(&["bare", &address.to_string(), &provider.to_string()])?;
-    Ok(Proxy { name: "bare Pingora", address, process })
+    Ok(Proxy { name: "bare Pingora", address, process, again: None })
 }
 
 fn nginx(provider: SocketAddr, directory: &Path) -> Result<Proxy, Failure> {
@@ -77,7 +89,7 @@ http {{
     std::fs::write(&file, configuration)?;
     let mut command = Command::new(nginx_program());
     command.arg("-p").arg(directory).arg("-c").arg(&file).args(["-e", "error.log"]);
-    Ok(Proxy { name: "nginx", address, process: Process::start(&mut command)? })
+    Ok(Proxy { name: "nginx", address, process: Process::start(&mut command)?, again: None })
 }
 
 /// nginx is installed where only root's path looks.
@@ -119,5 +131,5 @@ log: {{ level: warn }}
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.arg("serve").arg("-c").arg(&file);
     let process = Process::start(&mut command)?;
-    Ok(Proxy { name: "Tollgate", address, process })
+    Ok(Proxy { name: "Tollgate", address, process, again: Some(command) })
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::Failure;
-use crate::process::{DONE, Process};
+use crate::process::{DONE, ENDED, Process};
 use crate::proxies::{self, Proxy};
 use crate::table::{self, Cell, Memory, Row};
 use crate::work::Work;
@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut watch = Process::role(&["watch"])?;
     let mut provider = Process::role(&["provider"])?;
     let upstream: SocketAddr = provider.line()?.parse()?;
-    let proxies = proxies::start(upstream, directory.path())?;
+    let mut proxies = proxies::start(upstream, directory.path())?;
     for proxy in &proxies {
         watch.say(&proxy.process.id())?;
     }
@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for work in &options.only {
         eprintln!("{}", work.name());
-        rows.push(row(*work, &proxies, upstream, options.rounds)?);
+        rows.push(row(*work, &mut proxies, upstream, options.rounds, &mut watch)?);
     }
     for (memory, proxy) in memory.iter_mut().zip(&proxies) {
         memory.end = proxy.process.resident()?;
@@ -89,7 +89,13 @@ fn idle(proxy: &Proxy) -> Result<f64, Failure> {
 }
 
 /// All rounds of one kind of work.
-fn row(work: Work, proxies: &[Proxy], provider: SocketAddr, rounds: usize) -> Result<Row, Failure> {
+fn row(
+    work: Work,
+    proxies: &mut [Proxy],
+    provider: SocketAddr,
+    rounds: usize,
+    watch: &mut Process,
+) -> Result<Row, Failure> {
     let mut row = Row::new(work, proxies.len());
     for _ in 0..rounds {
         let direct = match work {
@@ -97,7 +103,14 @@ fn row(work: Work, proxies: &[Proxy], provider: SocketAddr, rounds: usize) -> Re
             _ => None,
         };
         row.direct.extend(direct);
-        for (proxy, cells) in proxies.iter().zip(&mut row.proxies) {
+        for (proxy, cells) in proxies.iter_mut().zip(&mut row.proxies) {
+            if work == Work::Disk {
+                let (connections, requests) = work.amount();
+                drop(loaded(work, proxy.address, connections, requests)?);
+                watch.say(&format!("{ENDED}{}", proxy.process.id()))?;
+                proxy.forget_memory()?;
+                watch.say(&proxy.process.id())?;
+            }
             let measured = measure(work, proxy.address, Some(&proxy.process))
                 .map_err(|error| format!("{}, {}: {error}", proxy.name, work.name()))?;
             cells.push(measured);

@@ -15,6 +15,8 @@ pub(crate) const ANSWER: usize = 600;
 pub(crate) const BURST: usize = 50;
 /// Events of a paced stream that carry text.
 pub(crate) const PACED: usize = 100;
+/// Connections that ask in lockstep, some of them for the same.
+pub(crate) const CALLERS: usize = 100;
 /// Digits that make each request unique.
 pub(crate) const DIGITS: usize = 16;
 
@@ -25,6 +27,10 @@ pub(crate) enum Work {
     Chat,
     /// The same request again and again, which Tollgate answers from its cache.
     Cached,
+    /// 1 KB chat, not streamed, unique, whose answer Tollgate keeps.
+    Kept,
+    /// Each a second time, when Tollgate has it on the disk and hardly any in memory.
+    Disk,
     /// 256 KB chat, not streamed.
     Prompt,
     /// One event each 10 ms.
@@ -37,18 +43,30 @@ pub(crate) enum Work {
     Unasked,
     /// 1 KB chat, not streamed, one at a time.
     Latency,
+    /// `CALLERS` at once, so many of them with the same request, not streamed.
+    Shared(usize),
+    /// The same, all events at once, a write each.
+    Fan(usize),
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Chat,
         Self::Cached,
+        Self::Kept,
+        Self::Disk,
         Self::Prompt,
         Self::Paced,
         Self::Burst,
         Self::Unasked,
         Self::Block,
         Self::Latency,
+        Self::Shared(1),
+        Self::Shared(10),
+        Self::Shared(100),
+        Self::Fan(1),
+        Self::Fan(10),
+        Self::Fan(100),
     ];
 
     /// Its name on the command line.
@@ -56,12 +74,20 @@ impl Work {
         match self {
             Self::Chat => "chat",
             Self::Cached => "cached",
+            Self::Kept => "kept",
+            Self::Disk => "disk",
             Self::Prompt => "prompt",
             Self::Paced => "paced",
             Self::Burst => "burst",
             Self::Unasked => "unasked",
             Self::Block => "block",
             Self::Latency => "latency",
+            Self::Shared(1) => "shared-1",
+            Self::Shared(10) => "shared-10",
+            Self::Shared(_) => "shared-100",
+            Self::Fan(1) => "fan-1",
+            Self::Fan(10) => "fan-10",
+            Self::Fan(_) => "fan-100",
         }
     }
 
@@ -70,33 +96,63 @@ impl Work {
         match self {
             Self::Chat => "1 KB chat, not streamed, unique; CPU µs a request",
             Self::Cached => "1 KB chat, answered from Tollgate's cache; CPU µs a request",
+            Self::Kept => "1 KB chat, unique, kept in Tollgate's cache; CPU µs a request",
+            Self::Disk => "1 KB chat, from Tollgate's cache on the disk; CPU µs a request",
             Self::Prompt => "256 KB prompt; CPU µs a request",
             Self::Paced => "SSE, an event each 10 ms, 16 streams; CPU µs an event",
             Self::Burst => "SSE, 50 events in a burst; CPU µs an event",
             Self::Unasked => "the same, usage not asked for; CPU µs an event",
             Self::Block => "SSE, 50 events in one write; CPU µs an event",
             Self::Latency => "1 KB chat, 1 connection",
+            Self::Shared(1) => "1 KB chat, 100 callers, each its own; CPU µs a request",
+            Self::Shared(10) => "1 KB chat, 100 callers, 10 equal; CPU µs a request",
+            Self::Shared(_) => "1 KB chat, 100 callers, all equal; CPU µs a request",
+            Self::Fan(1) => "SSE, burst, 100 callers, each its own; CPU µs an event",
+            Self::Fan(10) => "SSE, burst, 100 callers, 10 equal; CPU µs an event",
+            Self::Fan(_) => "SSE, burst, 100 callers, all equal; CPU µs an event",
         }
     }
 
     /// Connections, and requests on each.
     pub(crate) fn amount(self) -> (usize, usize) {
         match self {
-            Self::Chat | Self::Cached => (32, 800),
+            Self::Chat | Self::Cached | Self::Kept => (32, 800),
+            Self::Disk => (32, 400),
             Self::Prompt => (32, 60),
             Self::Paced => (16, 2),
             Self::Burst | Self::Unasked | Self::Block => (32, 80),
             Self::Latency => (1, 3_000),
+            Self::Shared(_) => (CALLERS, 100),
+            Self::Fan(_) => (CALLERS, 20),
         }
     }
 
     /// Events that carry text; `None` if not streamed.
     fn text_events(self) -> Option<usize> {
         match self {
-            Self::Chat | Self::Cached | Self::Prompt | Self::Latency => None,
+            Self::Chat
+            | Self::Cached
+            | Self::Kept
+            | Self::Disk
+            | Self::Prompt
+            | Self::Latency
+            | Self::Shared(_) => None,
             Self::Paced => Some(PACED),
-            Self::Burst | Self::Unasked | Self::Block => Some(BURST),
+            Self::Burst | Self::Unasked | Self::Block | Self::Fan(_) => Some(BURST),
         }
+    }
+
+    /// How many equal requests come at once; `None` where each comes when it can.
+    pub(crate) fn equal(self) -> Option<usize> {
+        match self {
+            Self::Shared(equal) | Self::Fan(equal) => Some(equal),
+            _ => None,
+        }
+    }
+
+    /// Whether Tollgate must have each answer in its cache.
+    pub(crate) fn hits(self) -> bool {
+        matches!(self, Self::Cached | Self::Disk)
     }
 
     /// Events that the client must see: text, usage if asked for, `[DONE]`.
@@ -112,7 +168,7 @@ impl Work {
         if self.text_events().is_some() {
             body.push_str(r#""stream":true,"#);
         }
-        if matches!(self, Self::Paced | Self::Burst | Self::Block) {
+        if matches!(self, Self::Paced | Self::Burst | Self::Block | Self::Fan(_)) {
             body.push_str(r#""stream_options":{"include_usage":true},"#);
         }
         body.push_str(r#""messages":[{"role":"user","content":""#);
@@ -126,7 +182,8 @@ impl Work {
         }
         body.extend(std::iter::repeat_n('.', size.saturating_sub(body.len() + end.len())));
         body.push_str(end);
-        let steering = if self == Self::Cached { "x-tollgate-cache-ttl: 1h\r\n" } else { "" };
+        let kept = matches!(self, Self::Cached | Self::Kept | Self::Disk);
+        let steering = if kept { "x-tollgate-cache-ttl: 1h\r\n" } else { "" };
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n\
              authorization: Bearer {KEY}\r\ncontent-type: application/json\r\n\

@@ -5,7 +5,7 @@ use super::{Refused, Registry};
 use crate::base::secret::Secret;
 use crate::config::{self, BaseUrl, CUSTOM_MODELS};
 use crate::store::StoreError;
-use crate::store::custom::{Own, OwnModel, OwnProvider};
+use crate::store::custom::{Own, OwnModel, OwnProvider, Spoken};
 use crate::vault::{Day, Owner};
 
 /// Most providers of one account.
@@ -24,6 +24,8 @@ pub trait InForce: Send + Sync {
 pub struct NewProvider {
     /// Its name among the account's.
     pub name: String,
+    /// What it speaks.
+    pub spoken: Spoken,
     /// Its base URL.
     pub base_url: String,
     /// Its key; empty where it needs none.
@@ -79,8 +81,8 @@ impl Registry {
                 )
                 .map_err(|error| Refused::Sealing(error.to_string()))?,
         };
-        let NewProvider { name, base_url, .. } = new;
-        let provider = OwnProvider { id, name, base_url, sealed, created_at: now, allowed };
+        let NewProvider { name, spoken, base_url, .. } = new;
+        let provider = OwnProvider { id, name, base_url, sealed, created_at: now, allowed, spoken };
         own.providers.retain(|held| held.name != provider.name);
         if own.providers.len() >= PROVIDERS {
             return Err(Refused::TooMany("32 providers"));

@@ -16,9 +16,8 @@ use crate::base::money::Money;
 use crate::base::network::Networks;
 use crate::base::secret::Secret;
 use crate::config::{
-    BaseUrl, Basis, Billing, CacheScope, CacheWhen, Class, Config, Dialect, Durability, Limits,
-    LogFormat, Model, Plan, Pool, Pricing, Provider, Rates, Samples, Tax, TokenPrices, VolumeTier,
-    Webhook,
+    BaseUrl, Basis, Billing, CacheScope, CacheWhen, Class, Config, Durability, Limits, LogFormat,
+    Model, Plan, Pool, Pricing, Provider, Rates, Samples, Tax, TokenPrices, VolumeTier, Webhook,
 };
 
 pub(super) async fn show(State(state): State<AdminState>) -> Json<Value> {
@@ -33,16 +32,6 @@ pub(super) async fn reload(State(state): State<AdminState>) -> Result<Response, 
             let body = Json(json!({ "errors": errors }));
             Ok((StatusCode::UNPROCESSABLE_ENTITY, body).into_response())
         }
-    }
-}
-
-/// The name of a dialect in the configuration.
-pub(super) const fn dialect(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::OpenAi => "openai",
-        Dialect::Anthropic => "anthropic",
-        Dialect::Gemini => "gemini",
-        Dialect::Sandbox => "sandbox",
     }
 }
 
@@ -156,7 +145,7 @@ fn provider(provider: &Provider) -> Value {
     let wording = &provider.manner.wording;
     json!({
         "name": provider.name,
-        "dialect": dialect(provider.dialect),
+        "dialect": provider.dialect.as_str(),
         "base_url": provider.base_url.as_ref().map(base_url),
         "api_key": where_given(&provider.api_key),
         "api_keys": provider.further_keys,
@@ -272,6 +261,7 @@ fn cost(cost: &TokenPrices) -> Value {
     json!({
         "input": cost.input.times(1_000_000),
         "cached_input": cost.cached_input.times(1_000_000),
+        "cache_write": cost.cache_write.times(1_000_000),
         "output": cost.output.times(1_000_000),
     })
 }

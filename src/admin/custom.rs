@@ -15,7 +15,7 @@ use super::query::Id;
 use super::{AdminState, List, blocking};
 use crate::accounts::{NewModel, NewProvider};
 use crate::base::secret::Secret;
-use crate::store::custom::{OwnModel, OwnProvider};
+use crate::store::custom::{OwnModel, OwnProvider, Spoken};
 
 /// A provider as it is shown.
 #[derive(Serialize)]
@@ -32,7 +32,7 @@ impl From<OwnProvider> for ProviderView {
     fn from(provider: OwnProvider) -> Self {
         Self {
             name: provider.name,
-            dialect: "openai",
+            dialect: provider.spoken.dialect().as_str(),
             base_url: provider.base_url,
             api_key: (!provider.sealed.is_empty()).then(Secret::default),
             created_at: moment(provider.created_at),
@@ -75,10 +75,12 @@ pub(super) async fn put_provider(
         let fits = (8..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Secret::new(text))
     })?;
-    body.read("dialect", "openai", |value| (value == "openai").then_some(()))?;
+    let spoken = body
+        .read("dialect", "openai, anthropic or gemini", |value| Spoken::named(value.as_str()?))?;
     body.end()?;
     let api_key = api_key.value().unwrap_or_default();
-    let new = NewProvider { name, base_url, api_key };
+    let spoken = spoken.value().unwrap_or_default();
+    let new = NewProvider { name, spoken, base_url, api_key };
     let kept = blocking(move || state.registry.put_provider(&id, new)).await??;
     Ok((StatusCode::CREATED, Json(ProviderView::from(kept))).into_response())
 }

@@ -105,7 +105,7 @@ impl ApiError {
         }
     }
 
-    const fn kind_and_code(&self) -> (&'static str, &'static str) {
+    pub(super) const fn kind_and_code(&self) -> (&'static str, &'static str) {
         match self {
             Self::Unauthorized => ("authentication_error", "invalid_api_key"),
             Self::NotFound => ("invalid_request_error", "not_found"),

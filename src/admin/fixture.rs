@@ -179,7 +179,7 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         price: "0.02".parse().unwrap(),
         cost: "0.005".parse().unwrap(),
         unpriced: false,
-        tokens: Tokens { input: 7, cached_input: 0, output: 3, reasoning: 0 },
+        tokens: Tokens { input: 7, cached_input: 0, output: 3, ..Tokens::default() },
         estimated: false,
         bytes_in: 10,
         bytes_out: 20,
@@ -193,6 +193,7 @@ pub(crate) fn record(time: Timestamp, account: &str, class: &str) -> UsageRecord
         prepaid: false,
         saved: None,
         session: None,
+        void: false,
     }
 }
 

@@ -116,7 +116,7 @@ fn view(state: &AdminState, provider: &Provider, config: &Config) -> ProviderVie
     };
     ProviderView {
         name: Arc::clone(&provider.name),
-        dialect: super::config::dialect(provider.dialect),
+        dialect: provider.dialect.as_str(),
         base_url: provider.base_url.as_ref().map(super::config::base_url),
         usable: reason.is_none(),
         reason,

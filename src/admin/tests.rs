@@ -270,3 +270,43 @@ async fn the_configuration_is_shown_without_its_secrets() {
     let text = body.to_string();
     assert!(!text.contains("provider-secret") && !text.contains(TOKEN), "{text}");
 }
+
+#[test]
+fn every_error_has_a_code_that_is_described() {
+    use crate::accounts::Refused as R;
+    use crate::billing::Refused as B;
+    let document: Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
+    let of_error = "/components/schemas/Error/properties/error/properties/code/enum";
+    let described = document.pointer(of_error).unwrap().as_array().unwrap();
+    let accounts = [
+        R::NoAccount,
+        R::Taken,
+        R::NoPlan(String::new()),
+        R::ConfiguredKey,
+        R::NoFeature("x"),
+        R::ProviderInUse,
+        R::PrivateAddress,
+        R::Sealing(String::new()),
+    ];
+    let invoices =
+        [B::NoInvoice, B::FutureMonth, B::OutOfDate, B::Damaged("x".to_owned()), B::Ledger];
+    let own = [
+        ApiError::Unauthorized,
+        ApiError::NotFound,
+        ApiError::MethodNotAllowed,
+        ApiError::bad("x", "y"),
+        ApiError::BadJson(String::new()),
+        ApiError::TooLarge,
+        ApiError::NoWebhook,
+        ApiError::Storage,
+        ApiError::Internal,
+    ];
+    let all = own.into_iter().chain(accounts.map(ApiError::from)).chain(invoices.map(Into::into));
+    let codes: Vec<Value> = all.map(|error| error.kind_and_code().1.into()).collect();
+    for code in &codes {
+        assert!(described.contains(code), "{code} is not described");
+    }
+    for code in described {
+        assert!(codes.contains(code), "{code} is described, and nobody sends it");
+    }
+}

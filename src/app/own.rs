@@ -123,7 +123,7 @@ impl OwnModels {
             chunk: routing.chunk_timeout,
         };
         let base = config::base_url(&held.kept.base_url).ok()?;
-        let provider = shown();
+        let provider = shown(held.kept.spoken.dialect());
         let origin = Origin::new(base, &key, &provider.manner, timeouts, self.clock.clone());
         // Its connections are nobody else's, whoever has the same address.
         let origin = origin.apart(group(&held.id), !held.kept.allowed)?;
@@ -166,7 +166,7 @@ impl InForce for OwnModels {
                 };
                 let held = providers.iter().find(|held| held.kept.name == *provider)?;
                 let target = Target {
-                    provider: shown(),
+                    provider: shown(held.kept.spoken.dialect()),
                     model: Some(Arc::from(&*model.model)),
                     weight: None,
                     thinking: None,
@@ -182,10 +182,10 @@ impl InForce for OwnModels {
 
 /// An account's own provider as others see it: its address and key are in its
 /// [`Reach`] alone.
-fn shown() -> Arc<Provider> {
+fn shown(dialect: Dialect) -> Arc<Provider> {
     Arc::new(Provider {
         name: Arc::from(CUSTOMER),
-        dialect: Dialect::OpenAi,
+        dialect,
         base_url: None,
         api_key: Secret::default(),
         further_keys: Vec::new(),
@@ -194,7 +194,7 @@ fn shown() -> Arc<Provider> {
         stream_usage: true,
         latency: Duration::ZERO,
         pool: Pool::Shared,
-        manner: Manner::default(),
+        manner: Manner::usual(dialect),
         probe: None,
     })
 }

@@ -19,8 +19,8 @@ use crate::ledger::{By, Damage, Filter};
 use crate::store::billing::{Adjustment, Status, Step};
 
 /// Accounts whose usage is gathered in one pass over the ledger: a few kilobytes
-/// each. Tests need more than one pass.
-const PASS: usize = if cfg!(test) { 3 } else { 4_096 };
+/// each.
+const PASS: usize = 16_384;
 /// A UTC day, in microseconds.
 const DAY: u64 = 86_400_000_000;
 
@@ -94,13 +94,24 @@ impl Biller {
         month: Month,
         despite_damage: bool,
     ) -> Result<(), Refused> {
+        self.draft_in_passes(config, month, despite_damage, PASS)
+    }
+
+    /// [`Biller::draft_all`], with the usage of so many accounts at a time in memory.
+    pub(super) fn draft_in_passes(
+        &self,
+        config: &Config,
+        month: Month,
+        despite_damage: bool,
+        pass: usize,
+    ) -> Result<(), Refused> {
         let span = self.begun(config, month)?;
         let mut failed = None;
         let mut note = |account: &str, refused: Refused| {
             tracing::error!(account, error = %refused, "no invoice can be drafted");
             failed.get_or_insert(refused);
         };
-        for accounts in self.accounts(month, span)?.chunks(PASS) {
+        for accounts in self.accounts(month, span)?.chunks(pass) {
             let (mut readings, mut bases) = (ByAccount::default(), Vec::new());
             for account in accounts {
                 match self.unread(config, month, account) {

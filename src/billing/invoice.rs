@@ -139,7 +139,7 @@ pub enum Unit {
     #[serde(rename = "requests")]
     #[strum(serialize = "requests")]
     Requests,
-    /// Prompt tokens, without those that the provider had cached.
+    /// Prompt tokens that the provider neither had cached nor put into its cache.
     #[serde(rename = "input tokens")]
     #[strum(serialize = "input tokens")]
     Input,
@@ -147,6 +147,10 @@ pub enum Unit {
     #[serde(rename = "cached input tokens")]
     #[strum(serialize = "cached input tokens")]
     CachedInput,
+    /// Prompt tokens that the provider put into its cache.
+    #[serde(rename = "cache write tokens")]
+    #[strum(serialize = "cache write tokens")]
+    CacheWrite,
     /// Answer tokens, reasoning included.
     #[serde(rename = "output tokens")]
     #[strum(serialize = "output tokens")]

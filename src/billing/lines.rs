@@ -142,7 +142,7 @@ impl Lines<'_> {
     fn per_million(&self, unit: Unit, price: Money) -> String {
         match unit {
             Unit::Requests => String::new(),
-            Unit::Input | Unit::CachedInput | Unit::Output => {
+            Unit::Input | Unit::CachedInput | Unit::CacheWrite | Unit::Output => {
                 let million = self.currency.show(price.times(1_000_000));
                 format!(" at {} {million} a million", self.currency)
             }

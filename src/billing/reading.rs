@@ -50,7 +50,7 @@ impl Reading {
         let month = self.months.iter().find(|(_, span)| span.holds(record.time));
         if let Some((month, _)) = month {
             self.usage.entry(*month).or_default().add(record);
-            if record.is_void() {
+            if record.void {
                 self.void.entry(*month).or_default().add_void(record);
             }
         }

@@ -233,16 +233,16 @@ impl Usage {
 
 /// What `tokens` come to at `rates`, by what is counted and the price of one;
 /// none where that is not `price`, which is what the customer owes.
-fn parts(tokens: &Tokens, rates: &TokenRates, price: Money) -> Option<[(Unit, Money, Amount); 3]> {
-    // As the price was made: more cached tokens than input tokens are all of them.
-    let cached = tokens.cached_input.min(tokens.input);
+fn parts(tokens: &Tokens, rates: &TokenRates, price: Money) -> Option<[(Unit, Money, Amount); 4]> {
+    let [fresh, cached, written] = tokens.prompt();
     let part = |unit, count: u64, rate: Money| {
         let amount = Amount { quantity: i64::try_from(count).ok()?, exact: rate.times(count) };
         Some((unit, rate, amount))
     };
     let parts = [
-        part(Unit::Input, tokens.input - cached, rates.input)?,
+        part(Unit::Input, fresh, rates.input)?,
         part(Unit::CachedInput, cached, rates.cached_input)?,
+        part(Unit::CacheWrite, written, rates.cache_write.unwrap_or(rates.input))?,
         part(Unit::Output, tokens.output, rates.output)?,
     ];
     let sum: Money = parts.iter().map(|(.., amount)| amount.exact).sum();
@@ -284,8 +284,13 @@ mod tests {
     #[test]
     fn tokens_are_lines_only_where_they_make_up_the_price() {
         let rate = Money::from_picos;
-        let rates = TokenRates { input: rate(5), cached_input: rate(0), output: rate(20) };
-        let tokens = Tokens { input: 10, cached_input: 4, output: 3, reasoning: 2 };
+        let rates = TokenRates {
+            input: rate(5),
+            cached_input: rate(0),
+            cache_write: Some(rate(7)),
+            output: rate(20),
+        };
+        let tokens = Tokens { input: 10, cached_input: 4, output: 3, reasoning: 2, cache_write: 1 };
         let mut record =
             crate::admin::fixture::record(crate::base::clock::Timestamp(0), "a", "chat");
         (record.tokens, record.rates) = (tokens, Some(rates));
@@ -304,10 +309,11 @@ mod tests {
         };
         let model = || Some("m".into());
         assert_eq!(
-            of(90),
+            of(92),
             [
-                (model(), Unit::Input, 6, rate(5), rate(30)),
+                (model(), Unit::Input, 5, rate(5), rate(25)),
                 (model(), Unit::CachedInput, 4, rate(0), rate(0)),
+                (model(), Unit::CacheWrite, 1, rate(7), rate(7)),
                 (model(), Unit::Output, 3, rate(20), rate(60)),
             ]
         );

@@ -38,8 +38,9 @@ fn write(
 ) -> Result<(), minicbor::encode::Error<Infallible>> {
     out.str(&entry.account)?.bool(entry.shared)?.str(&entry.class)?;
     out.str(&entry.model)?.str(&entry.provider)?;
-    let Tokens { input, cached_input, output, reasoning } = entry.tokens;
-    out.u64(input)?.u64(cached_input)?.u64(output)?.u64(reasoning)?.bool(entry.estimated)?;
+    let Tokens { input, cached_input, output, reasoning, cache_write } = entry.tokens;
+    out.u64(input)?.u64(cached_input)?.u64(output)?.u64(reasoning)?.u64(cache_write)?;
+    out.bool(entry.estimated)?;
     out.array(entry.headers.len() as u64)?;
     for (name, value) in &entry.headers {
         out.str(name.as_str())?.bytes(value.as_bytes())?;
@@ -72,6 +73,7 @@ fn read(bytes: &Bytes, times: Times) -> Result<Entry, Error> {
         cached_input: from.u64()?,
         output: from.u64()?,
         reasoning: from.u64()?,
+        cache_write: from.u64()?,
     };
     let estimated = from.bool()?;
     let mut headers = HeaderMap::new();
@@ -146,7 +148,8 @@ mod tests {
     fn an_entry_comes_back_as_it_was_and_nothing_else_does() {
         let mut whole = entry("acme", SECOND, SECOND);
         whole.shared = true;
-        whole.tokens = Tokens { input: 1, cached_input: 2, output: u64::MAX, reasoning: 4 };
+        whole.tokens =
+            Tokens { input: 1, cached_input: 2, output: u64::MAX, reasoning: 4, cache_write: 5 };
         whole.headers.append("x-a", HeaderValue::from_static("1"));
         whole.headers.append("x-a", HeaderValue::from_bytes(b"\xff").unwrap());
         let mut streamed = whole.clone();

@@ -35,6 +35,9 @@ enum WithProviders {
         /// Its base, such as `https://api.openai.com/v1`
         #[arg(long, value_name = "URL")]
         base_url: String,
+        /// What it speaks
+        #[arg(long, value_parser = ["openai", "anthropic", "gemini"], default_value = "openai")]
+        dialect: String,
         /// The file that its key is in; - is the standard input [default: no key]
         #[arg(long, value_name = "FILE")]
         api_key_file: Option<PathBuf>,
@@ -110,9 +113,11 @@ impl Providers {
     /// Does it and prints what came of it.
     pub(super) fn run(&self, out: &mut Out) -> Result<(), Failure> {
         match &self.what {
-            WithProviders::Add { account, name, base_url, api_key_file, shape, file } => {
+            WithProviders::Add { account, name, base_url, dialect, api_key_file, shape, file } => {
                 let key = api_key_file.as_ref().map(read_key).transpose()?;
-                let body = json!({ "name": name, "base_url": base_url, "api_key": key });
+                let body = json!({
+                    "name": name, "base_url": base_url, "dialect": dialect, "api_key": key,
+                });
                 let fields = &["name", "dialect", "base_url", "api_key", "created_at"];
                 add(file, &path(account, "providers")?, &body, fields, shape, out)
             }

@@ -144,6 +144,8 @@ pub(super) async fn serve<H: Handler>(
 mod tests {
     use std::time::Duration;
 
+    use pingora_core::apps::ServerApp as _;
+    use tokio::io::AsyncWriteExt as _;
     use tokio::sync::watch;
     use tokio::time::timeout;
 
@@ -204,7 +206,7 @@ mod tests {
         });
         // The preface and empty settings; nothing after that.
         let greeting = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
-        tokio::io::AsyncWriteExt::write_all(&mut theirs, &greeting).await.unwrap();
+        theirs.write_all(&greeting).await.unwrap();
         stop.send_replace(true);
         timeout(LAST_CALL * 2, served).await.expect("an end").unwrap();
     }
@@ -216,6 +218,23 @@ mod tests {
         let connections = connections();
         let served = serve(&connections, Box::new(ours), BytesMut::new(), &shutdown);
         timeout(Duration::from_secs(11), served).await.expect("an end");
+    }
+
+    /// The preface and the head share one clock, which runs from the first byte.
+    #[tokio::test(start_paused = true)]
+    async fn what_never_becomes_a_preface_has_the_time_of_one_head() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (_stop, shutdown) = watch::channel(false);
+        let begun = Instant::now();
+        let served = tokio::spawn(async move {
+            connections().process_new(Box::new(ours), &shutdown).await.is_none()
+        });
+        for byte in &PREFACE[..3] {
+            theirs.write_all(&[*byte]).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        assert!(served.await.unwrap());
+        assert_eq!(begun.elapsed().as_secs(), 10);
     }
 
     #[test]

@@ -215,7 +215,6 @@ impl Dialect {
             (Self::Messages, b"reasoning") => "thinking",
             (Self::Responses, b"reasoning") => "reasoning.effort",
             (_, b"reasoning") => "reasoning_effort",
-            (Self::Responses, b"verbosity") => "text.verbosity",
             _ => field,
         }
     }

@@ -4,6 +4,8 @@
 //! All of it is decided before anything else is, so that no stage ever meets a
 //! request of which two readers could think differently.
 
+use std::borrow::Cow;
+
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING,
     UPGRADE,
@@ -40,22 +42,25 @@ pub(super) fn police(head: &request::Parts) -> Result<(), Refusal> {
         return Err(refusal(BadHead::Method));
     }
     let repeats = headers.len() > headers.keys_len();
-    if repeats && SINGLE.iter().any(|single| headers.get_all(single).iter().nth(1).is_some()) {
-        return Err(bad("A header that may stand once is there more than once."));
+    let twice = |single: &&HeaderName| headers.get_all(*single).iter().nth(1).is_some();
+    if repeats && let Some(single) = SINGLE.iter().find(twice) {
+        let message = "A header that may stand once is there more than once.";
+        return Err(bad(message, single.as_str().to_owned()));
     }
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
     if !target.starts_with('/') || !is_plain(target.as_bytes()) {
-        return Err(bad("The target is no path, or has a byte that must be encoded there."));
+        let message = "The target is no path, or has a byte that must be encoded there.";
+        return Err(bad(message, "target"));
     }
     host(head)?;
     framing(headers, head.version)?;
     // An HTTP/1.0 client cannot expect anything (RFC 9110 §10.1.1).
     let expects = headers.get(EXPECT).filter(|_| head.version != Version::HTTP_10);
     if expects.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        return Err(bad("The only expectation that can be met is 100-continue."));
+        return Err(bad("The only expectation that can be met is 100-continue.", "expect"));
     }
     if upgrades(head) && has_body(headers) {
-        return Err(bad("A request that upgrades its connection has no body."));
+        return Err(bad("A request that upgrades its connection has no body.", "upgrade"));
     }
     Ok(())
 }
@@ -75,7 +80,7 @@ fn host(head: &request::Parts) -> Result<(), Refusal> {
     let host = match given {
         Some(host) => host.as_bytes(),
         None if head.version == Version::HTTP_11 => {
-            return Err(bad("The request has no Host header."));
+            return Err(bad("The request has no Host header.", "host"));
         }
         None if head.version == Version::HTTP_2 => {
             head.uri.authority().map_or(&b""[..], |authority| authority.as_str().as_bytes())
@@ -91,7 +96,7 @@ fn host(head: &request::Parts) -> Result<(), Refusal> {
                 Some(port) => port.is_empty() || port.parse::<u16>().is_ok(),
             }
     });
-    if valid { Ok(()) } else { Err(bad("The Host header is not a host.")) }
+    if valid { Ok(()) } else { Err(bad("The Host header is not a host.", "host")) }
 }
 
 /// A body has one length, in digits, or one coding, `chunked` (RFC 9112 §6).
@@ -100,14 +105,17 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<(), Refusal> {
     if length.is_some_and(|digits| {
         !(1..=LONGEST_LENGTH).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit)
     }) {
-        return Err(bad("The content-length is not a length."));
+        return Err(bad("The content-length is not a length.", "content-length"));
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
     let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
     match chunked && version == Version::HTTP_11 && length.is_none() {
         true => Ok(()),
-        false => Err(bad("The only transfer-encoding that is understood is chunked.")),
+        false => {
+            let message = "The only transfer-encoding that is understood is chunked.";
+            Err(bad(message, "transfer-encoding"))
+        }
     }
 }
 
@@ -131,7 +139,7 @@ fn header_list_size(head: &request::Parts) -> usize {
 /// The refusal for a head that is not taken.
 pub(super) fn refusal(head: BadHead) -> Refusal {
     match head {
-        BadHead::Malformed(what) => bad(what),
+        BadHead::Malformed(what) => bad(what, "head"),
         BadHead::Method => Refusal::method_not_allowed(ALLOWED),
         BadHead::TooLarge => Refusal::new(
             Code::HeadersTooLarge,
@@ -143,6 +151,7 @@ pub(super) fn refusal(head: BadHead) -> Refusal {
     }
 }
 
-fn bad(message: &'static str) -> Refusal {
-    Refusal::new(Code::BadRequest, message)
+/// `part` of the head is wrong.
+fn bad(message: &'static str, part: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::InvalidValue, message).param(part)
 }

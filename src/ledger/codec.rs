@@ -35,6 +35,33 @@ pub(super) mod timestamp {
     }
 }
 
+/// A number of which 0 takes no bytes.
+pub(super) mod count {
+    use minicbor::decode::Error as DecodeError;
+    use minicbor::encode::{Error as EncodeError, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(in crate::ledger) fn encode<C, W: Write>(
+        count: &u64,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        e.u64(*count)?.ok()
+    }
+
+    pub(in crate::ledger) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<u64, DecodeError> {
+        d.u64()
+    }
+
+    pub(in crate::ledger) const fn nil() -> Option<u64> {
+        Some(0)
+    }
+
+    pub(in crate::ledger) const fn is_nil(count: &u64) -> bool {
+        *count == 0
+    }
+}
+
 /// Shared text.
 pub(super) mod text {
     use super::Arc;

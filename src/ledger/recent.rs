@@ -1,19 +1,24 @@
 //! Which records were settled lately, so that none counts twice.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 use crate::base::id::RecordId;
 
 /// How many identifiers are remembered.
 const CAPACITY: usize = 65_536;
 
-/// The identifiers of the last 65,536 settlements (2 MiB when full). Two
-/// settlements of one record come from two paths that end the same request, so
-/// they lie close together.
+type Ids = HashSet<RecordId, ahash::RandomState>;
+
+/// The identifiers of the last 65,536 settlements at least, and of twice as many at
+/// most (4 MiB). Two settlements of one record come from two paths that end the same
+/// request, so they lie close together.
+///
+/// They are in two sets; when the newer one is full, it is the older one from then
+/// on, and what was that is forgotten at once.
 #[derive(Debug)]
 pub(super) struct Recent {
-    order: VecDeque<RecordId>,
-    known: HashSet<RecordId, ahash::RandomState>,
+    newer: Ids,
+    older: Ids,
     capacity: usize,
 }
 
@@ -24,36 +29,34 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// Remembers the last `capacity` identifiers.
+    /// Remembers the last `capacity` identifiers at least.
     pub(super) fn of(capacity: usize) -> Self {
-        Self { order: VecDeque::new(), known: HashSet::default(), capacity }
+        Self { newer: Ids::default(), older: Ids::default(), capacity }
     }
 
     /// Remembers `id`; false if it was known.
     pub(super) fn insert(&mut self, id: RecordId) -> bool {
-        if !self.known.insert(id) {
+        if self.older.contains(&id) || !self.newer.insert(id) {
             return false;
         }
-        if self.order.len() >= self.capacity
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
+        if self.newer.len() > self.capacity {
+            std::mem::swap(&mut self.newer, &mut self.older);
+            self.newer.clear();
+            // The newest alone begins the new set, so that it can be undone.
+            self.older.remove(&id);
+            self.newer.insert(id);
         }
-        self.order.push_back(id);
         true
     }
 
     /// Forgets `id`, which was inserted last.
     pub(super) fn undo(&mut self, id: RecordId) {
-        if self.order.back() == Some(&id) {
-            self.order.pop_back();
-            self.known.remove(&id);
-        }
+        self.newer.remove(&id);
     }
 
     /// Whether `id` is remembered.
     pub(super) fn contains(&self, id: RecordId) -> bool {
-        self.known.contains(&id)
+        self.newer.contains(&id) || self.older.contains(&id)
     }
 }
 
@@ -64,13 +67,17 @@ mod tests {
     use crate::base::id::RecordIds;
 
     #[test]
-    fn the_oldest_is_forgotten_first() {
-        let ids: Vec<_> = (0..3).map(|_| RecordIds::default().next(Timestamp(1))).collect();
+    fn at_least_as_many_as_asked_for_are_remembered_and_the_oldest_forgotten() {
+        let ids: Vec<_> = (0..9).map(|_| RecordIds::default().next(Timestamp(1))).collect();
         let mut recent = Recent::of(2);
-        assert!(ids.iter().all(|id| recent.insert(*id)));
-        assert!(!recent.insert(ids[2]));
-        assert!(!recent.contains(ids[0]) && recent.contains(ids[1]));
-        recent.undo(ids[2]);
-        assert!(recent.insert(ids[2]));
+        for (at, id) in ids.iter().enumerate() {
+            assert!(recent.insert(*id));
+            let last = ids.get(at.saturating_sub(2)..=at).unwrap();
+            assert!(last.iter().all(|id| recent.contains(*id) && !recent.insert(*id)));
+            assert!(recent.newer.len() <= 2 && recent.older.len() <= 2);
+            recent.undo(*id);
+            assert!(!recent.contains(*id) && recent.insert(*id));
+        }
+        assert!(!recent.contains(ids[0]));
     }
 }

@@ -206,6 +206,11 @@ pub struct UsageRecord {
     #[n(60)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<RecordId>,
+    /// Whether it was charged once and is taken back: a frame of its own says so,
+    /// the record's does not.
+    #[cbor(skip)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub void: bool,
 }
 
 /// Written before each provider attempt; what recovery needs to close it as
@@ -317,13 +322,9 @@ impl UsageRecord {
             quantity: 0,
             price: Money::ZERO,
             saved: None,
+            void: true,
             ..self
         }
-    }
-
-    /// Whether it is void: charged once, and taken back.
-    pub fn is_void(&self) -> bool {
-        self.status == VOID_STATUS && self.outcome == Outcome::InternalError && self.quantity == 0
     }
 
     /// The record without its metadata and with every text cut to 1 KiB: for

@@ -56,7 +56,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         price: Money::from_picos(20_000_000_000),
         cost: Money::from_picos(123_450_000),
         unpriced: false,
-        tokens: Tokens { input: 120, cached_input: 20, output: 34, reasoning: 4 },
+        tokens: Tokens { input: 120, cached_input: 20, output: 34, reasoning: 4, cache_write: 0 },
         estimated: false,
         bytes_in: 1024,
         bytes_out: 600,
@@ -70,6 +70,7 @@ pub(super) fn record(time: Timestamp) -> UsageRecord {
         prepaid: false,
         saved: None,
         session: None,
+        void: false,
     }
 }
 
@@ -99,10 +100,21 @@ pub(super) fn attempt(record: &UsageRecord, number: u32) -> Attempt {
     }
 }
 
+const OUTCOMES: [Outcome; 8] = [
+    Outcome::Ok,
+    Outcome::ProviderError,
+    Outcome::ClientGoneEarly,
+    Outcome::ClientGoneLate,
+    Outcome::Cut,
+    Outcome::Lost,
+    Outcome::InternalError,
+    Outcome::Revalidation,
+];
+
 /// Any record.
 pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
     let texts = proptest::collection::vec(".{0,40}".prop_map(Arc::<str>::from), 12);
-    let numbers = proptest::collection::vec(any::<u64>(), 8);
+    let numbers = proptest::collection::vec(any::<u64>(), 9);
     let money = proptest::collection::vec(any::<i128>().prop_map(Money::from_picos), 4);
     let options = (
         any::<Option<u16>>(),
@@ -112,21 +124,20 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
     );
     (texts, numbers, money, options, any::<[bool; 3]>(), 0..8_usize).prop_map(
         |(texts, numbers, money, (similarity, first_byte_ms, complexity, text), flags, outcome)| {
-            let outcomes = [
-                Outcome::Ok,
-                Outcome::ProviderError,
-                Outcome::ClientGoneEarly,
-                Outcome::ClientGoneLate,
-                Outcome::Cut,
-                Outcome::Lost,
-                Outcome::InternalError,
-                Outcome::Revalidation,
-            ];
             let text_of = |at: usize| texts[at].clone();
-            let [input, cached_input, output, reasoning, bytes_in, bytes_out, duration_ms, time] =
-                numbers[..]
+            let [
+                input,
+                cached_input,
+                output,
+                reasoning,
+                cache_write,
+                bytes_in,
+                bytes_out,
+                duration_ms,
+                time,
+            ] = numbers[..]
             else {
-                unreachable!("eight numbers")
+                unreachable!("nine numbers")
             };
             UsageRecord {
                 id: RecordIds::default().next(Timestamp(time >> 16)),
@@ -143,7 +154,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                 provider: text_of(9),
                 tier: text_of(10),
                 status: u16::try_from(input % 600).unwrap(),
-                outcome: outcomes[outcome],
+                outcome: OUTCOMES[outcome],
                 cache: text_of(11),
                 similarity,
                 stream: flags[0],
@@ -154,7 +165,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                 price: money[2],
                 cost: money[3],
                 unpriced: flags[1],
-                tokens: Tokens { input, cached_input, output, reasoning },
+                tokens: Tokens { input, cached_input, output, reasoning, cache_write },
                 estimated: flags[2],
                 bytes_in,
                 bytes_out,
@@ -168,6 +179,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                     input: money[0],
                     cached_input: money[1],
                     output: money[2],
+                    cache_write: flags[1].then_some(money[3]),
                 }),
                 prepaid: flags[1],
                 saved: flags[1].then_some(Savings {
@@ -176,6 +188,7 @@ pub(super) fn any_record() -> impl Strategy<Value = UsageRecord> {
                     batch: money[0],
                 }),
                 session: flags[2].then(|| RecordIds::default().next(Timestamp(time >> 17))),
+                void: false,
             }
         },
     )

@@ -61,10 +61,11 @@ impl MessageUsage {
     /// not given, or both are nothing.
     pub(super) fn tokens(self) -> Option<Tokens> {
         let read = self.read.unwrap_or(0);
-        let input = self.input? + read + self.created.unwrap_or(0);
+        let cache_write = self.created.unwrap_or(0);
+        let input = self.input? + read + cache_write;
         let output = self.output?;
         let reasoning = self.thinking.filter(|thinking| *thinking <= output).unwrap_or(0);
-        let tokens = Tokens { input, cached_input: read, output, reasoning };
+        let tokens = Tokens { input, cached_input: read, output, reasoning, cache_write };
         (input > 0 || output > 0).then_some(tokens)
     }
 }
@@ -82,7 +83,7 @@ mod tests {
     }
 
     fn tokens(input: u64, cached_input: u64, output: u64) -> Option<Tokens> {
-        Some(Tokens { input, cached_input, output, reasoning: 0 })
+        Some(Tokens { input, cached_input, output, ..Tokens::default() })
     }
 
     /// Covers B1 and E4.
@@ -90,7 +91,9 @@ mod tests {
     fn the_prompt_is_what_was_read_written_and_neither() {
         let figures = r#"{"input_tokens":21,"cache_creation_input_tokens":188086,
             "cache_read_input_tokens":1000,"output_tokens":393,"service_tier":"standard"}"#;
-        assert_eq!(usage(&[figures]), tokens(189_107, 1_000, 393));
+        let written = tokens(189_107, 1_000, 393);
+        let written = written.map(|tokens| Tokens { cache_write: 188_086, ..tokens });
+        assert_eq!(usage(&[figures]), written);
         assert_eq!(usage(&[r#"{"input_tokens":3,"output_tokens":4}"#]), tokens(3, 0, 4));
         let nulls = r#"{"input_tokens":3,"cache_read_input_tokens":null,"output_tokens":4}"#;
         assert_eq!(usage(&[nulls]), tokens(3, 0, 4));

@@ -5,14 +5,15 @@ use crate::config::TokenPrices;
 use crate::ledger::record::Tokens;
 
 /// What the provider charges for `tokens`:
-/// (input − cached) × input price + cached × cached price + output × output
-/// price. Reasoning tokens are output tokens already. More cached tokens than
-/// input tokens count as all input cached; a sum beyond the largest amount is
-/// the largest amount.
+/// (input − cached − written) × input price + cached × cached price + written ×
+/// cache write price + output × output price. Reasoning tokens are output tokens
+/// already. More cached tokens than input tokens count as all input cached; a sum
+/// beyond the largest amount is the largest amount.
 pub fn cost(tokens: &Tokens, prices: &TokenPrices) -> Money {
-    let cached = tokens.cached_input.min(tokens.input);
-    prices.input.times(tokens.input - cached)
+    let [fresh, cached, written] = tokens.prompt();
+    prices.input.times(fresh)
         + prices.cached_input.times(cached)
+        + prices.cache_write.times(written)
         + prices.output.times(tokens.output)
 }
 
@@ -29,12 +30,13 @@ mod tests {
         TokenPrices {
             input: money("0.00000015"),
             cached_input: money("0.000000075"),
+            cache_write: money("0.0000001875"),
             output: money("0.0000006"),
         }
     }
 
     fn tokens(input: u64, cached_input: u64, output: u64) -> Tokens {
-        Tokens { input, cached_input, output, reasoning: 0 }
+        Tokens { input, cached_input, output, ..Tokens::default() }
     }
 
     /// Covers B1.
@@ -55,6 +57,15 @@ mod tests {
     #[test]
     fn more_cached_than_input_counts_as_all_cached() {
         assert_eq!(cost(&tokens(10, 1_000, 0), &prices()), money("0.00000075"));
+    }
+
+    #[test]
+    fn what_is_written_to_the_providers_cache_has_a_price_of_its_own() {
+        let written = |cache_write| Tokens { cache_write, ..tokens(1_000, 300, 200) };
+        // 600 × 0.15 + 300 × 0.075 + 100 × 0.1875 + 200 × 0.60 = 90 + 22.5 + 18.75 + 120.
+        assert_eq!(cost(&written(100), &prices()), money("0.00025125"));
+        // More than there can be are all that there can be.
+        assert_eq!(cost(&written(u64::MAX), &prices()), cost(&written(700), &prices()));
     }
 
     #[test]

@@ -139,7 +139,11 @@ impl Quote {
             Basis::Request(price) => *price,
             Basis::Tiers(tiers) => tiers.iter().map(|tier| tier.price).max().unwrap_or(Money::ZERO),
             Basis::Tokens(_) => costs
-                .map(|cost| self.list_price(tokens, cost.as_ref(), 1))
+                .flat_map(|cost| {
+                    // The provider may write all of the prompt to its cache.
+                    let written = Tokens { cache_write: tokens.input, ..*tokens };
+                    [*tokens, written].map(|tokens| self.list_price(&tokens, cost.as_ref(), 1))
+                })
                 .max()
                 .unwrap_or(Money::ZERO),
         };

@@ -127,6 +127,8 @@ struct Details<'a> {
     #[serde(borrow, default)]
     cached_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    cache_write_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     reasoning_tokens: Option<&'a RawValue>,
 }
 
@@ -154,11 +156,14 @@ fn figures(usage: &RawValue) -> Option<Tokens> {
     // Some servers count reasoning beside the answer; only the total tells.
     let beside = total == Some(input + output + reasoning);
     let output = if beside { output + reasoning } else { output };
+    let cached = if cached <= input { cached } else { 0 };
+    let written = figure(prompt.cache_write_tokens).flatten().unwrap_or(0);
     Some(Tokens {
         input,
-        cached_input: if cached <= input { cached } else { 0 },
+        cached_input: cached,
         output,
         reasoning: if reasoning <= output { reasoning } else { 0 },
+        cache_write: if written <= input - cached { written } else { 0 },
     })
 }
 
@@ -186,7 +191,7 @@ mod tests {
     }
 
     fn tokens(input: u64, cached_input: u64, output: u64, reasoning: u64) -> Option<Tokens> {
-        Some(Tokens { input, cached_input, output, reasoning })
+        Some(Tokens { input, cached_input, output, reasoning, cache_write: 0 })
     }
 
     #[test]
@@ -215,7 +220,20 @@ mod tests {
         let figures = r#"{"input_tokens":10,"cache_creation_input_tokens":5,
             "cache_read_input_tokens":30,"output_tokens":7}"#;
         let message = format!(r#"{{"id":"msg_1","type":"message","usage":{figures}}}"#);
-        assert_eq!(body_usage(message.as_bytes()), tokens(45, 30, 7, 0));
+        let written = tokens(45, 30, 7, 0).map(|tokens| Tokens { cache_write: 5, ..tokens });
+        assert_eq!(body_usage(message.as_bytes()), written);
+    }
+
+    /// Source: OpenAI API reference, `prompt_tokens_details.cache_write_tokens`.
+    #[test]
+    fn what_was_written_to_the_providers_cache_is_told_apart() {
+        for (written, expected) in [("11", 11), ("14", 14), ("15", 0), ("-1", 0), ("null", 0)] {
+            let figures = format!(
+                r#"{{"prompt_tokens":19,"completion_tokens":10,
+                "prompt_tokens_details":{{"cached_tokens":5,"cache_write_tokens":{written}}}}}"#
+            );
+            assert_eq!(usage(&figures).unwrap().cache_write, expected, "{written}");
+        }
     }
 
     #[test]

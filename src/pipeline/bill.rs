@@ -145,6 +145,7 @@ impl<'a> Bill<'a> {
             prepaid: false,
             saved: None,
             session: None,
+            void: false,
         };
         Self {
             app,

@@ -31,6 +31,8 @@ pub(super) enum Turn {
     Joined(Arc<Run>, Passenger),
     /// The answer is there, and is so many seconds old.
     Stored(Box<Answer>, u64),
+    /// Its client has left before the first could be joined.
+    Left(Arc<Run>),
 }
 
 /// Who asks for what.
@@ -120,7 +122,7 @@ async fn keyed<C: Client>(
                 return Ok(Turn::Joined(run, passenger));
             }
             Some(None) => {}
-            None => return Err(Refusal::new(Code::BadRequest, "The client has left.")),
+            None => return Ok(Turn::Left(run)),
         }
     }
 }
@@ -158,7 +160,7 @@ fn conflict() -> Refusal {
 impl Turn {
     /// Whether the request repeats another one.
     pub(super) const fn is_repeat(&self) -> bool {
-        matches!(self, Self::Joined(..) | Self::Stored(..))
+        matches!(self, Self::Joined(..) | Self::Stored(..) | Self::Left(_))
     }
 
     /// Takes the turn.
@@ -188,8 +190,24 @@ impl Turn {
                 recalled.stored = Some(answer);
                 bill.take_part(Part::Stored);
             }
+            Self::Left(run) => {
+                recalled.left = true;
+                bill.take_part(Part::Joined(run));
+            }
         }
     }
+}
+
+/// Ends a request whose client is not there any more.
+///
+/// # Errors
+/// 503 `storage_unavailable`.
+pub(super) async fn leave(exchange: &Exchange, mut bill: Bill<'_>) -> Result<Ending, Refusal> {
+    bill.waited(exchange.waited);
+    bill.bear(Money::ZERO);
+    let nothing = || (Tokens::default(), false);
+    bill.settle(Outcome::ClientGoneEarly, relay::CLIENT_CLOSED, nothing).await?;
+    Ok(Ending::Cut)
 }
 
 /// Gives the answer that is kept: settled first, then sent in one piece.

@@ -69,6 +69,8 @@ pub(super) struct Recalled {
     pub(super) joined: Option<Passenger>,
     /// The answer to the request that this one repeats.
     pub(super) stored: Option<Box<idempotency::Answer>>,
+    /// Whether nobody waits for an answer any more.
+    pub(super) left: bool,
     /// How to look once more, where it was looked up.
     pub(super) again: Option<Look>,
     /// Whether the call goes on when all its callers have left.

@@ -152,8 +152,12 @@ impl Route {
     /// The route to a provider of the account's own, called `id`, for its model
     /// `name`. It costs the seller nothing: the account's key pays.
     pub fn own(name: &str, target: Target, id: Arc<str>) -> Self {
-        let free =
-            TokenPrices { input: Money::ZERO, cached_input: Money::ZERO, output: Money::ZERO };
+        let free = TokenPrices {
+            input: Money::ZERO,
+            cached_input: Money::ZERO,
+            cache_write: Money::ZERO,
+            output: Money::ZERO,
+        };
         Self {
             model: Arc::from(name),
             tier: Tier::Expert,

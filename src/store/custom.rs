@@ -6,9 +6,43 @@ use minicbor::{Decode, Encode};
 use super::accounts::moment;
 use super::{Store, StoreError};
 use crate::base::clock::Timestamp;
+use crate::config::Dialect;
 
 /// The tree of records, by account.
 const TREE: &str = "custom_models";
+
+/// What a provider of an account's own speaks, as it is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Spoken {
+    /// [`Dialect::OpenAi`].
+    #[default]
+    #[n(0)]
+    OpenAi,
+    /// [`Dialect::Anthropic`].
+    #[n(1)]
+    Anthropic,
+    /// [`Dialect::Gemini`].
+    #[n(2)]
+    Gemini,
+}
+
+impl Spoken {
+    /// The dialect of this name in configuration and API.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::OpenAi, Self::Anthropic, Self::Gemini];
+        all.into_iter().find(|spoken| spoken.dialect().as_str() == name)
+    }
+
+    /// The same among those of the configuration.
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::OpenAi => Dialect::OpenAi,
+            Self::Anthropic => Dialect::Anthropic,
+            Self::Gemini => Dialect::Gemini,
+        }
+    }
+}
 
 /// A provider of an account's own, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -34,6 +68,10 @@ pub struct OwnProvider {
     /// Whether the seller allows its address though it may be a private one.
     #[n(5)]
     pub allowed: bool,
+    /// What it speaks.
+    #[n(6)]
+    #[cbor(default)]
+    pub spoken: Spoken,
 }
 
 /// A model of an account's own, as it is kept.
@@ -161,6 +199,7 @@ mod tests {
                 sealed: vec![1, 2],
                 created_at: Timestamp(7),
                 allowed: true,
+                spoken: Spoken::Gemini,
             }],
             models: vec![OwnModel {
                 name: "m".to_owned(),

@@ -175,10 +175,15 @@ impl Metrics {
 
     /// The series of a request with these labels; keep nothing of it longer
     /// than the request. A model that the catalogue does not name counts as
-    /// `other`, an empty provider (no call was made) as `none`.
+    /// `other`, an empty one (the request was not understood) and an empty provider (no
+    /// call was made) as `none`.
     pub fn series(&self, labels: RequestLabels<'_>) -> Arc<Series> {
         let labels = RequestLabels {
-            model: if self.models.contains(labels.model) { labels.model } else { "other" },
+            model: match labels.model {
+                "" => "none",
+                known if self.models.contains(known) => known,
+                _ => "other",
+            },
             provider: if labels.provider.is_empty() { "none" } else { labels.provider },
             ..labels
         };

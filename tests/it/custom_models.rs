@@ -1,6 +1,9 @@
 //! Models and providers of accounts' own. Covers A2 (`custom_models`), I2, I4 and
 //! invariant 4.
 
+mod commands;
+mod dialects;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -37,7 +40,12 @@ async fn give(gate: &Gateway, account: &str, what: &str, body: &Value) -> Value 
 
 /// Gives `account` the model `mine`, which is `gpt-x` at `own`, called with `key`.
 async fn equip(gate: &Gateway, account: &str, own: &Provider, key: &str) {
-    let provider = json!({"name": "p", "base_url": own.url(), "api_key": key});
+    equip_with(gate, account, own, key, Value::Null).await;
+}
+
+/// The same at a provider of `dialect`.
+async fn equip_with(gate: &Gateway, account: &str, own: &Provider, key: &str, dialect: Value) {
+    let provider = json!({"name": "p", "base_url": own.url(), "api_key": key, "dialect": dialect});
     give(gate, account, "providers", &provider).await;
     let model = json!({"name": "mine", "provider": "p", "model": "gpt-x"});
     give(gate, account, "models", &model).await;

@@ -1,6 +1,8 @@
 //! `idempotency-key`: one run, one charge, one answer. Covers A5, H1 and
 //! invariants 1 and 2.
 
+mod gone;
+
 use std::path::Path;
 use std::time::Duration;
 

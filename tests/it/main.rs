@@ -10,6 +10,8 @@ mod address;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod architecture;
 #[cfg(test)]
 mod balance;

@@ -10,7 +10,7 @@ mod sdk;
 
 use serde_json::{Value, json};
 
-use crate::harness::anthropic::{self, INPUT, OUTPUT, READ, TEXT};
+use crate::harness::anthropic::{self, INPUT, OUTPUT, READ, TEXT, WRITTEN};
 use crate::harness::client::Request;
 use crate::harness::gate::Gate;
 use crate::harness::provider::Provider;
@@ -23,8 +23,8 @@ const ODD: &str = "{ \"messages\" : [\t{\"content\":[{\"type\":\"text\", \"text\
     \"cache_control\" :{\"type\":\"ephemeral\"}}],\r\n \"role\":\"user\"} ],\n \"max_tokens\":  64,\
     \"unknown\":{\"b\":1234567890123456789012.10,\"z\":-0.0}, \"model\"  :  \"claude-sonnet\",\"temperature\":0.10}\n ";
 
-/// 15 × $3.00 + 4 × $0.30 + 7 × $15.00 per million.
-const COST: &str = "0.0001512";
+/// 12 × $3.00 + 4 × $0.30 + 3 × $3.75 + 7 × $15.00 per million.
+const COST: &str = "0.00015345";
 
 /// A gateway before a provider that speaks as Anthropic does.
 pub(crate) fn before(provider: &Provider) -> Setup {
@@ -32,7 +32,7 @@ pub(crate) fn before(provider: &Provider) -> Setup {
     Tollgate::before(provider).provider("dialect", "anthropic").set("routing.retries", 0).models(
         &json!([{
             "name": MODEL, "targets": [{"provider": "mock"}],
-            "cost": {"input": "3.00", "cached_input": "0.30", "output": "15.00"},
+            "cost": {"input": "3.00", "cached_input": "0.30", "cache_write": "3.75", "output": "15.00"},
         }]),
     )
 }
@@ -123,8 +123,8 @@ async fn both_forms_are_metered_at_the_providers_figures() {
     let records = gate.records().await;
     assert_eq!(records.len(), 2);
     for record in records {
-        let tokens =
-            json!({"input": INPUT, "cached_input": READ, "output": OUTPUT, "reasoning": 0});
+        let tokens = json!({"input": INPUT, "cached_input": READ, "output": OUTPUT,
+            "reasoning": 0, "cache_write": WRITTEN});
         assert_eq!(record["tokens"], tokens, "{record}");
         assert_eq!((&record["cost"], &record["estimated"]), (&json!(COST), &json!(false)));
         assert_eq!((&record["outcome"], &record["path"]), (&json!("ok"), &json!("/v1/messages")));

@@ -209,6 +209,48 @@ async fn the_price_file_gives_the_cost_of_what_has_none() {
     assert_eq!(gate.metric("tollgate_unpriced_total{model=\"other\"}").await, 1);
 }
 
+/// Covers B1: what nobody has a price for is said to be so on every lane, in the
+/// record and in the metric, and never taken for free.
+#[tokio::test]
+async fn what_has_no_price_is_unpriced_on_every_lane() {
+    let provider = Provider::start().await;
+    let usage = json!({"input_tokens": 12, "output_tokens": 7, "total_tokens": 19});
+    let response = json!({"id": "resp_1", "object": "response", "status": "completed",
+        "output": [], "usage": usage});
+    provider.answer(move |call| match call.path() {
+        "/v1/responses" => Reply::json(200, &response),
+        "/v1/images/generations" => Reply::json(200, &json!({"data": [{"url": "x"}]})),
+        _ => openai::answer(call),
+    });
+    let gate = Tollgate::before(&provider).set("opaque.provider", "mock").start().await;
+    let (chat, text) = (json!([{"role": "user", "content": "Hi"}]), "Say hello.");
+    let lanes = [
+        ("/v1/chat/completions", json!({"messages": chat})),
+        ("/v1/chat/completions", json!({"messages": chat, "stream": true})),
+        ("/v1/messages", json!({"messages": chat, "max_tokens": 9})),
+        ("/v1/completions", json!({"prompt": text})),
+        ("/v1/responses", json!({"input": text})),
+        ("/v1/embeddings", json!({"input": text})),
+    ];
+    for (path, mut body) in lanes.clone() {
+        body["model"] = "nobodys".into();
+        let request = Request::post(path, &body).bearer(&gate.key("tester"));
+        gate.send(&request).await.ok();
+    }
+    let image = json!({"model": "nobodys", "prompt": text});
+    let opaque = Request::post("/v1/images/generations", &image).bearer(&gate.key("tester"));
+    gate.send(&opaque).await.ok();
+    let records = gate.wait_for_records(lanes.len() + 1).await;
+    for record in &records {
+        let said = (&record["outcome"], &record["unpriced"], &record["cost"]);
+        assert_eq!(said, (&json!("ok"), &json!(true), &json!("0")), "{record}");
+    }
+    let unpriced = "tollgate_unpriced_total{model=";
+    let understood = u64::try_from(lanes.len()).unwrap();
+    assert_eq!(gate.metric(&format!("{unpriced}\"other\"}}")).await, understood);
+    assert_eq!(gate.metric(&format!("{unpriced}\"none\"}}")).await, 1);
+}
+
 /// Covers A5: a dear answer cannot be bought in a cheap class.
 #[tokio::test]
 async fn a_class_limits_the_tokens_of_an_answer() {

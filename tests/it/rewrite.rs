@@ -1,6 +1,8 @@
 //! Requests and answers that a class changes, and names that pass through another.
 //! Covers J5, I1 and invariant 5.
 
+mod across;
+
 use serde_json::{Value, json};
 
 use crate::harness::client::Request;

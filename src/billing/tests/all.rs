@@ -47,7 +47,7 @@ fn all_are_drafted_as_each_alone_would_be() {
     }
     world.closed("2026-11");
     let month = || "2026-11".parse().unwrap();
-    world.biller.draft_all(&world.config, month(), false).unwrap();
+    world.biller.draft_in_passes(&world.config, month(), false, 3).unwrap();
     let all = drafts(&world);
     let accounts: Vec<_> = all.iter().map(|draft| &*draft.content.account).collect();
     assert_eq!(accounts, ["a0", "a1", "a3", "a4", "a5", "a7", "a8", "a9"]);
@@ -56,7 +56,7 @@ fn all_are_drafted_as_each_alone_would_be() {
         assert_eq!(alone.unwrap(), *draft);
     }
     assert_eq!(shown(&all[4]), ["chat|chat: requests|5|0.005|0.02"]);
-    world.biller.draft_all(&world.config, month(), false).unwrap();
+    world.biller.draft_in_passes(&world.config, month(), false, 3).unwrap();
     assert_eq!(drafts(&world), all, "made again they are the same");
 }
 
@@ -88,7 +88,7 @@ fn invoices_change_while_all_are_drafted() {
     let month = "2026-11".parse().unwrap();
     let draft = world.draft("2026-11");
     std::thread::scope(|scope| {
-        let all = scope.spawn(|| world.biller.draft_all(&world.config, month, false));
+        let all = scope.spawn(|| world.biller.draft_in_passes(&world.config, month, false, 3));
         let last = world.finalize(&draft);
         all.join().unwrap().unwrap();
         assert_eq!(last.unwrap().content.number.as_deref(), Some("2026-000001"));

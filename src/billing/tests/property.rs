@@ -58,8 +58,9 @@ struct Story {
     plans: Vec<(u32, u8, i64, u8)>,
     /// When, which class, its price, whether it is charged and from a balance.
     requests: Vec<(u32, u8, i64, (bool, bool))>,
-    /// When, which class, which model, its tokens: prompt, of these cached, answer.
-    tokens: Vec<(u32, u8, usize, [u32; 3])>,
+    /// When, which class, which model, its tokens: prompt, of these read from the
+    /// provider's cache and written to it, answer.
+    tokens: Vec<(u32, u8, usize, [u32; 4])>,
     /// Whole units of the currency.
     adjustments: Vec<i32>,
     tax: Option<(u32, bool)>,
@@ -79,7 +80,8 @@ fn story() -> impl Strategy<Value = Story> {
     ];
     let charged = (prop::bool::weighted(0.9), prop::bool::weighted(0.2));
     let request = (any::<u32>(), 0..3_u8, price, charged);
-    let tokens = (any::<u32>(), 0..3_u8, 0..MODELS.len(), [0..200_000_u32, 0..150_000, 0..9_000]);
+    let counts = [0..200_000_u32, 0..150_000, 0..90_000, 0..9_000];
+    let tokens = (any::<u32>(), 0..3_u8, 0..MODELS.len(), counts);
     (
         0..ZONES.len(),
         0..MONTHS.len(),
@@ -102,16 +104,32 @@ fn story() -> impl Strategy<Value = Story> {
         })
 }
 
-/// A model's name and the pico-dollars of an input, cached input and output token:
-/// the first changed its price in the month, one cached token is free, one price
-/// is as fine as prices can be.
-const MODELS: [(&str, [i128; 3]); 4] = [
-    ("mini", [1_200_000, 600_000, 4_800_000]),
-    ("mini", [1_350_000, 600_000, 5_400_000]),
-    ("large", [20_000_000, 0, 80_000_000]),
-    ("odd", [1, 333_333, 7]),
+/// A model's name and the pico-dollars of an input, cached input, cache write and
+/// output token: the first changed its price in the month, one cached token is
+/// free, one written costs as others do, one price is as fine as prices can be.
+const MODELS: [(&str, [i128; 4]); 4] = [
+    ("mini", [1_200_000, 600_000, 1_500_000, 4_800_000]),
+    ("mini", [1_350_000, 600_000, 1_500_000, 5_400_000]),
+    ("large", [20_000_000, 0, 20_000_000, 80_000_000]),
+    ("odd", [1, 333_333, 11, 7]),
 ];
-const UNITS: [&str; 3] = ["input tokens", "cached input tokens", "output tokens"];
+pub(super) const UNITS: [&str; 4] =
+    ["input tokens", "cached input tokens", "cache write tokens", "output tokens"];
+
+/// The prices as a record keeps them.
+pub(super) fn rates_of(prices: &TokenPrices) -> TokenRates {
+    let TokenPrices { input, cached_input, cache_write, output } = *prices;
+    let cache_write = (cache_write != input).then_some(cache_write);
+    TokenRates { input, cached_input, cache_write, output }
+}
+
+/// Tokens by what they cost, as [`UNITS`] names them.
+pub(super) fn counts(tokens: &Tokens) -> [u64; 4] {
+    let Tokens { input, cached_input, cache_write, output, .. } = *tokens;
+    let cached = cached_input.min(input);
+    let written = cache_write.min(input - cached);
+    [input - cached - written, cached, written, output]
+}
 
 struct World {
     zone: TimeZone,
@@ -158,13 +176,13 @@ impl World {
             let time = moment(*share, month, &zone);
             let mut record = fixture::record(time, "a", &format!("class{class}"));
             let (name, rates) = MODELS[*model];
-            let [input, cached_input, output] = counts.map(u64::from);
+            let [input, cached_input, cache_write, output] = counts.map(u64::from);
             record.model_used = name.into();
-            record.tokens = Tokens { input, cached_input, output, reasoning: 0 };
-            let [input, cached_input, output] = rates.map(Money::from_picos);
-            record.rates = Some(TokenRates { input, cached_input, output });
-            record.price =
-                price::cost(&record.tokens, &TokenPrices { input, cached_input, output });
+            record.tokens = Tokens { input, cached_input, cache_write, output, reasoning: 0 };
+            let [input, cached_input, cache_write, output] = rates.map(Money::from_picos);
+            let prices = TokenPrices { input, cached_input, cache_write, output };
+            record.rates = Some(rates_of(&prices));
+            record.price = price::cost(&record.tokens, &prices);
             record.unit_price = record.price;
             record
         });
@@ -232,10 +250,9 @@ impl World {
         for record in &self.records {
             let inside = (from..to).contains(&i128::from(record.time.0));
             if inside && let Some(rates) = record.rates {
-                let Tokens { input, cached_input, output, .. } = record.tokens;
-                let cached = cached_input.min(input);
-                let counts = [input - cached, cached, output];
-                let rates = [rates.input, rates.cached_input, rates.output];
+                let counts = counts(&record.tokens);
+                let written = rates.cache_write.unwrap_or(rates.input);
+                let rates = [rates.input, rates.cached_input, written, rates.output];
                 for ((unit, count), rate) in UNITS.iter().zip(counts).zip(rates) {
                     if count > 0 {
                         let what = format!("{} {} {unit}", record.endpoint, record.model_used);

@@ -14,7 +14,7 @@ use self::naive::{Said, said};
 use super::super::draft::{Billed, Sources, total};
 use super::super::invoice::Line;
 use super::super::reading::Reading;
-use super::property::{MONTHS, ZONES, moment, rational, rounded};
+use super::property::{MONTHS, ZONES, moment, rates_of, rational, rounded};
 use crate::admin::fixture;
 use crate::base::clock::Timestamp;
 use crate::base::currency::Currency;
@@ -24,7 +24,7 @@ use crate::config::{
     Basis, Billing, Class, Invoicing, Pricing, Rates, Tariff, Tax, TokenPrices, TokenTariff,
     VolumeTier,
 };
-use crate::ledger::record::{Outcome, TokenRates, Tokens, UsageRecord};
+use crate::ledger::record::{Outcome, Tokens, UsageRecord};
 use crate::meter::quote::{Ended, Quote};
 use crate::store::billing::{Adjustment, AdjustmentKind, Assignment, Standing};
 
@@ -65,9 +65,12 @@ const TIERS: [(usize, i128); 3] = [(0, 20 * MILLI), (5, 15 * MILLI), (11, MILLI 
 const CACHED: i128 = 5 * MILLI;
 /// What a request of `marked_up` costs at least.
 const MINIMUM: i128 = 30 * MILLI;
-/// Pico-dollars that an input, cached input and output token of a model cost.
-const COSTS: [(&str, [i128; 3]); 2] =
-    [("mini", [150_000, 75_000, 600_000]), ("large", [2_500_000, 1_250_000, 10_000_000])];
+/// Pico-dollars that an input, cached input, cache write and output token of a
+/// model cost.
+const COSTS: [(&str, [i128; 4]); 2] = [
+    ("mini", [150_000, 75_000, 150_000, 600_000]),
+    ("large", [2_500_000, 1_250_000, 3_125_000, 10_000_000]),
+];
 /// The markup, as it is written and as a fraction.
 const MARKUP: (&str, i128, i128) = ("1.5", 3, 2);
 
@@ -76,13 +79,13 @@ fn flat(step: usize) -> i128 {
     10 * MILLI + 333_333_333 * i128::try_from(step).unwrap()
 }
 
-fn listed(step: usize) -> [i128; 3] {
+fn listed(step: usize) -> [i128; 4] {
     let step = i128::try_from(step).unwrap();
-    [1_000_000 + 1_001 * step, 500_000 - 3 * step, 4_000_000 + 17 * step]
+    [1_000_000 + 1_001 * step, 500_000 - 3 * step, 1_250_000 - step, 4_000_000 + 17 * step]
 }
 
 /// When, which class, which model, its tokens, whether it is charged and recalled.
-type Asked = (u32, usize, usize, [u32; 3], (bool, bool));
+type Asked = (u32, usize, usize, [u32; 4], (bool, bool));
 
 #[derive(Clone, Debug)]
 struct Story {
@@ -100,7 +103,7 @@ struct Story {
 
 fn story() -> impl Strategy<Value = Story> {
     let plan = (any::<u32>(), 0..PLANS.len());
-    let tokens = [0..200_000_u32, 0..150_000, 0..9_000];
+    let tokens = [0..200_000_u32, 0..150_000, 0..90_000, 0..9_000];
     let flags = (prop::bool::weighted(0.9), prop::bool::weighted(0.2));
     let asked = (any::<u32>(), 0..CLASSES.len(), 0..COSTS.len(), tokens, flags);
     (
@@ -238,33 +241,30 @@ impl World {
     /// The records, as the product prices them.
     fn records(&self) -> Vec<UsageRecord> {
         let classes = self.classes();
-        let record =
-            |known: &Known<'_>| {
-                let (_, class, model, _, (charged, recalled)) = *known.asked;
-                let mut record = fixture::record(known.time, "a", CLASSES[class]);
-                let own = self.own.filter(|own| own.0 == class).map(|own| Money::from_picos(own.1));
-                let Sold { billing, overage, prepaid, quota, .. } = known.plan;
-                let overage = overage.map(Money::from_picos).filter(|_| quota.is_some());
-                let quote = Quote::new(&classes[class], own, *billing, known.time).beyond(overage);
-                let tokens = known.tokens();
-                let charge = quote.charge(&Ended {
-                    outcome: if charged { Outcome::Ok } else { Outcome::Cut },
-                    recalled,
-                    tokens: &tokens,
-                    cost: Some(&prices(COSTS[model].1)),
-                    number: u64::try_from(known.before.0 + 1).unwrap(),
-                    beyond: known.beyond(),
-                });
-                (record.quantity, record.price) = (charge.quantity, charge.price);
-                record.unit_price = charge.unit_price;
-                let rates = charge.rates.filter(|_| charge.quantity > 0);
-                record.rates = rates.map(|TokenPrices { input, cached_input, output }| {
-                    TokenRates { input, cached_input, output }
-                });
-                (record.model_used, record.tokens) = (COSTS[model].0.into(), tokens);
-                record.prepaid = *prepaid && !record.price.is_zero();
-                record
-            };
+        let record = |known: &Known<'_>| {
+            let (_, class, model, _, (charged, recalled)) = *known.asked;
+            let mut record = fixture::record(known.time, "a", CLASSES[class]);
+            let own = self.own.filter(|own| own.0 == class).map(|own| Money::from_picos(own.1));
+            let Sold { billing, overage, prepaid, quota, .. } = known.plan;
+            let overage = overage.map(Money::from_picos).filter(|_| quota.is_some());
+            let quote = Quote::new(&classes[class], own, *billing, known.time).beyond(overage);
+            let tokens = known.tokens();
+            let charge = quote.charge(&Ended {
+                outcome: if charged { Outcome::Ok } else { Outcome::Cut },
+                recalled,
+                tokens: &tokens,
+                cost: Some(&prices(COSTS[model].1)),
+                number: u64::try_from(known.before.0 + 1).unwrap(),
+                beyond: known.beyond(),
+            });
+            (record.quantity, record.price) = (charge.quantity, charge.price);
+            record.unit_price = charge.unit_price;
+            let rates = charge.rates.filter(|_| charge.quantity > 0);
+            record.rates = rates.as_ref().map(rates_of);
+            (record.model_used, record.tokens) = (COSTS[model].0.into(), tokens);
+            record.prepaid = *prepaid && !record.price.is_zero();
+            record
+        };
         self.served().iter().map(record).collect()
     }
 
@@ -302,15 +302,15 @@ impl World {
     }
 }
 
-fn prices([input, cached_input, output]: [i128; 3]) -> TokenPrices {
-    let [input, cached_input, output] = [input, cached_input, output].map(Money::from_picos);
-    TokenPrices { input, cached_input, output }
+fn prices(picos: [i128; 4]) -> TokenPrices {
+    let [input, cached_input, cache_write, output] = picos.map(Money::from_picos);
+    TokenPrices { input, cached_input, cache_write, output }
 }
 
 impl Known<'_> {
     fn tokens(&self) -> Tokens {
-        let [input, cached_input, output] = self.asked.3.map(u64::from);
-        Tokens { input, cached_input, output, reasoning: 0 }
+        let [input, cached_input, cache_write, output] = self.asked.3.map(u64::from);
+        Tokens { input, cached_input, cache_write, output, reasoning: 0 }
     }
 
     fn beyond(&self) -> bool {
@@ -363,7 +363,7 @@ proptest! {
 #[test]
 fn many_prices_of_a_token_are_one_line() {
     let apart = |count: u32| (0..count).map(move |at| at * (u32::MAX / count));
-    let asked = apart(400).map(|at| (at, 2, 0, [100, 10, 7], (true, false)));
+    let asked = apart(400).map(|at| (at, 2, 0, [100, 10, 5, 7], (true, false)));
     let story = Story {
         place: (0, 0, 0),
         steps: apart(130).collect(),
@@ -381,6 +381,11 @@ fn many_prices_of_a_token_are_one_line() {
         billed.iter().map(|(kind, price, ..)| (&*kind[2], price.is_none())).collect();
     assert_eq!(
         sums,
-        [("cached input tokens", true), ("input tokens", true), ("output tokens", true)]
+        [
+            ("cache write tokens", true),
+            ("cached input tokens", true),
+            ("input tokens", true),
+            ("output tokens", true)
+        ]
     );
 }

@@ -10,6 +10,7 @@ use crate::admin::fixture;
 use crate::base::clock::{TestClock, Timestamp};
 use crate::base::id::{RecordId, RecordIds};
 use crate::config::Durability;
+use crate::ledger::record::Outcome;
 use crate::ledger::{Replay, Settled};
 use crate::telemetry::metrics::Metrics;
 
@@ -95,6 +96,15 @@ impl World {
         record.price = record.unit_price;
         let _settled: Settled = self.ledger.settle(&record).unwrap();
         record.id
+    }
+
+    /// A request of `then` that failed here, so that it is not charged.
+    pub(super) fn failure_of(&self, then: Timestamp, price: &str) {
+        let mut record = fixture::record(then, "shop", "chat");
+        record.id = self.ids.next(then);
+        (record.status, record.outcome) = (503, Outcome::InternalError);
+        (record.quantity, record.unit_price, record.price) = (0, money(price), Money::ZERO);
+        let _settled: Settled = self.ledger.settle(&record).unwrap();
     }
 
     pub(super) fn pass(&self, days: u32) -> &Self {

@@ -8,10 +8,6 @@ use crate::config::raw::{RawAuth, RawProvider, RawThinking, RawThinkingField, Ra
 use crate::config::report::Report;
 use crate::config::types::{Auth, Dialect, Manner, Thinking, ThinkingField, TokenLimit, Wording};
 
-/// The version of its API that Anthropic asks to be named. Source: Anthropic API
-/// reference, "Versions".
-const ANTHROPIC_VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
-
 /// The largest bound of an image, in bytes.
 const MOST_IMAGE: u64 = 1024 * 1024 * 1024;
 
@@ -37,12 +33,8 @@ pub(super) fn check(entry: &RawProvider, dialect: Dialect, report: &mut Report) 
             }
         }
     }
-    let usual = match dialect {
-        Dialect::OpenAi | Dialect::Sandbox => Auth::Bearer,
-        Dialect::Anthropic => Auth::XApiKey,
-        Dialect::Gemini => Auth::XGoogApiKey,
-    };
-    let auth = entry.auth.value().map_or(usual, |auth| match auth {
+    let usual = Manner::usual(dialect);
+    let auth = entry.auth.value().map_or(usual.auth, |auth| match auth {
         RawAuth::Bearer => Auth::Bearer,
         RawAuth::ApiKey => Auth::ApiKey,
         RawAuth::XApiKey => Auth::XApiKey,
@@ -54,7 +46,7 @@ pub(super) fn check(entry: &RawProvider, dialect: Dialect, report: &mut Report) 
         model_path: model_path(&entry.model_path, report),
         lacks_responses: !entry.responses.or(true),
         wording: wording(entry, dialect, report),
-        default_header: (dialect == Dialect::Anthropic).then_some(ANTHROPIC_VERSION),
+        ..usual
     }
 }
 

@@ -98,12 +98,15 @@ pub(super) fn token_prices(mark: Mark, cost: &RawCost, report: &mut Report) -> O
     let input = input.and_then(|price| per_token(price, report));
     let cached_input = cost.cached_input.placed().map(|(mark, price)| (mark, *price));
     let cached_input = cached_input.and_then(|price| per_token(price, report)).or(input);
+    let cache_write = cost.cache_write.placed().map(|(mark, price)| (mark, *price));
+    let cache_write = cache_write.and_then(|price| per_token(price, report)).or(input);
     let output = cost.output.placed().map(|(mark, price)| (mark, *price));
     let output = output.and_then(|price| per_token(price, report)).unwrap_or(Money::ZERO);
-    Some(TokenPrices { input: input?, cached_input: cached_input?, output })
+    let (cached_input, cache_write) = (cached_input?, cache_write?);
+    Some(TokenPrices { input: input?, cached_input, cache_write, output })
 }
 
-pub(super) fn per_token((mark, price): (Mark, Price), report: &mut Report) -> Option<Money> {
+fn per_token((mark, price): (Mark, Price), report: &mut Report) -> Option<Money> {
     let picos = price.0.picos();
     if picos % 1_000_000 != 0 {
         report.error(mark, "a price of a million tokens has at most six decimals");

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::models::token_prices;
-use super::tariff::whole_picos;
 use crate::config::field::Field;
-use crate::config::raw::{RawCost, RawPriceFile};
+use crate::config::raw::RawPriceFile;
 use crate::config::read;
 use crate::config::report::Report;
 use crate::config::tree::{self, Mark};
@@ -70,10 +69,7 @@ fn parse(text: &str, report: &mut Report) -> PriceTable {
             }
             Field::Absent | Field::Bad(_) => return None,
         };
-        whole_picos(&price.cache_write, report);
-        let cost =
-            RawCost { input: price.input, cached_input: price.cached_input, output: price.output };
-        Some((Arc::from(name), token_prices(mark, &cost, report)?))
+        Some((Arc::from(name), token_prices(mark, price, report)?))
     });
     PriceTable::new(prices.collect::<Vec<_>>())
 }

@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::common::{Named, entries, required};
-use super::models::{per_token, token_prices};
+use super::models::token_prices;
 use crate::base::clock::Timestamp;
 use crate::base::factor::Factor;
 use crate::base::money::Money;
@@ -159,7 +159,9 @@ fn tokens(
     report: &mut Report,
 ) -> Option<TokenTariff> {
     let minimum = raw.minimum.value().map_or(Money::ZERO, |price| price.0);
-    let own = [&raw.input, &raw.cached_input, &raw.output].into_iter().find_map(Field::mark);
+    let own = [&raw.input, &raw.cached_input, &raw.cache_write, &raw.output]
+        .into_iter()
+        .find_map(Field::mark);
     let rates = match (raw.markup.placed(), own) {
         (Some(_), Some(own)) => {
             report.error(own, "a `markup` and prices of its own exclude each other");
@@ -170,8 +172,8 @@ fn tokens(
             Rates::Markup(factor.0)
         }
         (None, Some(_)) => {
-            let RawTokensPrice { input, cached_input, output, .. } = raw;
-            let cost = RawCost { input: *input, cached_input: *cached_input, output: *output };
+            let RawTokensPrice { input, cached_input, cache_write, output, .. } = *raw;
+            let cost = RawCost { input, cached_input, cache_write, output };
             Rates::Own(token_prices(mark, &cost, report)?)
         }
         (None, None) if raw.markup.is_bad() => return None,
@@ -208,12 +210,5 @@ fn exact(
             "Class {name} has no price for {finer} models of the price file: with its markup a \
              token would cost a part of a pico-dollar."
         ));
-    }
-}
-
-/// A price of a million tokens of the price file or of a model.
-pub(super) fn whole_picos(field: &Field<Price>, report: &mut Report) {
-    if let Some((mark, price)) = field.placed() {
-        per_token((mark, *price), report);
     }
 }

@@ -177,6 +177,8 @@ pub(crate) struct RawCost {
     pub(crate) input: Field<Price>,
     /// Prompt tokens that the provider had cached. Left out: as `input`.
     pub(crate) cached_input: Field<Price>,
+    /// Prompt tokens that the provider puts into its cache. Left out: as `input`.
+    pub(crate) cache_write: Field<Price>,
     /// Answer tokens, reasoning included. Left out: 0, as for embeddings.
     pub(crate) output: Field<Price>,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::catalog::RawCost;
 use super::leaf::{Decimal, Price, Whole};
 use crate::config::field::Field;
 
@@ -37,6 +38,8 @@ pub(crate) struct RawTokensPrice {
     pub(crate) input: Field<Price>,
     /// Prompt tokens that the provider had cached. Left out: as `input`.
     pub(crate) cached_input: Field<Price>,
+    /// Prompt tokens that the provider puts into its cache. Left out: as `input`.
+    pub(crate) cache_write: Field<Price>,
     /// Answer tokens, reasoning included. Left out: 0.
     pub(crate) output: Field<Price>,
     /// The least that a request costs, in dollars. Left out: 0.
@@ -73,20 +76,5 @@ pub(crate) enum RawLossGuard {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawPriceFile {
     /// Models by the provider's own name, or by `provider/name`.
-    pub(crate) models: BTreeMap<String, Field<RawListPrice>>,
-}
-
-/// Prices in dollars per million tokens.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawListPrice {
-    /// Prompt tokens.
-    pub(crate) input: Field<Price>,
-    /// Prompt tokens that the provider had cached. Left out: as `input`.
-    pub(crate) cached_input: Field<Price>,
-    /// Prompt tokens that the provider puts into its cache: checked, and of no
-    /// effect, because usage does not tell them apart.
-    pub(crate) cache_write: Field<Price>,
-    /// Answer tokens, reasoning included. Left out: 0, as for embeddings.
-    pub(crate) output: Field<Price>,
+    pub(crate) models: BTreeMap<String, Field<RawCost>>,
 }

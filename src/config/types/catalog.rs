@@ -23,6 +23,18 @@ pub enum Dialect {
     Sandbox,
 }
 
+impl Dialect {
+    /// The name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Sandbox => "sandbox",
+        }
+    }
+}
+
 /// Whose requests a provider serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
@@ -156,6 +168,8 @@ pub struct TokenPrices {
     pub input: Money,
     /// Of a prompt token that the provider had cached.
     pub cached_input: Money,
+    /// Of a prompt token that the provider puts into its cache.
+    pub cache_write: Money,
     /// Of an answer token, reasoning included.
     pub output: Money,
 }

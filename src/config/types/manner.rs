@@ -2,6 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::config::types::Dialect;
+
+/// The version of its API that Anthropic asks to be named. Source: Anthropic API
+/// reference, "Versions".
+const ANTHROPIC_VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
+
 /// What a provider's server wants of a request, besides what its dialect says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
@@ -18,6 +24,19 @@ pub struct Manner {
     pub wording: Wording,
     /// A header that it needs, where the client sends none of that name.
     pub default_header: Option<(&'static str, &'static str)>,
+}
+
+impl Manner {
+    /// What the service of a dialect's author wants.
+    pub fn usual(dialect: Dialect) -> Self {
+        let auth = match dialect {
+            Dialect::OpenAi | Dialect::Sandbox => Auth::Bearer,
+            Dialect::Anthropic => Auth::XApiKey,
+            Dialect::Gemini => Auth::XGoogApiKey,
+        };
+        let default_header = (dialect == Dialect::Anthropic).then_some(ANTHROPIC_VERSION);
+        Self { auth, default_header, ..Self::default() }
+    }
 }
 
 /// How a provider's server, or one model of it, wants requests to be worded where

@@ -138,6 +138,7 @@ impl Rates {
                 Some(TokenPrices {
                     input: factor.of(cost.input)?,
                     cached_input: factor.of(cost.cached_input)?,
+                    cache_write: factor.of(cost.cache_write)?,
                     output: factor.of(cost.output)?,
                 })
             }

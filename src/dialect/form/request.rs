@@ -208,7 +208,7 @@ impl Message {
     }
 }
 
-/// Whether the sampling field `name` says what every model does anyway.
+/// Whether the sampling field `name` says what every model does anyway, or only wishes.
 pub(in crate::dialect) fn is_usual(name: &str, value: &RawValue) -> bool {
     let value = value.get();
     match name {
@@ -217,7 +217,7 @@ pub(in crate::dialect) fn is_usual(name: &str, value: &RawValue) -> bool {
         "logprobs" => value == "false",
         "top_logprobs" => value == "0",
         "n" => value == "1",
-        "verbosity" => value == "\"medium\"",
+        "verbosity" => true,
         _ => false,
     }
 }

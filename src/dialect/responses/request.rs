@@ -34,6 +34,10 @@ const ECHO: [&str; 12] = [
     "user",
 ];
 
+/// Why a reference to an item cannot be followed, and what to do.
+const KEPT_NOWHERE: &str = "The provider of this model keeps no responses, so nothing can refer to \
+                            what they held. Send the items themselves, as clients do with `store: false`.";
+
 /// Reads `body`.
 ///
 /// What needs a provider that keeps responses is lost: `previous_response_id`,
@@ -186,6 +190,10 @@ fn read_item(
         "reasoning" => {
             let content = read_reasoning(&mut item)?;
             add(turns, Role::Assistant, at, content);
+        }
+        "item_reference" => {
+            losses.lose_as(item.path(&kind), KEPT_NOWHERE)?;
+            return Ok(());
         }
         _ => {
             losses.lose(item.path(&kind))?;

@@ -112,7 +112,6 @@ fn what_needs_state_or_has_no_equal_is_named() {
         (hi(&json!({"truncation": "auto"})), "truncation"),
         (hi(&json!({"top_logprobs": 2})), "top_logprobs"),
         (hi(&json!({"include": ["file_search_call.results"]})), "include[0]"),
-        (hi(&json!({"text": {"verbosity": "low"}})), "text.verbosity"),
         (hi(&json!({"tools": [{"type": "web_search"}]})), "tools[0].web_search"),
         (hi(&json!({"tool_choice": {"type": "file_search"}})), "tool_choice"),
         (item(json!({"type": "item_reference", "id": "x"})), "input[0].item_reference"),

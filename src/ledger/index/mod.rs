@@ -8,6 +8,7 @@
 //! the index never decides whether a request is served.
 
 mod checkpoint;
+pub(super) mod gathered;
 mod sidecar;
 pub(super) mod summary;
 
@@ -288,11 +289,16 @@ pub(super) fn index(index: &Index, segment: &mut Segment) -> Result<Summary, Sto
     let summary = Summary::of(segment)?;
     segment.span = summary.span;
     segment.harm = segment.harm.or_else(|| Harm::among(&summary.damages));
-    match index.put(segment, &summary) {
+    keep(index, segment, &summary);
+    Ok(summary)
+}
+
+/// Keeps `summary`, what `segment` holds, as far as it can be kept.
+pub(super) fn keep(index: &Index, segment: &mut Segment, summary: &Summary) {
+    match index.put(segment, summary) {
         Ok(head) => segment.index = Some(Arc::new(head)),
         Err(error) => tracing::warn!(%error, "a part of the ledger's index cannot be kept"),
     }
-    Ok(summary)
 }
 
 fn places(sidecar: &Sidecar, account: Option<&str>) -> Option<Vec<(RecordId, u32)>> {

@@ -21,7 +21,7 @@ use crate::ledger::harm::Harm;
 use crate::ledger::journal::segment::{Segment, Span};
 
 /// The format that this version writes and reads; any other is made anew.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const MAGIC: &[u8; 8] = b"tollgidx";
 /// Bytes before the head.
 const PREFIX: usize = 20;

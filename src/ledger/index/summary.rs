@@ -1,8 +1,9 @@
 //! What a segment holds, so that questions need not read it: made by reading it
 //! once, from beginning to end.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 
+use super::gathered::Gathered;
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::base::money::Money;
@@ -23,28 +24,28 @@ pub(in crate::ledger) const DAY: u64 = 86_400_000_000;
 pub(in crate::ledger) struct Line {
     /// The account: a place in [`Totals::names`], like the three that follow.
     #[n(0)]
-    account: u32,
+    pub(super) account: u32,
     #[n(1)]
-    key_id: u32,
+    pub(super) key_id: u32,
     #[n(2)]
-    endpoint: u32,
+    pub(super) endpoint: u32,
     #[n(3)]
-    model_used: u32,
+    pub(super) model_used: u32,
     /// Days since 1970.
     #[n(4)]
     pub(in crate::ledger) day: u64,
     #[n(5)]
-    requests: u64,
+    pub(super) requests: u64,
     #[n(6)]
-    quantity: u64,
+    pub(super) quantity: u64,
     #[n(7)]
-    tokens: Tokens,
+    pub(super) tokens: Tokens,
     #[n(8)]
-    price: Money,
+    pub(super) price: Money,
     #[n(9)]
-    cost: Money,
+    pub(super) cost: Money,
     #[n(10)]
-    cache: CacheSum,
+    pub(super) cache: CacheSum,
 }
 
 /// The sums over a segment's records.
@@ -52,12 +53,12 @@ pub(in crate::ledger) struct Line {
 #[cbor(map)]
 pub(in crate::ledger) struct Totals {
     #[n(0)]
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
     #[n(1)]
-    lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     /// Accounts in the order of their postings, and how many each has.
     #[n(2)]
-    accounts: Vec<(u32, u32)>,
+    pub(super) accounts: Vec<(u32, u32)>,
 }
 
 impl Totals {
@@ -128,7 +129,8 @@ impl Summary {
     pub(in crate::ledger) fn of(segment: &Segment) -> Result<Self, StorageError> {
         let unreadable = |error| StorageError::unreadable(&segment.path, error);
         let mut scan = Scan::open(segment).map_err(unreadable)?;
-        let mut builder = Builder::default();
+        let mut gathered = Gathered::reading();
+        let mut seen = HashSet::<RecordId, ahash::RandomState>::default();
         let mut summary = Self::default();
         let mut last = None;
         while let Some(found) = scan.next(&mut summary.damages).map_err(unreadable)? {
@@ -141,14 +143,17 @@ impl Summary {
                 Some(Kind::Attempt) => true,
                 Some(Kind::Settle) => match Digest::read(scan.payload()) {
                     Some(digest) => {
-                        builder.add(&mut summary, &digest, found.offset);
+                        match seen.insert(digest.id) {
+                            true => gathered.add(&digest, found.offset),
+                            false => summary.repeated += 1,
+                        }
                         true
                     }
                     None => false,
                 },
                 Some(Kind::Void) => match minicbor::decode::<Void>(scan.payload()) {
                     Ok(void) => {
-                        summary.voids.push(void.record);
+                        gathered.void(void.record);
                         true
                     }
                     Err(_) => false,
@@ -163,93 +168,7 @@ impl Summary {
                 summary.damages.push(damage);
             }
         }
-        builder.finish(&mut summary);
-        Ok(summary)
-    }
-}
-
-#[derive(Default)]
-struct Builder {
-    names: HashMap<String, u32, ahash::RandomState>,
-    lines: HashMap<[u64; 5], Line, ahash::RandomState>,
-    seen: HashSet<RecordId, ahash::RandomState>,
-    paid: BTreeMap<String, Money>,
-    found: Vec<(RecordId, u32, u32)>,
-}
-
-impl Builder {
-    fn add(&mut self, summary: &mut Summary, digest: &Digest<'_>, offset: u64) {
-        if !self.seen.insert(digest.id) {
-            summary.repeated += 1;
-            return;
-        }
-        summary.span = Some(Span::with(summary.span, digest.id, digest.time));
-        let account = self.name(digest.account);
-        let key_id = self.name(digest.key_id);
-        let endpoint = self.name(digest.endpoint);
-        let model_used = self.name(digest.model_used);
-        let day = digest.time.0 / DAY;
-        let key = [account.into(), key_id.into(), endpoint.into(), model_used.into(), day];
-        let line = self.lines.entry(key).or_insert_with(|| Line {
-            account,
-            key_id,
-            endpoint,
-            model_used,
-            day,
-            requests: 0,
-            quantity: 0,
-            tokens: Tokens::default(),
-            price: Money::ZERO,
-            cost: Money::ZERO,
-            cache: CacheSum::default(),
-        });
-        line.requests += u64::from(!digest.goes_on());
-        line.quantity += u64::from(digest.quantity);
-        line.tokens += digest.tokens;
-        line.price += digest.price;
-        line.cost += digest.cost;
-        if let Some(amount) = digest.paid() {
-            *self.paid.entry(digest.account.to_owned()).or_default() += amount;
-        }
-        line.cache += CacheSum::of(digest);
-        // A segment is never longer than 4 GiB.
-        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-        self.found.push((digest.id, offset, account));
-        summary.requests.push((request_hash(digest.account, digest.request_id), offset));
-    }
-
-    fn name(&mut self, text: &str) -> u32 {
-        if let Some(known) = self.names.get(text) {
-            return *known;
-        }
-        let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        self.names.insert(text.to_owned(), number);
-        number
-    }
-
-    fn finish(mut self, summary: &mut Summary) {
-        let mut names: Vec<(String, u32)> = self.names.into_iter().collect();
-        names.sort_unstable_by_key(|(_, number)| *number);
-        summary.totals.names = names.into_iter().map(|(name, _)| name).collect();
-        let mut lines: Vec<([u64; 5], Line)> = self.lines.into_iter().collect();
-        lines.sort_unstable_by_key(|(key, _)| *key);
-        summary.totals.lines = lines.into_iter().map(|(_, line)| line).collect();
-        summary.paid = self.paid.into_iter().collect();
-        self.found.sort_unstable();
-        summary.ids = self.found.iter().map(|(id, offset, _)| (*id, *offset)).collect();
-        summary.requests.sort_unstable();
-        let ranks = self.found.iter().enumerate();
-        let mut postings: Vec<(u32, u32)> = ranks
-            .map(|(rank, (_, _, account))| (*account, u32::try_from(rank).unwrap_or(u32::MAX)))
-            .collect();
-        postings.sort_unstable();
-        for (account, rank) in postings {
-            summary.postings.push(rank);
-            match summary.totals.accounts.last_mut() {
-                Some((last, count)) if *last == account => *count += 1,
-                _ => summary.totals.accounts.push((account, 1)),
-            }
-        }
+        Ok(gathered.into_summary(summary))
     }
 }
 
@@ -258,12 +177,22 @@ pub(in crate::ledger) const fn day_of(time: Timestamp) -> u64 {
     time.0 / DAY
 }
 
-/// Under which number a request is found by what its account calls it: FNV-1a
-/// (64 bits) over both. What is found is compared with what was asked for, so
-/// that two that meet cost a look and nothing else.
+/// Under which number a request is found by what its account calls it: FNV-1a's
+/// step over eight bytes of both at a time. What is found is compared with what was
+/// asked for, so that two that meet cost a look and nothing else.
 pub(in crate::ledger) fn request_hash(account: &str, request_id: &str) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
-    let bytes = account.bytes().chain([0xff]).chain(request_id.bytes());
-    bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+    let step = |hash: u64, word: u64| {
+        let hash = (hash ^ word).wrapping_mul(PRIME);
+        hash ^ (hash >> 32)
+    };
+    [account, request_id].iter().fold(OFFSET, |hash, text| {
+        let (words, rest) = text.as_bytes().as_chunks::<8>();
+        let hash = words.iter().fold(hash, |hash, word| step(hash, u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        // Tells texts apart that differ in where one ends, or in zeros at the end.
+        step(step(hash, u64::from_le_bytes(last)), text.len() as u64)
+    })
 }

@@ -15,8 +15,17 @@
 /// Bytes before the payload.
 pub(in crate::ledger) const HEADER: usize = 17;
 
+/// Where the length is.
+const LENGTH_AT: usize = 0;
+
+/// Where the checksum is.
+const CHECKSUM_AT: usize = 4;
+
 /// Where the checksummed part begins.
 const CHECKED_FROM: usize = 8;
+
+/// Where the sequence number is.
+const SEQUENCE_AT: usize = 9;
 
 /// The longest payload, in bytes. It bounds what a reader holds in memory.
 pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
@@ -57,10 +66,58 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Oversize;
 
-/// Replaces what `buffer` holds by the frame of `value`.
+/// Replaces what `buffer` holds by the frame of `value`, as far as it is the same in
+/// every segment: [`seal`] does the rest.
 ///
 /// # Errors
 /// [`Oversize`] if the payload is longer than [`MAX_PAYLOAD`].
+pub(super) fn draft<T: minicbor::Encode<()>>(
+    buffer: &mut Vec<u8>,
+    kind: Kind,
+    value: &T,
+) -> Result<(), Oversize> {
+    buffer.clear();
+    buffer.extend_from_slice(&[0; HEADER]);
+    minicbor::encode(value, Payload(buffer)).map_err(|_| Oversize)?;
+    let length = buffer.len() - HEADER;
+    if length > MAX_PAYLOAD {
+        return Err(Oversize);
+    }
+    let length = u32::try_from(length).map_err(|_| Oversize)?.to_le_bytes();
+    fill(buffer, LENGTH_AT, &length);
+    fill(buffer, CHECKED_FROM, &[kind.code()]);
+    Ok(())
+}
+
+/// Where a payload is encoded: a record has a hundred writes of a few bytes, which
+/// are worth inlining.
+struct Payload<'b>(&'b mut Vec<u8>);
+
+impl minicbor::encode::Write for Payload<'_> {
+    type Error = std::convert::Infallible;
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Makes a [`draft`] frame number `sequence` of the segment whose salt is `salt`.
+pub(super) fn seal(frame: &mut [u8], salt: u32, sequence: u64) {
+    fill(frame, SEQUENCE_AT, &sequence.to_le_bytes());
+    let crc = checksum(salt, frame.get(CHECKED_FROM..).unwrap_or_default());
+    fill(frame, CHECKSUM_AT, &crc.to_le_bytes());
+}
+
+fn fill(frame: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = frame.get_mut(at..at + bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+}
+
+/// The whole frame of `value` in place of what `buffer` holds.
+#[cfg(test)]
 pub(super) fn encode<T: minicbor::Encode<()>>(
     buffer: &mut Vec<u8>,
     salt: u32,
@@ -68,22 +125,8 @@ pub(super) fn encode<T: minicbor::Encode<()>>(
     sequence: u64,
     value: &T,
 ) -> Result<(), Oversize> {
-    buffer.clear();
-    buffer.extend_from_slice(&[0; CHECKED_FROM]);
-    buffer.push(kind.code());
-    buffer.extend_from_slice(&sequence.to_le_bytes());
-    minicbor::encode(value, &mut *buffer).map_err(|_| Oversize)?;
-    let length = buffer.len() - HEADER;
-    if length > MAX_PAYLOAD {
-        return Err(Oversize);
-    }
-    let length = u32::try_from(length).map_err(|_| Oversize)?;
-    let crc = checksum(salt, buffer.get(CHECKED_FROM..).unwrap_or_default());
-    for (to, from) in
-        buffer.iter_mut().zip(length.to_le_bytes().into_iter().chain(crc.to_le_bytes()))
-    {
-        *to = from;
-    }
+    draft(buffer, kind, value)?;
+    seal(buffer, salt, sequence);
     Ok(())
 }
 

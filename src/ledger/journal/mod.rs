@@ -25,22 +25,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use self::calls::Calls;
 use self::media::{Disk, Media, Sink};
-use self::segment::{Active, Header, Segment, Written};
-use self::shard::{Entry, Shard};
+use self::segment::{Active, Header, Segment};
+use self::shard::{Entry, Shard, State};
 use self::sync::Groups;
 use self::upkeep::Signal;
 use super::error::StorageError;
 use super::index::Index;
+use super::index::gathered::{Gathered, Written};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::id::RecordIds;
 
 /// The largest size of a segment that is kept to, in bytes: the index holds
 /// places in 32 bits.
 const LARGEST: u64 = 1 << 31;
+
+/// What a thread's buffer keeps between frames, in bytes.
+const BUFFER: usize = 16 * 1024;
+
+thread_local! {
+    /// Where the calling thread encodes its frames.
+    static FRAME: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// How the journal is written.
 #[derive(Clone)]
@@ -91,6 +100,8 @@ pub(super) struct Writer {
     next_sequence: AtomicU64,
     /// Segments that are written no more.
     sealed: Mutex<Vec<Segment>>,
+    /// What the index will keep of those that it does not have yet.
+    gathered: Mutex<Vec<(u64, Gathered)>>,
     /// Files among them that are not synced.
     unsynced: Mutex<Vec<Arc<dyn Sink>>>,
     /// Whether the directory has names that are not synced.
@@ -129,6 +140,7 @@ impl Journal {
             next_number: Mutex::new(next_number),
             next_sequence: AtomicU64::new(0),
             sealed: Mutex::new(sealed),
+            gathered: Mutex::new(Vec::new()),
             unsynced: Mutex::new(Vec::new()),
             new_names: AtomicBool::new(false),
             failing: AtomicBool::new(false),
@@ -161,10 +173,11 @@ impl Journal {
     /// [`StorageError::Unavailable`]; nothing is then written.
     pub(super) fn append<E: Entry>(&self, entry: &E) -> Result<u64, StorageError> {
         let Inner { writer, shards } = &*self.inner;
-        let Some(shard) = shards.get(thread_number() % shards.len().max(1)) else {
-            return Err(StorageError::Unavailable(io::ErrorKind::NotFound.into()));
-        };
-        let appended = shard.append(writer, entry);
+        // Encoded before a shard is held: others wait for no more than the writing.
+        let mut frame = FRAME.try_with(Cell::take).unwrap_or_default();
+        let appended = write(writer, shards, entry, &mut frame);
+        frame.shrink_to(BUFFER);
+        FRAME.try_with(|kept| kept.set(frame)).ok();
         if writer.failing.load(Ordering::Relaxed) != appended.is_err() {
             writer.failing.store(appended.is_err(), Ordering::Relaxed);
         }
@@ -325,12 +338,48 @@ impl Writer {
 
     /// Takes a segment that is written no more.
     fn retire(&self, old: Active) {
+        self.gathered.lock().push((old.segment.number, old.gathered));
         self.sealed.lock().push(old.segment);
         if old.dirty {
             self.unsynced.lock().push(old.sink);
         }
         self.upkeep.wake();
     }
+}
+
+/// Hands `entry` to the kernel, encoded in `frame`, and returns the group that will
+/// sync it.
+///
+/// # Errors
+/// What the kernel says; nothing is then written.
+fn write<E: Entry>(
+    writer: &Writer,
+    shards: &[Shard],
+    entry: &E,
+    frame: &mut Vec<u8>,
+) -> io::Result<u64> {
+    let shortened;
+    let entry = match frame::draft(frame, E::KIND, entry) {
+        Ok(()) => entry,
+        Err(_) => {
+            shortened = entry.shortened();
+            let drafted = frame::draft(frame, E::KIND, &shortened);
+            drafted.map_err(|_| io::ErrorKind::FileTooLarge)?;
+            &shortened
+        }
+    };
+    let (shard, state) = held(shards).ok_or(io::ErrorKind::NotFound)?;
+    shard.append(state, writer, entry, frame)
+}
+
+/// A shard to write to: the thread's own, or, if somebody writes to that just now,
+/// another one. A thread that loses the processor while it writes holds up nobody,
+/// as long as there is a shard for each processor.
+fn held(shards: &[Shard]) -> Option<(&Shard, MutexGuard<'_, State>)> {
+    let own = thread_number() % shards.len().max(1);
+    let (before, from) = shards.split_at_checked(own)?;
+    let free = from.iter().chain(before).find_map(|shard| Some((shard, shard.try_hold()?)));
+    free.or_else(|| shards.get(own).map(|shard| (shard, shard.hold())))
 }
 
 /// The number of the calling thread: 0 for the first that asks, and so on.

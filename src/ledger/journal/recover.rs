@@ -268,6 +268,7 @@ impl Orphan {
             prepaid: false,
             saved: None,
             session: attempt.session,
+            void: false,
         })
     }
 }

@@ -21,6 +21,7 @@ use crate::base::id::RecordId;
 use crate::ledger::codec::timestamp;
 use crate::ledger::harm::Harm;
 use crate::ledger::index::Head;
+use crate::ledger::index::gathered::Gathered;
 
 /// The format that this version writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 1;
@@ -197,19 +198,8 @@ pub(in crate::ledger) struct Active {
     pub(super) dirty: bool,
     /// Whether nothing more may be written to it.
     pub(super) condemned: bool,
-    /// The records in it, the newest last.
-    pub(super) entries: Vec<Written>,
-}
-
-/// A record of a segment that is being written: what the index will keep of it.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::ledger) struct Written {
-    /// Its identifier.
-    pub(in crate::ledger) id: RecordId,
-    /// See [`request_hash`](crate::ledger::index::summary::request_hash).
-    pub(in crate::ledger) request: u64,
-    /// Where its frame begins.
-    pub(in crate::ledger) place: u32,
+    /// What the index will keep of it.
+    pub(super) gathered: Gathered,
 }
 
 /// Bytes that a probe writes: more than most frames have.
@@ -237,7 +227,7 @@ impl Active {
         let length = HEADER as u64;
         let path = Arc::from(path);
         let segment = Segment { number, path, header, length, span: None, index: None, harm: None };
-        Ok(Self { segment, sink, dirty: true, condemned: false, entries: Vec::new() })
+        Ok(Self { segment, sink, dirty: true, condemned: false, gathered: Gathered::writing() })
     }
 
     /// Appends one encoded frame; gives its offset.

@@ -9,12 +9,10 @@ use super::Writer;
 use super::calls::Calls;
 use super::frame::{self, Kind};
 use super::media::Sink;
-use super::segment::{Active, Header, Segment, Span, Written};
-use crate::ledger::index::summary::request_hash;
+use super::segment::{Active, Header, Segment};
+use crate::ledger::digest::Digest;
+use crate::ledger::index::gathered::Written;
 use crate::ledger::record::{Attempt, UsageRecord, Void};
-
-/// What a shard's buffer keeps between frames, in bytes.
-const BUFFER: usize = 16 * 1024;
 
 /// What can be written.
 pub(in crate::ledger) trait Entry: minicbor::Encode<()> {
@@ -48,14 +46,8 @@ impl Entry for UsageRecord {
     }
 
     fn written(&self, active: &mut Active, offset: u64, calls: &Calls) {
-        let segment = &mut active.segment;
-        segment.span = Some(Span::with(segment.span, self.id, self.time));
-        active.entries.push(Written {
-            id: self.id,
-            request: request_hash(&self.account, &self.request_id),
-            // Segments are shorter than 4 GiB.
-            place: u32::try_from(offset).unwrap_or(u32::MAX),
-        });
+        active.gathered.add(&Digest::of(self), offset);
+        active.segment.span = active.gathered.span();
         calls.close(self.id);
     }
 }
@@ -67,7 +59,9 @@ impl Entry for Void {
         *self
     }
 
-    fn written(&self, _: &mut Active, _: u64, _: &Calls) {}
+    fn written(&self, active: &mut Active, _: u64, _: &Calls) {
+        active.gathered.void(self.record);
+    }
 }
 
 /// One of several files that are written at the same time, so that threads
@@ -78,7 +72,6 @@ pub(super) struct Shard {
 }
 
 pub(super) struct State {
-    buffer: Vec<u8>,
     active: Option<Active>,
     /// The number of a frame that could not be written, for the next one: no
     /// number is left out, so that a reader can tell when frames are missing.
@@ -87,26 +80,27 @@ pub(super) struct State {
 
 impl Shard {
     pub(super) fn new(index: u32) -> Self {
-        let state = State { buffer: Vec::with_capacity(BUFFER), active: None, unused: None };
+        let state = State { active: None, unused: None };
         Self { index, state: Mutex::new(state) }
     }
 
-    /// Hands `entry` to the kernel and returns the group that will sync it.
+    /// Hands `entry`, whose draft frame is `frame`, to the kernel and returns the group
+    /// that will sync it. `state` is the shard's own.
     ///
     /// # Errors
     /// What the kernel says; the shard is then as it was before.
-    pub(super) fn append<E: Entry>(&self, writer: &Writer, entry: &E) -> io::Result<u64> {
-        let mut state = self.state.lock();
-        let State { buffer, active, unused } = &mut *state;
+    pub(super) fn append<E: Entry>(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        writer: &Writer,
+        entry: &E,
+        frame: &mut [u8],
+    ) -> io::Result<u64> {
+        let State { active, unused } = &mut *state;
         let active = self.writable(writer, active)?;
-        let salt = active.segment.header.salt;
         let sequence = unused.take().unwrap_or_else(|| writer.sequence());
-        let written = frame::encode(buffer, salt, E::KIND, sequence, entry)
-            .or_else(|_| frame::encode(buffer, salt, E::KIND, sequence, &entry.shortened()))
-            .map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
-            .and_then(|()| active.append(buffer));
-        buffer.shrink_to(BUFFER);
-        let offset = written.inspect_err(|_| *unused = Some(sequence))?;
+        frame::seal(frame, active.segment.header.salt, sequence);
+        let offset = active.append(frame).inspect_err(|_| *unused = Some(sequence))?;
         entry.written(active, offset, &writer.calls);
         Ok(writer.groups.join())
     }
@@ -152,13 +146,19 @@ impl Shard {
     ) -> Option<(Segment, Vec<Written>)> {
         let state = self.state.lock();
         let active = state.active.as_ref()?;
-        let found = active.entries.iter().rev().filter(|entry| wanted(entry)).take(limit);
+        let found =
+            active.gathered.records().iter().rev().filter(|entry| wanted(entry)).take(limit);
         Some((active.segment.clone(), found.copied().collect()))
     }
 
     /// Keeps everybody from writing.
     pub(super) fn hold(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// The same, unless somebody writes just now.
+    pub(super) fn try_hold(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock()
     }
 
     /// Ends the active segment.

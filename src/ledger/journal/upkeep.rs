@@ -5,6 +5,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Inner;
 use super::segment::Segment;
+use crate::ledger::index::gathered::Gathered;
 use crate::ledger::index::{self, Checkpoint, Identity};
 
 /// Wakes the thread.
@@ -59,6 +60,11 @@ impl Inner {
         let synced = self.commit().is_ok();
         for segment in sealed.iter().filter(|segment| segment.index.is_none()) {
             let mut segment = segment.clone();
+            if let Some(summary) = self.gathered(segment.number).and_then(Gathered::finish) {
+                index::keep(&self.writer.index, &mut segment, &summary);
+                self.take(segment);
+                continue;
+            }
             match index::index(&self.writer.index, &mut segment) {
                 Ok(_) => self.take(segment),
                 Err(error) => tracing::warn!(%error, "a segment cannot be indexed"),
@@ -85,6 +91,13 @@ impl Inner {
         let open = self.writer.calls.places();
         drop(held);
         (sealed, open)
+    }
+
+    /// What was gathered of segment `number` while it was written. It is given once.
+    fn gathered(&self, number: u64) -> Option<Gathered> {
+        let mut gathered = self.writer.gathered.lock();
+        let at = gathered.iter().position(|(of, _)| *of == number)?;
+        Some(gathered.swap_remove(at).1)
     }
 
     /// Takes what is known of a sealed segment now.

@@ -28,10 +28,12 @@ fn quote(class: &Class, billing: Billing) -> Quote {
 const COST: TokenPrices = TokenPrices {
     input: Money::from_picos(150_000),
     cached_input: Money::from_picos(75_000),
+    cache_write: Money::from_picos(187_500),
     output: Money::from_picos(600_000),
 };
 
-const TOKENS: Tokens = Tokens { input: 1_000, cached_input: 300, output: 200, reasoning: 50 };
+const TOKENS: Tokens =
+    Tokens { input: 1_000, cached_input: 300, output: 200, reasoning: 50, cache_write: 0 };
 
 fn ended(outcome: Outcome) -> Ended<'static> {
     Ended { outcome, recalled: false, tokens: &TOKENS, cost: Some(&COST), number: 1, beyond: false }
@@ -246,7 +248,7 @@ enum Plain {
     Request(u32),
     Tiers(Vec<(u8, u32)>),
     Markup { tenths: u32, minimum: u32 },
-    Own { cents: [u32; 3], minimum: u32 },
+    Own { cents: [u32; 4], minimum: u32 },
 }
 
 #[derive(Clone, Debug)]
@@ -254,8 +256,8 @@ struct Asked {
     outcome: Outcome,
     recalled: bool,
     beyond: bool,
-    tokens: [u32; 3],
-    cost: [u32; 3],
+    tokens: [u32; 4],
+    cost: [u32; 4],
 }
 
 fn plain() -> impl Strategy<Value = Plain> {
@@ -264,7 +266,7 @@ fn plain() -> impl Strategy<Value = Plain> {
         (0_u32..1_000).prop_map(Plain::Request),
         tiers.prop_map(Plain::Tiers),
         (0_u32..400, 0_u32..50).prop_map(|(tenths, minimum)| Plain::Markup { tenths, minimum }),
-        (any::<[u16; 3]>(), 0_u32..50)
+        (any::<[u16; 4]>(), 0_u32..50)
             .prop_map(|(cents, minimum)| Plain::Own { cents: cents.map(u32::from), minimum }),
     ]
 }
@@ -276,8 +278,8 @@ fn asked() -> impl Strategy<Value = Asked> {
         1 => Just(Outcome::Cut),
         1 => Just(Outcome::ProviderError),
     ];
-    let three = || [0_u32..5_000, 0..5_000, 0..5_000];
-    (outcome, any::<[bool; 2]>(), three(), three()).prop_map(
+    let four = || [0_u32..5_000, 0..5_000, 0..5_000, 0..5_000];
+    (outcome, any::<[bool; 2]>(), four(), four()).prop_map(
         |(outcome, [recalled, beyond], tokens, cost)| Asked {
             outcome,
             recalled,
@@ -288,10 +290,10 @@ fn asked() -> impl Strategy<Value = Asked> {
     )
 }
 
-fn in_cents(cents: [u32; 3]) -> TokenPrices {
+fn in_cents(cents: [u32; 4]) -> TokenPrices {
     let token = |cents: u32| Money::from_picos(i128::from(cents) * 10_000);
-    let [input, cached_input, output] = cents.map(token);
-    TokenPrices { input, cached_input, output }
+    let [input, cached_input, cache_write, output] = cents.map(token);
+    TokenPrices { input, cached_input, cache_write, output }
 }
 
 fn in_points(points: u32) -> Money {
@@ -325,11 +327,13 @@ impl Plain {
 
     /// What request number `number` costs, by hand.
     fn naive(&self, asked: &Asked, number: u64) -> Fraction {
-        let sum = |cents: [u32; 3]| {
-            let [input, cached, output] = asked.tokens;
+        let sum = |cents: [u32; 4]| {
+            let [input, cached, written, output] = asked.tokens;
             let cached = cached.min(input);
-            [(input - cached, cents[0]), (cached, cents[1]), (output, cents[2])]
+            let written = written.min(input - cached);
+            [input - cached - written, cached, written, output]
                 .into_iter()
+                .zip(cents)
                 .map(|(count, cents)| Fraction::cents(cents).times(Fraction(count.into(), 1)))
                 .fold(Fraction(0, 1), Fraction::plus)
         };
@@ -380,8 +384,8 @@ proptest! {
         let (mut total, mut expected, mut charged) = (Money::ZERO, Fraction(0, 1), 0_u64);
         for asked in &sequence {
             let cost = in_cents(asked.cost);
-            let [input, cached_input, output] = asked.tokens.map(u64::from);
-            let tokens = Tokens { input, cached_input, output, reasoning: 0 };
+            let [input, cached_input, cache_write, output] = asked.tokens.map(u64::from);
+            let tokens = Tokens { input, cached_input, cache_write, output, reasoning: 0 };
             let pays = matches!(asked.outcome, Outcome::Ok | Outcome::ClientGoneLate);
             charged += u64::from(pays);
             let number = if pays { charged } else { charged + 1 };

@@ -195,7 +195,7 @@ fn a_message_reports_its_prompt_at_the_beginning_and_its_answer_at_the_end() {
     );
     assert_eq!(seen, [PLAIN, PLAIN, PLAIN, PLAIN, TERMINAL]);
     let usage = meter.finish();
-    let expected = Tokens { input: 40, cached_input: 10, output: 15, reasoning: 0 };
+    let expected = Tokens { input: 40, cached_input: 10, output: 15, reasoning: 0, cache_write: 5 };
     assert_eq!(usage.settle(|| unreachable!()), (expected, false));
     assert!(usage.complete && !usage.failed);
 }
@@ -204,7 +204,7 @@ fn a_message_reports_its_prompt_at_the_beginning_and_its_answer_at_the_end() {
 fn of_a_message_that_breaks_off_the_answer_is_counted() {
     let mut meter = StreamMeter::new();
     observe(&mut meter, &[START, TEXT, TEXT]);
-    let expected = Tokens { input: 40, cached_input: 10, output: 4, reasoning: 0 };
+    let expected = Tokens { input: 40, cached_input: 10, output: 4, reasoning: 0, cache_write: 5 };
     assert_eq!(meter.finish().settle(|| unreachable!()), (expected, true));
 }
 

@@ -116,6 +116,7 @@ impl Bill<'_> {
 
 /// The prices of a token, as a record keeps them.
 pub(super) fn rates(prices: TokenPrices) -> TokenRates {
-    let TokenPrices { input, cached_input, output } = prices;
-    TokenRates { input, cached_input, output }
+    let TokenPrices { input, cached_input, cache_write, output } = prices;
+    let cache_write = Some(cache_write).filter(|price| *price != input);
+    TokenRates { input, cached_input, cache_write, output }
 }

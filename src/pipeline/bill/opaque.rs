@@ -62,8 +62,8 @@ impl<'a> Bill<'a> {
             list_price: order.quote.list_price(&Tokens::default(), None, 1),
             price: Money::ZERO,
             cost: Money::ZERO,
-            // There is no model that could have a price.
-            unpriced: false,
+            // There is no model that could have a price, and still the provider charges.
+            unpriced: true,
             tokens: Tokens::default(),
             estimated: false,
             bytes_in: 0,
@@ -78,6 +78,7 @@ impl<'a> Bill<'a> {
             prepaid: false,
             saved: None,
             session: None,
+            void: false,
         };
         Self {
             app,

@@ -60,11 +60,7 @@ impl Heard {
         };
         self.busy = false;
         let Some(used) = usage::body_usage(response.get().as_bytes()) else { return };
-        let Tokens { input, cached_input, output, reasoning } = &mut self.tokens;
-        *input += used.input;
-        *cached_input += used.cached_input;
-        *output += used.output;
-        *reasoning += used.reasoning;
+        self.tokens += used;
     }
 }
 

@@ -150,10 +150,10 @@ impl<'a, C: Client> Passage<'a, C> {
                 Code::RequestTimeout,
                 "The request's body came too slowly.",
             )),
-            Err(Sent::Broken) => Called::Refused(Refusal::new(
-                Code::BadRequest,
-                "The request's body ended early or its framing is malformed.",
-            )),
+            Err(Sent::Broken) => {
+                let message = "The request's body ended early or its framing is malformed.";
+                Called::Refused(Refusal::new(Code::InvalidValue, message).param("body"))
+            }
         };
         self.count(called)
     }

@@ -106,12 +106,9 @@ pub fn total(all: &[Tokens]) -> Tokens {
 
 /// The sum of two.
 pub fn add(one: &Tokens, other: &Tokens) -> Tokens {
-    Tokens {
-        input: one.input.saturating_add(other.input),
-        cached_input: one.cached_input.saturating_add(other.cached_input),
-        output: one.output.saturating_add(other.output),
-        reasoning: one.reasoning.saturating_add(other.reasoning),
-    }
+    let mut sum = *one;
+    sum += *other;
+    sum
 }
 
 /// `landing` with what was spent before it too.
@@ -123,14 +120,18 @@ fn apportioned(tokens: &Tokens, weights: &[u64]) -> Vec<Tokens> {
     let input = apportion(tokens.input, weights);
     // Of its input tokens each can have no more cached than there are.
     let cached = apportion(tokens.cached_input, &input);
+    let fresh: Vec<u64> = input.iter().zip(&cached).map(|(input, cached)| input - cached).collect();
+    let written = apportion(tokens.cache_write, &fresh);
     let output = apportion(tokens.output, weights);
     let reasoning = apportion(tokens.reasoning, &output);
-    let all = input.into_iter().zip(cached).zip(output.into_iter().zip(reasoning));
-    all.map(|((input, cached_input), (output, reasoning))| Tokens {
+    let prompts = input.into_iter().zip(cached).zip(written);
+    let all = prompts.zip(output.into_iter().zip(reasoning));
+    all.map(|(((input, cached_input), cache_write), (output, reasoning))| Tokens {
         input,
         cached_input,
         output,
         reasoning,
+        cache_write,
     })
     .collect()
 }

@@ -191,7 +191,7 @@ mod tests {
             "id":"chat-\"1"}"#;
         let parted = parted(text).unwrap();
         assert_eq!(parted.numbers().collect::<Vec<_>>(), [1, 0]);
-        let tokens = Tokens { input: 9, cached_input: 0, output: 7, reasoning: 3 };
+        let tokens = Tokens { input: 9, cached_input: 0, output: 7, reasoning: 3, cache_write: 0 };
         assert_eq!(
             parted.of(1, Some(&tokens)),
             r#"{"usage": {"total_tokens":16,"prompt_tokens":9.0, "completion_tokens": 7,

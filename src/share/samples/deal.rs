@@ -63,7 +63,7 @@ mod tests {
             reasoning in 0_u64..1_000_000,
             prices in (0_i128..1 << 40, 0_i128..1 << 40),
         ) {
-            let tokens = Tokens { input, cached_input: input / 3, output, reasoning: reasoning.min(output) };
+            let tokens = Tokens { input, cached_input: input / 3, output, reasoning: reasoning.min(output), ..Tokens::default() };
             let prompt = Money::from_picos(i128::from(input) * prices.0);
             let landing = landing(tokens, prompt + Money::from_picos(i128::from(output) * prices.1));
             let shares = shares(&landing, prompt, &weights);

@@ -13,7 +13,7 @@ use crate::base::id::RecordId;
 use crate::base::money::Money;
 use crate::store::{Store, StoreError};
 
-/// Between an account's id and what follows in a key; no id holds it.
+/// Between an account's id, or a month, and what follows in a key; none holds it.
 const SEPARATOR: u8 = 0;
 
 /// All three traits on the embedded store.
@@ -31,6 +31,8 @@ pub struct Book {
     invoices: sled::Tree,
     /// Account, [`SEPARATOR`], id of an invoice.
     invoices_by_account: sled::Tree,
+    /// Month, [`SEPARATOR`], id of an invoice.
+    invoices_by_period: sled::Tree,
     /// The last number given out, by year.
     numbers: sled::Tree,
     /// Changes that are to be told, by the event's id.
@@ -45,35 +47,50 @@ impl Book {
     /// # Errors
     /// [`StoreError`].
     pub fn new(store: &Store) -> Result<Self, StoreError> {
-        Ok(Self {
+        let book = Self {
             plans: store.tree("plan_history")?,
             adjustments: store.tree("adjustments")?,
             adjustments_by_account: store.tree("adjustments_by_account")?,
             deposited: store.tree("deposited")?,
             invoices: store.tree("invoices")?,
             invoices_by_account: store.tree("invoices_by_account")?,
+            invoices_by_period: store.tree("invoices_by_period")?,
             numbers: store.tree("invoice_numbers")?,
             untold: store.tree("invoices_untold")?,
             store: store.clone(),
-        })
+        };
+        book.index_periods()?;
+        Ok(book)
     }
 
-    /// The values of `tree` whose keys are after `after`; of one account by its
-    /// index, if one is given.
+    /// Makes the index of months of a store that was written before there was one.
+    fn index_periods(&self) -> Result<(), StoreError> {
+        if !self.invoices_by_period.is_empty() {
+            return Ok(());
+        }
+        let mut index = sled::Batch::default();
+        for entry in &self.invoices {
+            let (id, document) = entry?;
+            index.insert(key(&read::<Document>(&document)?.period, &id), &[]);
+        }
+        Ok(self.invoices_by_period.apply_batch(index)?)
+    }
+
+    /// The values of `tree` whose keys are after `after`; by an index those of one
+    /// name, if one is given.
     fn values(
         tree: &sled::Tree,
-        index: &sled::Tree,
-        account: Option<&str>,
+        index: Option<(&sled::Tree, &str)>,
         after: Option<&str>,
     ) -> Box<dyn Iterator<Item = Result<sled::IVec, StoreError>>> {
-        let Some(account) = account else {
+        let Some((index, name)) = index else {
             let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_bytes()));
             let values = tree.range::<&[u8], _>((from, Bound::Unbounded)).values();
             return Box::new(values.map(|value| value.map_err(Into::into)));
         };
-        let from = Bound::Excluded(key(account, after.unwrap_or_default().as_bytes()));
-        let (skip, tree) = (account.len() + 1, tree.clone());
-        let ids = index.range((from, Bound::Excluded(end(account)))).keys();
+        let from = Bound::Excluded(key(name, after.unwrap_or_default().as_bytes()));
+        let (skip, tree) = (name.len() + 1, tree.clone());
+        let ids = index.range((from, Bound::Excluded(end(name)))).keys();
         Box::new(ids.filter_map(move |entry| {
             let found = entry.and_then(|entry| tree.get(entry.get(skip..).unwrap_or_default()));
             found.map_err(StoreError::from).transpose()
@@ -150,7 +167,8 @@ impl Adjustments for Book {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Adjustment>, StoreError> {
-        Self::values(&self.adjustments, &self.adjustments_by_account, account, after)
+        let index = account.map(|account| (&self.adjustments_by_account, account));
+        Self::values(&self.adjustments, index, after)
             .take(limit)
             .map(|bytes| read(&bytes?))
             .collect()
@@ -163,8 +181,9 @@ impl Invoices for Book {
         id: &str,
         step: &dyn Fn(Option<Document>) -> Step,
     ) -> Result<Option<Document>, StoreError> {
-        let changed = (&self.invoices, &self.invoices_by_account, &self.numbers, &self.untold)
-            .transaction(|(invoices, by_account, numbers, untold)| {
+        let (by_account, by_period) = (&self.invoices_by_account, &self.invoices_by_period);
+        let changed = (&self.invoices, by_account, by_period, &self.numbers, &self.untold)
+            .transaction(|(invoices, by_account, by_period, numbers, untold)| {
                 let kept = invoices.get(id)?.map(|bytes| read::<Document>(&bytes));
                 let kept = kept.transpose().map_err(Aborted::Abort)?;
                 let (document, event) = match step(kept.clone()) {
@@ -178,6 +197,7 @@ impl Invoices for Book {
                 };
                 invoices.insert(id, bytes(&document).map_err(Aborted::Abort)?)?;
                 by_account.insert(key(&document.account, id.as_bytes()), &[])?;
+                by_period.insert(key(&document.period, id.as_bytes()), &[])?;
                 if let Some(event) = event {
                     let change = Change { event, invoice: id.to_owned(), status: document.status };
                     let change = bytes(&change).map_err(Aborted::Abort)?;
@@ -212,8 +232,12 @@ impl Invoices for Book {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
-        let account = choice.account.as_deref();
-        Self::values(&self.invoices, &self.invoices_by_account, account, after)
+        let index = match (&choice.account, &choice.period) {
+            (Some(account), _) => Some((&self.invoices_by_account, &**account)),
+            (None, Some(period)) => Some((&self.invoices_by_period, &**period)),
+            (None, None) => None,
+        };
+        Self::values(&self.invoices, index, after)
             .map(|bytes| read::<Document>(&bytes?))
             .filter(|document| document.as_ref().map_or(true, |it| choice.holds(it)))
             .take(limit)
@@ -238,13 +262,13 @@ fn next_number(numbers: &TransactionalTree, year: i16) -> Result<String, Aborted
     Ok(format!("{name}-{next:06}"))
 }
 
-fn key(account: &str, rest: &[u8]) -> Vec<u8> {
-    [account.as_bytes(), &[SEPARATOR], rest].concat()
+fn key(name: &str, rest: &[u8]) -> Vec<u8> {
+    [name.as_bytes(), &[SEPARATOR], rest].concat()
 }
 
-/// The first key after all of the account's.
-fn end(account: &str) -> Vec<u8> {
-    [account.as_bytes(), &[SEPARATOR + 1]].concat()
+/// The first key after all of the name's.
+fn end(name: &str) -> Vec<u8> {
+    [name.as_bytes(), &[SEPARATOR + 1]].concat()
 }
 
 fn bytes<T: minicbor::Encode<()>>(record: &T) -> Result<Vec<u8>, StoreError> {

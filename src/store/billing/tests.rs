@@ -150,8 +150,28 @@ fn lists_are_paged_and_chosen() {
     assert_eq!(ids(&of_a, Some("i1"), 1), ["i3"]);
     let drafts = Choice { status: Some(Status::Draft), ..of_a };
     assert_eq!(ids(&drafts, None, 9), ["i1", "i4"]);
-    let other = Choice { period: Some("2026-10".to_owned()), ..Choice::default() };
-    assert_eq!(ids(&other, None, 9), Vec::<String>::new());
+    let of = |period: &str| Choice { period: Some(period.to_owned()), ..Choice::default() };
+    assert_eq!(ids(&of("2026-10"), None, 9), Vec::<String>::new());
+    let october = Document { period: "2026-10".to_owned(), ..document("i0", "a") };
+    book.change("i0", &|_| Step::Put(october.clone(), None)).unwrap();
+    assert_eq!(ids(&of("2026-10"), None, 9), ["i0"]);
+    assert_eq!(ids(&of("2026-11"), Some("i2"), 1), ["i3"]);
+    let last = Choice { status: Some(Status::Final), ..of("2026-11") };
+    assert_eq!(ids(&last, None, 9), ["i3"]);
+}
+
+/// A store of a version that had no index of months gets one.
+#[test]
+fn months_are_found_in_a_store_that_had_no_index_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let book = Book::new(&store).unwrap();
+    book.change("i1", &|_| Step::Put(document("i1", "a"), None)).unwrap();
+    store.tree("invoices_by_period").unwrap().clear().unwrap();
+    let november = Choice { period: Some("2026-11".to_owned()), ..Choice::default() };
+    assert_eq!(book.invoices(&november, None, 9).unwrap(), []);
+    let again = Book::new(&store).unwrap();
+    assert_eq!(again.invoices(&november, None, 9).unwrap().len(), 1);
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn sample() -> RequestSample {
         duration: Duration::from_millis(300),
         first_byte: Some(Duration::from_millis(120)),
         overhead: Duration::from_micros(80),
-        tokens: Tokens { input: 10, cached_input: 4, output: 5, reasoning: 2 },
+        tokens: Tokens { input: 10, cached_input: 4, output: 5, reasoning: 2, cache_write: 0 },
         cost: "0.0025".parse().unwrap(),
         revenue: "0.02".parse().unwrap(),
         unpriced: false,

@@ -12,7 +12,7 @@ use crate::harness::h2_client::H2Client;
 use crate::harness::provider::Provider;
 use crate::harness::setup::{DEFAULT_PLAN, Tollgate, key_of};
 
-const BAD: (u16, &str) = (400, "invalid_request");
+const BAD: (u16, &str) = (400, "invalid_value");
 const METHOD: (u16, &str) = (405, "method_not_allowed");
 const LARGE: (u16, &str) = (431, "headers_too_large");
 const MEDIA: (u16, &str) = (415, "unsupported_media_type");
@@ -155,7 +155,8 @@ async fn what_is_not_strictly_http_is_refused_and_ends_the_connection() {
         let answer = connection.try_answer().await.unwrap_or_else(|gone| panic!("{gone} {head:?}"));
         let shown: String = head.chars().take(200).collect();
         assert_eq!(answer.status(), status, "{shown:?} {}", answer.text());
-        answer.refused(status, code);
+        let error = answer.refused(status, code);
+        assert_eq!(error["param"].is_string(), code == BAD.1, "{shown:?} {error}");
         assert_eq!(answer.header("connection"), Some("close"), "{shown:?}");
         assert_eq!(answer.header("allow").is_some(), status == 405, "{shown:?}");
         let behind = connection.closed().await;

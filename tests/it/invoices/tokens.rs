@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{ask, draft, finalize};
+use crate::harness::anthropic;
+use crate::harness::client::Request;
 use crate::harness::provider::Provider;
-use crate::harness::setup::Tollgate;
+use crate::harness::setup::{Tollgate, key_of};
+use crate::messages;
 
 const MODEL: &str = "gpt-4o-mini";
 
@@ -65,4 +68,36 @@ async fn tokens_are_lines_by_model_kind_and_rate() {
     let next = usage(&draft(&gate, "pro", "2026-07").await);
     let counts: Vec<&str> = next.iter().map(|line| &*line[3]).collect();
     assert_eq!(counts, ["8", "4", "7"]);
+}
+
+/// What is written to the provider's cache is a kind of its own, at its own rate: from
+/// usage through the record and the sums to the invoice.
+#[tokio::test]
+async fn what_is_written_to_a_providers_cache_is_a_line() {
+    let provider = Provider::start().await;
+    let gate = messages::before(&provider)
+        .class("tokens", "0", &json!({"tokens_price": {"markup": 1000}}))
+        .plan("pro", |plan| plan.set("monthly_price", 0))
+        .start()
+        .await;
+    for body in [messages::body(), messages::stream_body()] {
+        let request = Request::post("/tokens/v1/messages", &body).bearer(&key_of("pro"));
+        gate.send(&request).await.ok();
+    }
+    let model = messages::MODEL;
+    for record in gate.wait_for_records(2).await {
+        assert_eq!(record["rates"]["cache_write"], "0.00375", "{record}");
+        assert_eq!((&record["cost"], &record["price"]), (&json!("0.00015345"), &json!("0.15345")));
+    }
+    let sums = gate.admin("/admin/usage?by=model&account=pro").await.ok().json();
+    assert_eq!(sums["data"][0]["tokens"]["cache_write"], 2 * anthropic::WRITTEN, "{sums}");
+    let made = draft(&gate, "pro", "2026-06").await;
+    // 24 × $0.003, 8 × $0.0003, 6 × $0.00375 and 14 × $0.015.
+    let wanted = [
+        ["tokens", model, "input tokens", "24", "0.003", "0.07"],
+        ["tokens", model, "cached input tokens", "8", "0.0003", "0"],
+        ["tokens", model, "cache write tokens", "6", "0.00375", "0.02"],
+        ["tokens", model, "output tokens", "14", "0.015", "0.21"],
+    ];
+    assert_eq!(usage(&made), wanted);
 }

@@ -126,6 +126,9 @@ async fn a_chat_is_answered_by_a_message() {
     let tokens = &record["tokens"];
     assert_eq!(tokens["input"], anthropic::INPUT, "{record}");
     assert_eq!(tokens["cached_input"], anthropic::READ, "{record}");
+    // What is written to the provider's cache costs as other prompt tokens do, where
+    // the model has no price for it.
+    assert_eq!(tokens["cache_write"], anthropic::WRITTEN, "{record}");
     assert_eq!((&record["cost"], &record["estimated"]), (&json!("0.0001512"), &json!(false)));
 }
 

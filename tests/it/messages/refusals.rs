@@ -51,7 +51,9 @@ async fn each_refusal_has_anthropics_shape_and_type() {
         let gated = gate.send(&post(&format!("/gated{path}"), &body())).await;
         refused(&gated, 403, "permission_error", "feature_not_in_plan");
         let twice = post(path, &body()).header("content-type", "application/json");
-        refused(&gate.send(&twice).await, 400, "invalid_request_error", "invalid_request");
+        let error =
+            refused(&gate.send(&twice).await, 400, "invalid_request_error", "invalid_value");
+        assert_eq!(error["param"], "content-type");
     }
     assert!(provider.calls().is_empty());
     assert!(gate.records().await.is_empty());

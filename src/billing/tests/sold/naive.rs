@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use num_rational::BigRational;
 
 use super::super::super::invoice::{Basis, Line};
-use super::super::property::{rational, rounded};
+use super::super::property::{UNITS, counts, rational, rounded};
 use super::{CACHED, CLASSES, COSTS, Known, MARKUP, MINIMUM, PLANS, TIERS, World, flat, listed};
 use crate::config::Billing;
-use crate::ledger::record::Tokens;
 
 /// The most prices that are lines of their own.
 const MOST: usize = 64;
-const UNITS: [&str; 3] = ["input tokens", "cached input tokens", "output tokens"];
 
 /// Class, model and unit of a line of usage; its price, or none for a sum of many;
 /// quantity, and what it comes to before it is rounded.
@@ -41,11 +39,7 @@ impl World {
                 add([CLASSES[class], "", "requests"], price, 1);
                 continue;
             };
-            let Tokens { input, cached_input, output, .. } = known.tokens();
-            let cached = cached_input.min(input);
-            for ((unit, count), rate) in
-                UNITS.iter().zip([input - cached, cached, output]).zip(rates)
-            {
+            for ((unit, count), rate) in UNITS.iter().zip(counts(&known.tokens())).zip(rates) {
                 if count > 0 {
                     add(
                         [CLASSES[class], COSTS[model].0, unit],
@@ -92,7 +86,7 @@ impl World {
 impl Known<'_> {
     /// Its price, and those of a token where it is their sum, as `docs/BILLING.md`
     /// says.
-    fn naive(&self, own: Option<i128>) -> (BigRational, Option<[BigRational; 3]>) {
+    fn naive(&self, own: Option<i128>) -> (BigRational, Option<[BigRational; 4]>) {
         let (_, class, model, _, (_, recalled)) = *self.asked;
         let cached = (class == 0 && recalled && self.step.is_multiple_of(2)).then_some(CACHED);
         if let Some(overage) = self.plan.overage.filter(|_| self.beyond()) {
@@ -116,9 +110,7 @@ impl Known<'_> {
                 .1
                 .map(|cost| rational(cost) * BigRational::new(MARKUP.1.into(), MARKUP.2.into())),
         };
-        let Tokens { input, cached_input, output, .. } = self.tokens();
-        let cached = cached_input.min(input);
-        let counts = [input - cached, cached, output];
+        let counts = counts(&self.tokens());
         let parts = counts.iter().zip(&rates).map(|(count, rate)| rational((*count).into()) * rate);
         let sum = parts.fold(rational(0), |sum, part| sum + part);
         if class == 3 && sum < rational(MINIMUM) {
