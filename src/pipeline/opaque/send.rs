@@ -205,7 +205,9 @@ impl<'a, C: Client> Passage<'a, C> {
             Called::Reply(reply) => ProviderCode::Status(reply.status.as_u16()),
             Called::Failed(Failure::Unreachable) => ProviderCode::Unreachable,
             Called::Failed(Failure::TimedOut) => ProviderCode::Timeout,
-            Called::Failed(Failure::NoAnswer | Failure::Garbage) => ProviderCode::Cut,
+            Called::Failed(Failure::NoAnswer | Failure::Torn | Failure::Garbage) => {
+                ProviderCode::Cut
+            }
             // The provider was not called, or not to the end.
             Called::Gone | Called::Refused(_) => ProviderCode::Cancelled,
         });
