@@ -119,6 +119,19 @@ impl Losses {
         self.lose_as(self.client.name_of(field), message)
     }
 
+    /// The model does not think, and is asked to. Clients of Messages ask as a matter of
+    /// course, for a budget that is a bound, or an effort that is guidance: theirs is
+    /// dropped in any case.
+    pub(super) fn lacks_thinking(&mut self) -> Checked<()> {
+        let on = self.on;
+        if self.client == Dialect::Messages {
+            self.on = OnUnsupported::Drop;
+        }
+        let lost = self.lacks("reasoning", "This model does not think.");
+        self.on = on;
+        lost
+    }
+
     /// `param` cannot be expressed: an error, or it is dropped.
     pub(super) fn lose(&mut self, param: impl Into<String>) -> Checked<()> {
         self.lose_as(param, NOTHING)

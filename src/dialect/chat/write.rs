@@ -55,7 +55,7 @@ pub(in crate::dialect) fn write_request(
     let effort = match form.reasoning.as_ref().map(|wanted| model.effort(wanted)) {
         Some(Ok(effort)) => effort,
         Some(Err(_)) => {
-            losses.lacks("reasoning", "This model does not think.")?;
+            losses.lacks_thinking()?;
             None
         }
         None => None,

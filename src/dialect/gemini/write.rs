@@ -192,7 +192,7 @@ fn tool_config(choice: &ToolChoice) -> Object<'_> {
 fn config<'a>(form: &'a Request, mode: &Mode, losses: &mut Losses) -> Checked<Object<'a>> {
     let stops = form.stops(MOST_STOPS, losses)?.iter().map(Node::from).collect();
     if *mode == Mode::None && form.wants_thinking() {
-        losses.lacks("reasoning", "This model does not think.")?;
+        losses.lacks_thinking()?;
     }
     let mut config =
         Object::new().maybe("maxOutputTokens", form.max_tokens).some("stopSequences", stops);

@@ -207,7 +207,7 @@ fn tool_id(id: &str) -> Cow<'_, str> {
 /// What is said of thinking, and whether the model can be asked for it.
 fn thinking(form: &Request, mode: Mode, losses: &mut Losses) -> Checked<Plan> {
     if mode == Mode::None && form.wants_thinking() {
-        losses.lacks("reasoning", "This model does not think.")?;
+        losses.lacks_thinking()?;
     }
     Ok(Plan::new(form, mode))
 }

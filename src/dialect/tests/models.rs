@@ -16,6 +16,11 @@ fn named(from: Dialect, to: Dialect, model: &str, more: &Value) -> Value {
     at(from, to, model, &Wording::default(), &with(question(from), more))
 }
 
+/// `body`, of a client of Messages, for the chat model `model`.
+fn try_ask(body: &Value, model: &str) -> Result<Translated, Bad> {
+    ask(Messages, Chat, body.to_string().as_bytes(), model, OnUnsupported::Refuse)
+}
+
 /// What keeps `more` from being said to `model`; with `drop` what was left out.
 fn lost(from: Dialect, to: Dialect, model: &str, more: &Value) -> (String, Vec<String>) {
     let body = with(question(from), more).to_string();
@@ -90,9 +95,7 @@ fn newer_models_of_anthropics_keep_to_a_schema_by_themselves() {
 #[test]
 fn models_that_do_not_think_are_not_told_to() {
     let effort = json!({"reasoning_effort": "low"});
-    let budget = json!({"thinking": {"type": "enabled", "budget_tokens": 2000}});
     for (from, to, model, more, param) in [
-        (Messages, Chat, "gpt-4o", &budget, "thinking"),
         (Responses, Chat, "gpt-4o", &json!({"reasoning": {"effort": "low"}}), "reasoning.effort"),
         (Chat, Messages, "claude-3-5-haiku-20241022", &effort, "reasoning_effort"),
         (Chat, Gemini, "gemini-2.0-flash", &effort, "reasoning_effort"),
@@ -103,6 +106,12 @@ fn models_that_do_not_think_are_not_told_to() {
             "{model}"
         );
     }
+    // Anthropic's clients ask as a matter of course.
+    let budget = json!({"thinking": {"type": "enabled", "budget_tokens": 2000}});
+    let body = with(question(Messages), &budget);
+    let asked = try_ask(&body, "gpt-4o").unwrap();
+    assert_eq!(asked.dropped, ["thinking"]);
+    assert_eq!(try_ask(&body, "o3").unwrap().dropped, [""; 0]);
     let off = json!({"thinking": {"type": "disabled"}});
     assert_eq!(named(Messages, Chat, "gpt-4o", &off).get("reasoning_effort"), None);
     assert_eq!(named(Messages, Chat, "gpt-5.1", &off)["reasoning_effort"], "none");

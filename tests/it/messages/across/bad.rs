@@ -146,25 +146,29 @@ async fn what_is_dropped_is_counted_by_field() {
     }
 }
 
-/// A model that does not think: refused by name, or dropped.
+/// A model that does not think: refused by name, or dropped. Clients of Messages ask for
+/// thinking as a matter of course, so theirs is dropped in any case, and counted.
 #[tokio::test]
 async fn thinking_goes_to_models_that_think() {
     let provider = Provider::start().await;
     let gate = before_openai(&provider).start().await;
     let mut body = crate::messages::body();
     body["thinking"] = json!({"type": "enabled", "budget_tokens": 2000});
-    named(
-        "/v1/messages",
-        &gate.send(&post("/v1/messages", &body)).await,
-        "unsupported_field",
-        "thinking",
-    );
-    let lenient = before_openai(&provider).set("routing.on_unsupported", "drop").start().await;
-    lenient.send(&post("/v1/messages", &body)).await.ok();
+    gate.send(&post("/v1/messages", &body)).await.ok();
     assert_eq!(provider.only_call().json()["reasoning_effort"], Value::Null);
+    let series = "tollgate_dropped_fields_total{class=\"default\",field=\"thinking\"}";
+    assert_eq!(gate.metric(series).await, 1);
     let declared = before_openai(&provider).provider("thinking", "effort").start().await;
     declared.send(&post("/v1/messages", &body)).await.ok();
     assert_eq!(provider.calls()[1].json()["reasoning_effort"], "low");
+
+    let strict = before_anthropic(&provider).provider("thinking", "none").start().await;
+    let mut chat = chat_body();
+    chat["reasoning_effort"] = json!("low");
+    let path = "/v1/chat/completions";
+    let refused = strict.send(&ask(path, &chat)).await;
+    named(path, &refused, "unsupported_field", "reasoning_effort");
+    assert_eq!(provider.calls().len(), 2);
 }
 
 /// What a server is declared to call things is changed in chats of its own dialect too.
