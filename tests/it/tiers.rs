@@ -268,16 +268,29 @@ async fn a_damaged_folder_is_a_cold_cache_and_no_more() {
     expect(&gate, &request, "miss").await;
     on_disk(&gate, 0).await;
     gate.kill();
+    let mut damaged = Vec::new();
     for file in files(&data(&gate).join("cache")) {
         let mut bytes = std::fs::read(&file).unwrap();
         bytes.iter_mut().step_by(97).for_each(|byte| *byte ^= 0x55);
-        std::fs::write(&file, bytes).unwrap();
+        std::fs::write(&file, &bytes).unwrap();
+        damaged.push((file, bytes));
     }
     gate = gate.kill_and_restart().await;
     expect(&gate, &request, "miss").await;
     assert_eq!(gate.metric("tollgate_cache_unreadable_total").await, 1);
     expect(&gate, &request, "hit").await;
-    on_disk(&gate, 0).await;
+    // The damaged bytes may be counted still: what counts is that others are there.
+    let folder = data(&gate).join("cache");
+    let anew = async || {
+        let sound = |file: &PathBuf| {
+            let known = damaged.iter().any(|(old, bytes)| {
+                old == file && std::fs::read(file).is_ok_and(|now| now == *bytes)
+            });
+            !known && !file.ends_with("unfinished")
+        };
+        files(&folder).iter().any(sound).then_some(())
+    };
+    eventually("the entry on the disk anew", anew).await;
     gate = gate.kill_and_restart().await;
     expect(&gate, &request, "hit").await;
 }
