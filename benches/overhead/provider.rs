@@ -60,7 +60,7 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> Result<(), Failure> 
         let start = body.get(..DECISIVE).unwrap_or(body);
         let says = |text: &[u8]| memmem::find(start, text).is_some();
         // Long enough for all that ask in lockstep to have come.
-        if says(br#""user":"shared-"#) || says(br#""user":"fan-"#) {
+        if says(br#""content":"shared-"#) || says(br#""content":"fan-"#) {
             tokio::time::sleep(PAUSE).await;
         }
         if !says(br#""stream":true"#) {
@@ -71,11 +71,11 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> Result<(), Failure> 
         let usage = memmem::find(body, br#""include_usage":true"#).is_some();
         let [without, with] = &answers.streams;
         let answer = if usage { with } else { without };
-        if says(br#""user":"block""#) {
+        if says(br#""content":"block "#) {
             stream.write_all(&answer.block).await?;
             continue;
         }
-        let pace = says(br#""user":"paced""#);
+        let pace = says(br#""content":"paced "#);
         let mut ticks = pace.then(|| tokio::time::interval(PACE));
         stream.write_all(STREAM_HEAD.as_bytes()).await?;
         for _ in 0..if pace { PACED } else { BURST } {

@@ -164,7 +164,7 @@ impl Work {
     /// The request as it goes over the wire, and where its unique digits are.
     pub(crate) fn request(self, connection: usize) -> (Vec<u8>, usize) {
         let size = if self == Self::Prompt { 256 * 1024 } else { 1_024 };
-        let mut body = format!(r#"{{"model":"{MODEL}","user":"{}","#, self.name());
+        let mut body = format!(r#"{{"model":"{MODEL}","user":"load","#);
         if self.text_events().is_some() {
             body.push_str(r#""stream":true,"#);
         }
@@ -172,6 +172,8 @@ impl Work {
             body.push_str(r#""stream_options":{"include_usage":true},"#);
         }
         body.push_str(r#""messages":[{"role":"user","content":""#);
+        // By its first word the provider knows the work.
+        body.extend([self.name(), " "]);
         let digits = body.len();
         let prefix = connection + 1;
         body.push_str(&format!("{prefix:0DIGITS$}"));
