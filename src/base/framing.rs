@@ -2,6 +2,8 @@
 //! (RFC 9112 §6, §7).
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONNECTION;
 
 /// Most bytes of a trailer.
 const TRAILER: usize = 32 * 1024;
@@ -119,6 +121,21 @@ impl Body {
             }
         }
     }
+}
+
+/// Whether the connection may take another message after the one with these
+/// `headers` (RFC 9112 §9.3).
+pub fn keeps(headers: &HeaderMap, is_http11: bool) -> bool {
+    let mut keeps = is_http11;
+    for value in headers.get_all(CONNECTION) {
+        for option in value.as_bytes().split(|byte| *byte == b',').map(trim) {
+            if option.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    keeps
 }
 
 /// `text` without the spaces and tabs around it, which alone may stand there

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,8 +41,6 @@ pub(super) struct Http1 {
     keeps: bool,
     /// Longest wait for the head, then for each piece of the body.
     patience: Option<Duration>,
-    /// When the head must be there, once it is waited for.
-    head_by: Option<Option<Instant>>,
     /// Heads that were none of the answer.
     interim: usize,
     timer: Timer,
@@ -74,7 +72,6 @@ impl Http1 {
             ahead: BytesMut::new(),
             keeps: false,
             patience,
-            head_by: None,
             interim: 0,
             timer: Timer::default(),
         }
@@ -85,8 +82,8 @@ impl Http1 {
     /// # Errors
     /// [`Failure`] if none comes, or what comes is no HTTP.
     pub(super) async fn read_head(&mut self) -> Result<(), Failure> {
+        // One time for all of it, however it comes.
         let by = self.patience.map(|patience| Instant::now() + patience);
-        let by = *self.head_by.get_or_insert(by);
         loop {
             match parse(&mut self.ahead).ok_or(Failure::Garbage)? {
                 Some(head) => {
@@ -116,7 +113,7 @@ impl Http1 {
     /// Takes note of the answer's head; `None` if its framing has no one meaning.
     fn begin(&mut self, head: Head) -> Option<()> {
         let Head { status, mut headers, is_http11 } = head;
-        self.keeps = keeps(&headers, is_http11);
+        self.keeps = framing::keeps(&headers, is_http11);
         self.rest = match (coding(&headers), length(&headers)?) {
             _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => {
                 Rest::Framed(Body::of(0))
@@ -278,20 +275,6 @@ fn length(headers: &HeaderMap) -> Option<Option<u64>> {
         }
     }
     Some(length)
-}
-
-/// Whether the other side keeps the connection (RFC 9112 §9.3).
-fn keeps(headers: &HeaderMap, is_http11: bool) -> bool {
-    let mut keeps = is_http11;
-    for value in headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',').map(framing::trim) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    keeps
 }
 
 #[cfg(test)]

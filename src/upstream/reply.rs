@@ -175,7 +175,6 @@ impl Recoded {
 }
 
 /// One request and its answer on a provider's connection.
-#[expect(clippy::large_enum_variant, reason = "the larger is the usual one, and a box a request")]
 pub(super) enum Session {
     /// A connection of its own.
     H1(Http1),

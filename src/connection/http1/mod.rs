@@ -16,12 +16,12 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, Version};
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use crate::base::framing::{Body, Step};
+use crate::base::framing::{self, Body, Step};
 use crate::base::patience::Timer;
 
 use super::head::{self, BadHead};
@@ -114,7 +114,7 @@ impl Http1 {
         let malformed = BadHead::Malformed("The request is not well-formed HTTP.");
         self.head = parse::head(&raw).ok_or(malformed)?;
         self.body = parse::body(&self.head);
-        self.keeps = parse::keeps(&self.head);
+        self.keeps = framing::keeps(&self.head.headers, self.head.version == Version::HTTP_11);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! A head that was judged, taken apart.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 
@@ -68,23 +68,10 @@ pub(super) fn body(head: &request::Parts) -> Body {
     Body::of(length.and_then(|length| length.parse().ok()).unwrap_or(0))
 }
 
-/// Whether the connection may take another request after this one (RFC 9112 §9.3).
-pub(super) fn keeps(head: &request::Parts) -> bool {
-    let mut keeps = head.version == Version::HTTP_11;
-    for value in head.headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',').map(trim) {
-            if option.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    keeps
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::framing;
 
     fn parsed(text: &'static str) -> Option<request::Parts> {
         head(&Bytes::from_static(text.as_bytes()))
@@ -127,7 +114,8 @@ mod tests {
         let keeps = |version, connection: &'static str| {
             let text = format!("GET / {version}\r\n{connection}\r\n\r\n")
                 .replace("\r\n\r\n\r\n", "\r\n\r\n");
-            super::keeps(&head(&Bytes::from(text)).unwrap())
+            let head = head(&Bytes::from(text)).unwrap();
+            framing::keeps(&head.headers, head.version == Version::HTTP_11)
         };
         for (version, connection, expected) in [
             ("HTTP/1.1", "", true),
