@@ -3,7 +3,7 @@
 //!
 //! This is a `ServerApp` of pingora-core, not an `HttpServerApp`: the scope of
 //! the connection is needed for its cap, and HTTP/1 is read and written here
-//! ([`http1`]), so that the wait between requests and the time for a header are
+//! (`http1`), so that the wait between requests and the time for a header are
 //! two different clocks, and no parser sees a head that is not strictly HTTP.
 
 pub mod client_ip;
