@@ -123,13 +123,11 @@ impl Losses {
     /// course, for a budget that is a bound, or an effort that is guidance: theirs is
     /// dropped in any case.
     pub(super) fn lacks_thinking(&mut self) -> Checked<()> {
-        let on = self.on;
         if self.client == Dialect::Messages {
-            self.on = OnUnsupported::Drop;
+            self.drop_field(self.client.name_of("reasoning").to_owned());
+            return Ok(());
         }
-        let lost = self.lacks("reasoning", "This model does not think.");
-        self.on = on;
-        lost
+        self.lacks("reasoning", "This model does not think.")
     }
 
     /// `param` cannot be expressed: an error, or it is dropped.
@@ -142,12 +140,16 @@ impl Losses {
         let param = short(param.into());
         match self.on {
             OnUnsupported::Drop => {
-                if self.dropped.len() < MOST_DROPPED {
-                    self.dropped.push(param);
-                }
+                self.drop_field(param);
                 Ok(())
             }
             OnUnsupported::Refuse => Err(Bad::unsupported(param, message)),
+        }
+    }
+
+    fn drop_field(&mut self, param: String) {
+        if self.dropped.len() < MOST_DROPPED {
+            self.dropped.push(param);
         }
     }
 

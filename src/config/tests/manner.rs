@@ -143,6 +143,7 @@ fn the_documented_servers_can_be_declared() {
     }
     let azure = &config.providers[0].manner;
     assert_eq!(azure.model_path.as_deref(), Some("/deployments/{model}"));
+    assert!(azure.lacks_responses, "its path names the deployment, which Responses do not");
     let thinking: Vec<_> =
         config.models[0].targets.iter().map(|target| target.wording().thinking).collect();
     assert_eq!(thinking, [Some(Thinking::Adaptive), Some(Thinking::None)]);

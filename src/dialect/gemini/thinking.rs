@@ -38,7 +38,7 @@ impl Mode {
         match declared {
             Some(Thinking::None) => return Self::None,
             Some(Thinking::Level) => return levels(),
-            None if version.is_some_and(|version| version >= (3, 0)) => return levels(),
+            None if is_third(model) => return levels(),
             None if version.is_some_and(|version| version < (2, 5)) => return Self::None,
             _ => {}
         }
@@ -49,6 +49,12 @@ impl Mode {
         };
         Self::Budget { range, off }
     }
+}
+
+/// Whether `model` is known to be of the third generation or a later one, which wants
+/// a signature of each call in a conversation, be it another model's.
+pub(super) fn is_third(model: &str) -> bool {
+    version(model.rsplit('/').next().unwrap_or(model)).is_some_and(|version| version >= (3, 0))
 }
 
 /// The generation of Gemini that `name` names, such as (2, 5).

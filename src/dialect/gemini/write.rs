@@ -33,9 +33,9 @@ pub(in crate::dialect) fn write_request(
     let (mut system, turns) = form.turns(losses)?;
     form.check_names(LONGEST_NAME, is_name)?;
     let most_image = to.wording.image_limit.unwrap_or(u64::MAX);
-    // From the third generation on, calls of other models need a signature.
     let mode = Mode::of(to.model, to.wording.thinking);
-    let signs = matches!(mode, Mode::Level(_));
+    // However it is told to think.
+    let signs = thinking::is_third(to.model) || matches!(mode, Mode::Level(_));
     let mut writer = Writer { losses, most_image, signs };
     let mut contents = Vec::with_capacity(turns.len());
     for (role, parts) in &turns {

@@ -307,7 +307,7 @@ fn read_thinking(fields: &mut Fields<'_>, form: &mut Request, losses: &mut Losse
         (Some("adaptive" | "between_tools"), ..) => Some(Reasoning::Adaptive),
         (None, ..) => None,
         (Some(_), ..) => {
-            let message = "This must be enabled, disabled or adaptive.";
+            let message = "This must be enabled, disabled, adaptive or between_tools.";
             return Err(Bad::invalid("thinking.type", message));
         }
     };

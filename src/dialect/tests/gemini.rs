@@ -1,6 +1,7 @@
 //! Providers that speak Gemini.
 
 use super::*;
+use crate::config::Thinking;
 use Dialect::{Chat, Gemini, Messages, Responses};
 
 fn chat(more: &Value) -> Value {
@@ -116,11 +117,15 @@ fn thinking_and_formats() {
     // A newer model wants a signature of the first call, whoever made it.
     let body = json!({"messages": [{"role": "user", "content": "x"},
         {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f"}}, {"id": "d", "function": {"name": "f"}}]}]});
-    let to = ask(Chat, Gemini, body.to_string().as_bytes(), "gemini-3-pro", OnUnsupported::Refuse);
-    let body: Value = serde_json::from_slice(&to.unwrap().body).unwrap();
-    let parts = &body["contents"][1]["parts"];
-    assert_eq!(parts[0]["thoughtSignature"], "skip_thought_signature_validator");
-    assert_eq!(parts[1].get("thoughtSignature"), None);
+    for thinking in [None, Some(Thinking::None), Some(Thinking::Budget)] {
+        let wording = Wording { thinking, ..Wording::default() };
+        let to = To { dialect: Gemini, model: "gemini-3-pro", wording: &wording };
+        let to = request(Chat, &to, body.to_string().as_bytes(), OnUnsupported::Refuse).unwrap();
+        let body: Value = serde_json::from_slice(&to.body).unwrap();
+        let parts = &body["contents"][1]["parts"];
+        assert_eq!(parts[0]["thoughtSignature"], "skip_thought_signature_validator");
+        assert_eq!(parts[1].get("thoughtSignature"), None);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::register::Register;
 
 /// The fields that are told apart: those of the clients' dialects that some provider
 /// lacks. Whatever else a client sends is `other`.
-const FIELDS: [&str; 33] = [
+const FIELDS: [&str; 38] = [
     "audio",
     "background",
     "best_of",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 33] = [
     "prediction",
     "presence_penalty",
     "previous_response_id",
+    "prompt",
     "reasoning",
     "reasoning_effort",
     "seed",
@@ -37,9 +38,13 @@ const FIELDS: [&str; 33] = [
     "temperature",
     "text",
     "thinking",
+    "tool_choice",
     "tools",
     "top_k",
+    "top_logprobs",
     "top_p",
+    "truncation",
+    "web_search_options",
 ];
 
 /// The families of translation.

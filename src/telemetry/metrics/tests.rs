@@ -97,11 +97,27 @@ fn a_model_outside_the_catalogue_is_other() {
 #[test]
 fn a_field_that_nobody_knows_is_other() {
     let metrics = metrics();
-    for path in ["n", "messages[3].content[0].input_audio", "tools[0].custom", "evil", "", "x.n"] {
+    for path in [
+        "n",
+        "messages[3].content[0].input_audio",
+        "tools[0].custom",
+        "tool_choice",
+        "truncation",
+        "evil",
+        "",
+        "x.n",
+    ] {
         metrics.dropped_field("default", path);
     }
     let text = metrics.render().unwrap();
-    for (field, count) in [("n", 1.0), ("messages", 1.0), ("tools", 1.0), ("other", 3.0)] {
+    for (field, count) in [
+        ("n", 1.0),
+        ("messages", 1.0),
+        ("tools", 1.0),
+        ("tool_choice", 1.0),
+        ("truncation", 1.0),
+        ("other", 3.0),
+    ] {
         let series =
             format!("tollgate_dropped_fields_total{{class=\"default\",field=\"{field}\"}}");
         assert_eq!(value(&text, &series), count, "{field}");
