@@ -55,6 +55,13 @@ pub struct Wording {
     pub image_limit: Option<u64>,
 }
 
+impl Wording {
+    /// Whether chats of the client's own dialect are worded anew too.
+    pub fn changes_chats(&self) -> bool {
+        self.token_limit.is_some() || self.developer_role == Some(false)
+    }
+}
+
 /// How a model is told to think.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]

@@ -6,18 +6,13 @@ use bytes::Bytes;
 use crate::base::json::{Edit, Members, joined};
 use crate::config::{TokenLimit, Wording};
 
-/// `body`, a chat, as a server of this `wording` takes it: as it is, unless something is
-/// declared of the server.
+/// `body`, a chat, as a server of this `wording`, which changes chats, takes it.
 pub(super) fn adapted(body: Bytes, wording: &Wording) -> Bytes {
-    let system = wording.developer_role == Some(false);
-    if wording.token_limit.is_none() && !system {
-        return body;
-    }
     let mut edits = Vec::new();
     if let Some(limit) = wording.token_limit {
         edits.extend(limited(&body, limit));
     }
-    if system {
+    if wording.developer_role == Some(false) {
         let messages = Members::of(&body).find(|member| member.name(&body) == "messages");
         let open = messages.map_or(body.len(), |messages| messages.value.start);
         for message in Members::elements(&body, open) {

@@ -42,6 +42,9 @@ impl Restore {
 
     /// `answer`, a whole one, with the client's own.
     pub(super) fn whole(&self, answer: Bytes) -> Bytes {
+        if !self.is_named_in(&answer) {
+            return answer;
+        }
         json::joined(&answer, self.edits(&answer, 0))
     }
 
@@ -68,10 +71,8 @@ impl Restore {
     /// The edits of `object`, which begins at `start` of what is edited.
     fn edits(&self, object: &[u8], start: usize) -> Vec<Edit> {
         let mut edits = Vec::new();
-        if self.is_named_in(object) {
-            let open = json::token(object, 0).map_or(0, |(_, open)| open);
-            self.collect(object, open, true, &mut edits);
-        }
+        let open = json::token(object, 0).map_or(0, |(_, open)| open);
+        self.collect(object, open, true, &mut edits);
         for (at, _) in &mut edits {
             *at = at.start + start..at.end + start;
         }

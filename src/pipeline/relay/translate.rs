@@ -174,8 +174,7 @@ impl<'a> Flying<'a> {
     fn own_words(&self, target: &Target, usage: bool) -> Vec<Bytes> {
         let outgoing = self.request.outgoing(self.route.name_at(target), usage);
         let wording = target.provider.manner.wording;
-        let declared = wording.token_limit.is_some() || wording.developer_role.is_some();
-        if declared && self.endpoint == Endpoint::ChatCompletions {
+        if wording.changes_chats() && self.endpoint == Endpoint::ChatCompletions {
             return vec![adapt::adapted(outgoing.joined(), &wording)];
         }
         outgoing.pieces
