@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::digest::Digest;
 use super::error::OpenError;
-use super::index::{self, Checkpoint, Identity, Index};
+use super::index::{self, Checkpoint, Index};
 use super::journal::calls::Calls;
 use super::journal::frame::Kind;
 use super::journal::merge::Merge;
@@ -34,10 +34,7 @@ pub(super) fn rebuild(directory: &Path, index: &Index) -> Result<Report, OpenErr
         report.take(summary);
     }
     report.torn_known = report.torn;
-    let checkpoint = Checkpoint {
-        open: open_calls(&listed.segments)?,
-        covered: listed.segments.iter().map(Identity::of).collect(),
-    };
+    let checkpoint = Checkpoint::of(&listed.segments, open_calls(&listed.segments)?);
     index.put_checkpoint(&checkpoint).map_err(OpenError::io(index.directory()))?;
     Ok(report)
 }

@@ -176,6 +176,8 @@ impl<'a, C: Client> Relay<'a, C> {
         mut had: Option<Bytes>,
     ) -> Result<Ending, Refusal> {
         let mut status = CLIENT_CLOSED;
+        // Before the settlement, as in all other cases.
+        passenger.leave();
         let (landing, outcome) = match flown.end {
             // Its repeats have the answer, which it pays for.
             End::Landed(landing)

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::flight::{End, FIRST, Flight, Head, Landing};
 use super::portion;
 use crate::base::money::Money;
+use crate::telemetry::metrics::Running;
 
 /// What a passenger gets.
 #[derive(Debug)]
@@ -49,12 +50,14 @@ pub struct Passenger {
     /// Whether it is not to be woken.
     follows: bool,
     left: bool,
+    /// Counts it until it has left.
+    counted: Option<Running>,
 }
 
 impl Passenger {
     /// In `seat` of `flight`, at the beginning of the answer.
     pub(super) const fn aboard(flight: Arc<Flight>, seat: usize, plain: bool) -> Self {
-        Self { flight, seat, place: 0, plain, follows: false, left: false }
+        Self { flight, seat, place: 0, plain, follows: false, left: false, counted: None }
     }
 
     /// Has this passenger be asked after its pilot whenever that was, by the same
@@ -64,6 +67,11 @@ impl Passenger {
         let mut passenger = self;
         passenger.follows = true;
         passenger
+    }
+
+    /// Has `counted` count this passenger until it leaves.
+    pub fn count(&mut self, counted: Running) {
+        self.counted = Some(counted);
     }
 
     /// Waits for the head of the answer.
@@ -138,6 +146,8 @@ impl Passenger {
                 }
                 self.flight.moved.notify_waiters();
             }
+            // Not before the seat is free: who is counted no more bears nothing more.
+            self.counted = None;
         }
         match &state.end {
             Some(end) => Left::Ended(end.landing().clone()),

@@ -62,8 +62,6 @@ pub struct Coming {
     pub plain: bool,
     /// The present, on the monotonic clock.
     pub now: Duration,
-    /// Counts it while it is held.
-    pub counted: Running,
 }
 
 /// What a request that waits is told.
@@ -119,24 +117,26 @@ pub struct Held {
 
 impl Windows {
     /// Comes to the window of `key`, or opens one that lasts until `until` on the
-    /// monotonic clock and has room for `most`.
+    /// monotonic clock and has room for `most`. `count` counts it while it waits.
     pub fn come(
         &self,
         key: FlightKey,
         until: Duration,
         most: usize,
         coming: Coming,
+        count: impl FnOnce() -> Running,
     ) -> (Place, Held) {
-        let Coming { pilot, plain, now, counted } = coming;
+        let Coming { pilot, plain, now } = coming;
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (tell, turn) = oneshot::channel();
-        let fellow = Fellow { number, pilot, plain, since: now, counted: Some(counted), tell };
         let mut full = None;
         let until = {
             let mut open = self.0.open.lock();
             let window =
                 open.entry(key).or_insert_with(|| Window { until, most, fellows: Vec::new() });
-            window.fellows.push(fellow);
+            // Under the lock: whoever is counted is in the window, whenever it closes.
+            let counted = Some(count());
+            window.fellows.push(Fellow { number, pilot, plain, since: now, counted, tell });
             let until = window.until;
             if window.fellows.len() >= window.most {
                 full = open.remove(&key);

@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 use super::Inner;
 use super::segment::Segment;
 use crate::ledger::index::gathered::Gathered;
-use crate::ledger::index::{self, Checkpoint, Identity};
+use crate::ledger::index::{self, Checkpoint};
 
 /// Wakes the thread.
 #[derive(Default)]
@@ -73,12 +73,7 @@ impl Inner {
         if !synced {
             return;
         }
-        let covered: Vec<Identity> = sealed.iter().map(Identity::of).collect();
-        let open = open
-            .into_iter()
-            .filter(|(number, _)| covered.iter().any(|identity| identity.number == *number));
-        let checkpoint = Checkpoint { open: open.collect(), covered };
-        if let Err(error) = self.writer.index.put_checkpoint(&checkpoint) {
+        if let Err(error) = self.writer.index.put_checkpoint(&Checkpoint::of(&sealed, open)) {
             tracing::warn!(%error, "the checkpoint of the ledger's index cannot be kept");
         }
     }

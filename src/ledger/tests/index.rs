@@ -97,7 +97,13 @@ fn without_an_index_everything_works() {
 fn rebuilding_restores_the_index_to_the_byte_and_keeps_open_calls() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = open(dir.path(), small());
-    (0..40).for_each(|second| settle(&ledger, &record(at(second))));
+    // On a thread each, so that all shards are written to, and one of them most: the
+    // segments end in another order than that of their numbers.
+    for seconds in [0..1, 1..2, 2..3, 3..4, 4..40] {
+        let ledger = &ledger;
+        let write = || seconds.for_each(|second| settle(ledger, &record(at(second))));
+        std::thread::scope(|scope| scope.spawn(write).join()).unwrap();
+    }
     ledger.begin(&attempt(&record(at(50)), 1)).unwrap();
     drop(ledger);
     let contents = || {

@@ -42,11 +42,11 @@ pub(super) enum Rode {
 impl<C: Client> Reader<'_, '_, C> {
     /// Hands the answer over.
     pub(super) async fn ride(&mut self, mut passenger: Passenger) -> Rode {
-        let _aboard = self.app.metrics.enter(Scope::Aboard);
+        passenger.count(self.app.metrics.enter(Scope::Aboard));
         let head = match self.expect(passenger.head()).await {
             None => return Rode::Left(passenger),
             Some(Err(End::Refused(refusal, landing))) => {
-                return Rode::Ended(self.refused(&passenger, refusal, landing).await);
+                return Rode::Ended(self.refused(&mut passenger, refusal, landing).await);
             }
             // A flight shows its head before it lands.
             Some(Err(End::Landed(_))) => return Rode::Left(passenger),
@@ -73,7 +73,7 @@ impl<C: Client> Reader<'_, '_, C> {
         let (body, landing) = match self.expect(passenger.whole()).await {
             Some(Ok((body, End::Landed(landing)))) => (body, landing),
             Some(Ok((_, End::Refused(refusal, landing)))) => {
-                return Rode::Ended(self.refused(&passenger, refusal, landing).await);
+                return Rode::Ended(self.refused(&mut passenger, refusal, landing).await);
             }
             None | Some(Err(_)) => return Rode::Left(passenger),
         };
@@ -81,7 +81,7 @@ impl<C: Client> Reader<'_, '_, C> {
             self.exchange.quota_returned();
         }
         self.bill.sent(body.len());
-        if let Err(refusal) = self.settle(&passenger, &landing, head.status.as_u16()).await {
+        if let Err(refusal) = self.settle(&mut passenger, &landing, head.status.as_u16()).await {
             return Rode::Ended(Err(refusal));
         }
         if landing.outcome == Outcome::Ok && self.bill.is_kept() {
@@ -161,7 +161,7 @@ impl<C: Client> Reader<'_, '_, C> {
     /// that may stand in. One that no provider has seen consumes nothing.
     async fn refused(
         &mut self,
-        passenger: &Passenger,
+        passenger: &mut Passenger,
         refusal: Refusal,
         landing: Landing,
     ) -> Result<Ending, Refusal> {
@@ -196,7 +196,7 @@ impl<C: Client> Reader<'_, '_, C> {
     /// Answers from the cache after all; what the calls cost is borne all the same.
     async fn answer_from_before(
         &mut self,
-        passenger: &Passenger,
+        passenger: &mut Passenger,
         landing: Landing,
         found: Found,
     ) -> Result<Ending, Refusal> {
@@ -209,16 +209,20 @@ impl<C: Client> Reader<'_, '_, C> {
             let share = self.bill.portion(landing.cost, passenger.share(landing.cost));
             self.bill.tried(&landing.provider, share);
         }
+        passenger.leave();
         recall::answer(self.app, self.client, self.exchange, self.bill, found).await
     }
 
+    /// Settles a request whose call has ended. It leaves the call before: a client
+    /// that has its last byte is nowhere aboard.
     async fn settle(
         &mut self,
-        passenger: &Passenger,
+        passenger: &mut Passenger,
         landing: &Landing,
         status: u16,
     ) -> Result<(), Refusal> {
         let share = self.bill.portion(landing.cost, passenger.share(landing.cost));
+        passenger.leave();
         self.bill.waited(self.exchange.waited);
         self.bill.bear(share);
         let (coalesce, batch) = (landing.cost - share, landing.spared);

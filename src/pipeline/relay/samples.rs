@@ -39,8 +39,9 @@ impl<C: Client> Relay<'_, C> {
         let Sampled { key, window, most } = sampled;
         let (pilot, passenger) = share::alone(plain, false);
         let now = app.clock.monotonic();
-        let coming = Coming { pilot, plain, now, counted: app.metrics.enter(Scope::Window) };
-        let (place, mut held) = app.windows.come(key, now + window, most, coming);
+        let (coming, until) = (Coming { pilot, plain, now }, now + window);
+        let count = || app.metrics.enter(Scope::Window);
+        let (place, mut held) = app.windows.come(key, until, most, coming, count);
         let (endpoint, route) = (self.bill.endpoint, self.bill.route.clone());
         let headers = upstream_headers(&self.client.head().headers, self.exchange.class.as_deref());
         let calls = self.bill.calls();

@@ -30,10 +30,9 @@ impl Scene {
         let (pilot, passenger) = alone(true, false);
         self.aboard.push(passenger);
         let now = self.clock.monotonic();
-        let counted = self.metrics.enter(Scope::Window);
-        let coming = Coming { pilot, plain: true, now, counted };
+        let coming = Coming { pilot, plain: true, now };
         let key = FlightKey { request: [key; 32], stream: false };
-        self.windows.come(key, now + WINDOW, most, coming)
+        self.windows.come(key, now + WINDOW, most, coming, || self.metrics.enter(Scope::Window))
     }
 
     fn waiting(&self) -> bool {
