@@ -22,7 +22,12 @@ pub(super) async fn run(app: Arc<App>) {
     let mut due: AHashMap<Arc<str>, Duration> = AHashMap::new();
     loop {
         tokio::time::sleep(LOOK).await;
-        let (now, snapshot) = (app.clock.monotonic(), app.snapshot.load_full());
+        let snapshot = app.snapshot.load_full();
+        if snapshot.providers.values().all(|reach| reach.provider.probe.is_none()) {
+            due.clear();
+            continue;
+        }
+        let now = app.clock.monotonic();
         let mut next = AHashMap::new();
         for (name, reach) in &snapshot.providers {
             let Some(probe) = &reach.provider.probe else { continue };

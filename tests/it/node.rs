@@ -118,7 +118,7 @@ async fn a_refused_request_is_retried_when_the_answer_says_so() {
     let provider = Provider::start().await;
     let gate = Tollgate::before(&provider).set("routing.retries", 0).start().await;
     let refusal = Reply::error(429, "rate_limit_exceeded");
-    provider.next(refusal.header("retry-after-ms", "300").header("retry-after", "1"));
+    provider.next(refusal.header("retry-after-ms", "1500").header("retry-after", "2"));
     run("errors.mjs", &gate, &[("MODE", "retry")]).await;
     assert_eq!(provider.calls().len(), 2);
 }

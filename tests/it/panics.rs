@@ -13,7 +13,11 @@ use crate::harness::gateway::NOON;
 use crate::harness::provider::Provider;
 use crate::harness::setup::Tollgate;
 
-/// A clock that panics once, at the given one of the questions that follow.
+/// The name of the threads that serve clients.
+const SERVING: &str = "proxy";
+
+/// A clock that panics once, at the given one of the questions that follow where
+/// clients are served: what is done beside that now and then must not meet it.
 struct Mine {
     clock: TestClock,
     left: AtomicU64,
@@ -25,6 +29,9 @@ impl Mine {
     }
 
     fn step(&self) {
+        if std::thread::current().name() != Some(SERVING) {
+            return;
+        }
         let before =
             self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         assert_ne!(before, Ok(1), "the mine goes off");

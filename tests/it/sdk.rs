@@ -126,8 +126,8 @@ async fn a_refused_request_is_retried_when_the_answer_says_so() {
     let gate = Tollgate::before(&provider).set("routing.retries", 0).start().await;
     provider.next(
         Reply::error(429, "rate_limit_exceeded")
-            .header("retry-after-ms", "300")
-            .header("retry-after", "1"),
+            .header("retry-after-ms", "1500")
+            .header("retry-after", "2"),
     );
     sdk::run("retry.py", &gate, &[]).await;
     assert_eq!(provider.calls().len(), 2);

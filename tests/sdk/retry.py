@@ -1,6 +1,7 @@
 """The package retries a 429 by itself, when the answer says it may.
 
-The provider's first answer is a 429 with `retry-after-ms: 300`."""
+The provider's first answer is a 429 with `retry-after-ms: 1500`: by itself the package
+would wait for half a second at most."""
 
 import time
 
@@ -14,5 +15,4 @@ raw = client.chat.completions.with_raw_response.create(
 took = time.monotonic() - began
 assert raw.parse().choices[0].message.content
 assert raw.retries_taken == 1, raw.retries_taken
-assert took >= 0.3, f"retried after {took} s, before it was told to"
-assert took < 5, f"retried after {took} s only, retry-after-ms was not honoured"
+assert took >= 1.5, f"retried after {took} s, before it was told to"

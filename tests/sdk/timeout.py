@@ -1,9 +1,11 @@
-"""A provider that never answers: the application's own time-out is first."""
+"""A provider that never answers: the application's own time-out is first. Only its wait
+for the answer is short, and long enough for the request to come to the provider."""
 
+import httpx
 import openai
 from openai import OpenAI
 
-client = OpenAI(max_retries=0, timeout=0.5)
+client = OpenAI(max_retries=0, timeout=httpx.Timeout(30, read=3))
 try:
     client.chat.completions.create(
         model="gpt-4o-mini", messages=[{"role": "user", "content": "Say hello."}]

@@ -96,9 +96,14 @@ impl H2 {
         Self { stream, unread: Vec::new() }
     }
 
+    /// Sends these bytes at once.
+    pub(super) async fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
     /// Sends a frame.
     pub(super) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.stream.write_all(&frame(kind, flags, stream, payload)).await.unwrap();
+        self.write(&frame(kind, flags, stream, payload)).await;
     }
 
     /// Sends a frame if the other side still takes it.

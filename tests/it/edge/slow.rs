@@ -21,17 +21,18 @@ use crate::harness::reply::Reply;
 use crate::harness::setup::{DEFAULT_PLAN, Setup, Tollgate, key_of};
 use crate::harness::tls::Authority;
 
-/// Short clocks.
+/// Short clocks, far from each other: where two could end an attack, it is always the
+/// same that does.
 fn impatient(provider: &Provider) -> Setup {
     Tollgate::before(provider)
         .set("listen.header_timeout", "300ms")
-        .set("listen.body_grace", "400ms")
-        .set("listen.stall_timeout", "500ms")
+        .set("listen.body_grace", "2s")
         .set("listen.min_body_rate", "1MB")
         .set("opaque.provider", "mock")
 }
 
 /// What a client does, and what must come of it.
+#[derive(Clone)]
 struct Attack {
     name: &'static str,
     /// The clock or bound that ends it.
@@ -41,6 +42,13 @@ struct Attack {
     /// What it sends again and again after that.
     drip: Vec<u8>,
     outcome: &'static str,
+}
+
+impl Attack {
+    /// Whether a clock ends it, and not a bound.
+    fn is_timed(&self) -> bool {
+        self.by == "header_timeout" || self.by == "body_grace"
+    }
 }
 
 fn attack(
@@ -285,13 +293,19 @@ fn no_clock_that_is_shipped_is_longer_than_15_s() {
 async fn whoever_is_slow_is_cut_and_occupies_nothing_after() {
     let provider = Provider::start().await;
     let gate = impatient(&provider).start().await;
-    all(&gate, plain(&gate)).await;
-    all(&gate, frames()).await;
-    gate.wait_for_metric("tollgate_inflight{scope=\"requests\"}", 0).await;
-    gate.wait_for_metric("tollgate_connections", 0).await;
+    // The clocks that are shipped: what a bound ends must not meet a short one before.
+    let patient = Tollgate::before(&provider).start().await;
+    let (timed, bounded) = [plain(&gate), frames()].concat().into_iter().partition(Attack::is_timed);
+    all(&gate, timed).await;
+    all(&patient, bounded).await;
+    for gate in [&gate, &patient] {
+        gate.wait_for_metric("tollgate_inflight{scope=\"requests\"}", 0).await;
+        gate.wait_for_metric("tollgate_connections", 0).await;
+    }
     let calls = provider.calls();
     assert!(calls.iter().all(|call| call.path() != "/v1/chat/completions"), "{calls:?}");
     gate.send(&gate.chat()).await.ok();
+    patient.send(&patient.chat()).await.ok();
 }
 
 #[tokio::test]
@@ -333,11 +347,16 @@ fn pour(provider: &Provider) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_does_not_read_its_answer_is_cut() {
     let provider = Provider::start().await;
-    let gate = impatient(&provider).start().await;
+    let gate = Tollgate::before(&provider).set("listen.stall_timeout", "500ms").start().await;
     pour(&provider);
+    // What is to be cut has come as far as the provider; then its connection ends.
+    let cut = async |calls: usize| {
+        provider.wait_for_calls(calls).await;
+        gate.wait_for_metric("tollgate_connections", 0).await;
+    };
     let key = key_of(DEFAULT_PLAN);
     let bearer = format!("Bearer {key}");
-    for streamed in [true, false] {
+    for (streamed, calls) in [(true, 1), (false, 2)] {
         let body = large(streamed);
         let begun = Instant::now();
         let mut client = TcpStream::connect(gate.proxy).await.unwrap();
@@ -347,8 +366,7 @@ async fn whoever_does_not_read_its_answer_is_cut() {
             body.len()
         );
         client.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
-        gate.wait_for_metric("tollgate_connections", 1).await;
-        gate.wait_for_metric("tollgate_connections", 0).await;
+        cut(calls).await;
         println!("an answer that is not read, streamed {streamed}: {:?}", begun.elapsed());
         let mut told = Vec::new();
         drop(client.read_to_end(&mut told).await);
@@ -366,8 +384,9 @@ async fn whoever_does_not_read_its_answer_is_cut() {
         // No room is ever given beyond the first 64 KB of the stream.
         let begun = Instant::now();
         let mut client = raw::H2::open(gate.proxy).await;
-        client.send(HEADERS, raw::END_HEADERS, 1, &block).await;
-        client.send(DATA, raw::END_STREAM, 1, &large(streamed)).await;
+        let head = raw::frame(HEADERS, raw::END_HEADERS, 1, &block);
+        let body = raw::frame(DATA, raw::END_STREAM, 1, &large(streamed));
+        client.write(&[head, body].concat()).await;
         let told = client.until(|frame| frame.ends_stream(1)).await;
         assert_eq!(told.last().map(|frame| frame.kind), Some(RST_STREAM), "it was cut");
         println!("h2: no window, streamed {streamed}: {:?}", begun.elapsed());
@@ -376,14 +395,15 @@ async fn whoever_does_not_read_its_answer_is_cut() {
     let begun = Instant::now();
     let mut client = raw::H2::open(gate.proxy).await;
     let widest = 0x7fff_0000_u32.to_be_bytes();
-    client.send(SETTINGS, 0, 0, &[&[0, 4][..], &0x7fff_ffff_u32.to_be_bytes()].concat()).await;
-    client.send(WINDOW_UPDATE, 0, 0, &widest).await;
+    let window = [&[0, 4][..], &0x7fff_ffff_u32.to_be_bytes()].concat();
+    let mut frames =
+        [raw::frame(SETTINGS, 0, 0, &window), raw::frame(WINDOW_UPDATE, 0, 0, &widest)].concat();
     for stream in [1, 3, 5] {
-        client.send(HEADERS, raw::END_HEADERS, stream, &block).await;
-        client.send(DATA, raw::END_STREAM, stream, &large(true)).await;
+        frames.extend(raw::frame(HEADERS, raw::END_HEADERS, stream, &block));
+        frames.extend(raw::frame(DATA, raw::END_STREAM, stream, &large(true)));
     }
-    gate.wait_for_metric("tollgate_connections", 1).await;
-    gate.wait_for_metric("tollgate_connections", 0).await;
+    client.write(&frames).await;
+    cut(7).await;
     println!("h2: the socket is not read: {:?}", begun.elapsed());
     gate.wait_for_metric("tollgate_inflight{scope=\"requests\"}", 0).await;
     for record in gate.records().await {

@@ -243,7 +243,13 @@ impl Reply {
             return steps;
         }
         if self.end == End::Chunked {
-            steps.push(Step::Write(Bytes::from_static(b"0\r\n\r\n")));
+            let end = b"0\r\n\r\n";
+            // In one write with what is before it, as most servers do: nobody waits for
+            // an end that is late then.
+            match steps.last_mut() {
+                Some(Step::Write(last)) => *last = [&last[..], end].concat().into(),
+                _ => steps.push(Step::Write(Bytes::from_static(end))),
+            }
         }
         match (&self.last, self.end) {
             (Some(last), _) => steps.push(last.clone()),
