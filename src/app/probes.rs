@@ -59,7 +59,8 @@ async fn look(app: Arc<App>, reach: Arc<Reach>, probe: Probe, rule: BreakerRule)
     let status = tokio::time::timeout(probe.timeout, Box::pin(asked)).await;
     let failed = !matches!(status, Ok(Ok(status)) if !status.is_server_error());
     let result = if failed { ProbeResult::Failed } else { ProbeResult::Ok };
-    app.metrics.health().probed(&reach.provider.name, result);
     let change = reach.health.probed(failed, &rule, app.clock.monotonic());
     reach.show(&app.metrics, change);
+    // Last: what is counted has had its effect.
+    app.metrics.health().probed(&reach.provider.name, result);
 }

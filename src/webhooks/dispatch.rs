@@ -127,7 +127,6 @@ impl Job {
             None => Delivery::Ok,
             Some(_) => Delivery::Failed,
         };
-        webhooks.metrics.webhooks().delivery(result);
         if let Some(endpoint) = webhooks.state.lock().endpoint(self.recipient) {
             endpoint.last = Some(Last {
                 time: webhooks.clock.wall().to_string(),
@@ -152,6 +151,8 @@ impl Job {
                 self.put_off(failure);
             }
         }
+        // Last: what is counted is noted, and the time of the next attempt is set.
+        webhooks.metrics.webhooks().delivery(result);
     }
 
     /// Tries again later, or gives up what is too old.

@@ -106,7 +106,7 @@ async fn exit_codes_tell_usage_from_failure() {
 #[tokio::test]
 async fn a_stop_finishes_what_is_running() {
     let provider = Provider::start().await;
-    let mut gate = Tollgate::before(&provider).set("shutdown.grace", "20s").spawn().await;
+    let mut gate = Tollgate::before(&provider).set("shutdown.grace", "600s").spawn().await;
     let held = Gate::closed();
     let events = openai::chat_events("gpt-4o-mini", true);
     provider.next(Reply::gated_events(&held, &events));

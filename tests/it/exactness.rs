@@ -18,7 +18,9 @@ use crate::harness::setup::{Tollgate, key_of};
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn limited(provider: &Provider, change: impl FnOnce(Plan) -> Plan) -> Gateway {
-    Tollgate::before(provider).plan("free", change).start().await
+    // A thousand heads wait for their last bytes for as long as that takes.
+    let setup = Tollgate::before(provider).set("listen.header_timeout", "300s");
+    setup.plan("free", change).start().await
 }
 
 /// Covers F5: of 1,000 simultaneous requests against a limit of 5 exactly 5

@@ -11,14 +11,14 @@ use crate::harness::provider::{Provider, nowhere};
 use crate::harness::reply::{Reply, Step};
 use crate::harness::setup::{PROVIDER_KEY, Tollgate};
 
-/// A gateway that gives up after the first attempt and is impatient.
+/// A gateway that gives up after the first attempt.
 async fn strict(provider: &Provider) -> Gateway {
-    Tollgate::before(provider)
-        .set("routing.retries", 0)
-        .set("routing.first_byte_timeout", "300ms")
-        .set("routing.chunk_timeout", "300ms")
-        .start()
-        .await
+    Tollgate::before(provider).set("routing.retries", 0).start().await
+}
+
+/// One that also waits no longer than a moment where `clock` of `routing` runs.
+async fn impatient(provider: &Provider, clock: &str, moment: &str) -> Gateway {
+    Tollgate::before(provider).set("routing.retries", 0).set(clock, moment).start().await
 }
 
 /// The record of the request that got this answer; it must not be charged.
@@ -87,7 +87,7 @@ async fn an_answer_that_breaks_off_before_its_header_ends_is_502() {
 #[tokio::test]
 async fn a_provider_that_says_nothing_is_504() {
     let provider = Provider::start().await;
-    let gate = strict(&provider).await;
+    let gate = impatient(&provider, "routing.first_byte_timeout", "300ms").await;
     for (count, request) in [(1, gate.chat()), (2, gate.stream())] {
         provider.next(Reply::hang());
         let answer = gate.send(&request).await;
@@ -103,11 +103,7 @@ async fn a_provider_that_says_nothing_is_504() {
 #[tokio::test]
 async fn a_whole_request_has_a_time_out_of_its_own() {
     let provider = Provider::start().await;
-    let gate = Tollgate::before(&provider)
-        .set("routing.retries", 0)
-        .set("routing.timeout", "300ms")
-        .start()
-        .await;
+    let gate = impatient(&provider, "routing.timeout", "2s").await;
     provider.next(Reply::json_text(200, r#"{"choices":[]}"#).hang_after(4));
     let answer = gate.open(&gate.chat()).await.head().await;
     assert_eq!(answer.status(), 504);
@@ -117,7 +113,7 @@ async fn a_whole_request_has_a_time_out_of_its_own() {
 #[tokio::test]
 async fn a_stream_that_stalls_is_cut_and_the_provider_left() {
     let provider = Provider::start().await;
-    let gate = strict(&provider).await;
+    let gate = impatient(&provider, "routing.chunk_timeout", "2s").await;
     let events = openai::chat_events("gpt-4o-mini", true);
     provider.next(Reply::events(&events).hang_after(events[0].len() + 8));
     let mut connection = gate.open(&gate.stream()).await;

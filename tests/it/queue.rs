@@ -21,7 +21,7 @@ fn slots(provider: &Provider, concurrent: u32, queue: u32) -> Setup {
     Tollgate::before(provider)
         .set("limits.global.concurrent", concurrent)
         .set("limits.global.queue", queue)
-        .set("limits.global.queue_timeout", "20s")
+        .set("limits.global.queue_timeout", "10m")
         .plan(DEFAULT_PLAN, |plan| plan)
 }
 
@@ -232,7 +232,7 @@ async fn a_retry_waits_without_its_slot() {
 async fn the_sandbox_takes_slots_too() {
     let gate = Tollgate::sandbox()
         .another_provider(json!({"name": "off", "dialect": "openai", "api_key": ""}))
-        .provider("latency", "20s")
+        .provider("latency", "10m")
         .set("limits.global.concurrent", 1)
         .set("limits.global.queue", 0)
         .start()
@@ -270,7 +270,6 @@ async fn a_client_that_leaves_takes_what_is_not_understood_along() {
     let provider = Provider::start().await;
     let held = hold(&provider);
     let gate = slots(&provider, 1, 10)
-        .set("limits.global.queue_timeout", "10m")
         .set("opaque.provider", "mock")
         .start()
         .await;

@@ -24,7 +24,6 @@ fn small(provider: &Provider) -> Setup {
             {"name": "gpt-4o-mini", "tier": "simple", "targets": [{"provider": "mock"}]},
         ]))
         .set("listen.body_limit", "1MB")
-        .set("listen.header_timeout", "300ms")
 }
 
 /// Sends `body` and gives the error object of the refusal.
@@ -263,7 +262,8 @@ async fn a_header_over_the_limit_is_refused() {
 
 #[tokio::test]
 async fn a_header_that_does_not_end_in_time_is_refused() {
-    let (_provider, gate) = closed_catalogue().await;
+    let provider = Provider::start().await;
+    let gate = small(&provider).set("listen.header_timeout", "2s").start().await;
     let mut connection = gate.connect().await;
     connection.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\nx-slow: ").await;
     connection.answer().await.refused(408, "request_timeout");

@@ -155,6 +155,7 @@ async fn one_address_that_fails_holds_no_other_up_and_order_is_kept() {
         events.push(test(&gate).await);
     }
     assert_eq!(ids(&well.wait_for_calls(5).await), events);
+    gate.wait_for_metric(OK, 5).await;
     held.reached_by(1).await;
     held.open();
     gate.wait_for_metric(FAILED, 1).await;

@@ -151,7 +151,9 @@ impl<'a> Calls<'a> {
 
     /// Frees the slot: no call runs for now.
     pub(in crate::pipeline) fn let_go(&mut self) {
-        (self.calling, self.slot) = (None, None);
+        self.slot = None;
+        // After the slot: where no call is counted, the next one finds it free.
+        self.calling = None;
     }
 
     /// Whether a call was made, for the request alone.

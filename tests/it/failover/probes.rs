@@ -23,7 +23,7 @@ async fn probe(gate: &Gateway, result: &str) {
 #[tokio::test]
 async fn probes_find_out_before_customers_do() {
     let (first, second) = (Provider::start().await, Provider::start().await);
-    let settings = json!({"interval": "10s", "path": "/health?deep=1", "timeout": "1s"});
+    let settings = json!({"interval": "10s", "path": "/health?deep=1", "timeout": "60s"});
     let gate = two(&first, &second, &in_order()).provider("probe", settings).start().await;
     let health = |reply: fn() -> Reply| {
         move |call: &crate::harness::provider::Call| match call.method() {
