@@ -79,10 +79,15 @@ impl Lead {
     pub fn is_called(&self) {
         self.run.progress.send_replace(Progress::Called);
     }
+
+    /// Frees the key before the hold is dropped.
+    pub fn free(&self) {
+        self.table.end(&self.run);
+    }
 }
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        self.table.end(&self.run);
+        self.free();
     }
 }

@@ -309,6 +309,7 @@ impl<'a> Bill<'a> {
         let (settled, duration) = self.put_down(outcome, status, tokens, now)?;
         self.settled = true;
         self.observe(duration);
+        self.free_key();
         self.pay();
         if let Some((permit, _)) = &mut self.occupied {
             self.token_standing = permit.settle_tokens(now, self.record.tokens.total());

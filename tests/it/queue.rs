@@ -269,10 +269,7 @@ async fn an_answer_from_the_cache_waits_for_no_slot() {
 async fn a_client_that_leaves_takes_what_is_not_understood_along() {
     let provider = Provider::start().await;
     let held = hold(&provider);
-    let gate = slots(&provider, 1, 10)
-        .set("opaque.provider", "mock")
-        .start()
-        .await;
+    let gate = slots(&provider, 1, 10).set("opaque.provider", "mock").start().await;
     let running = ask(&gate, 0).await;
     provider.wait_for_calls(1).await;
     let waiting = gate.open(&Request::get("/v1/files").bearer(&key_of(DEFAULT_PLAN))).await;

@@ -192,7 +192,7 @@ async fn a_stale_answer_is_given_at_once_and_renewed_once() {
     // Who wants it fresh waits for the call that runs.
     let mut fresh = gate.open(&steer("soon", "max-age=60")).await;
     gate.wait_for_metric("tollgate_inflight{scope=\"aboard\"}", 1).await;
-    assert_eq!(provider.calls().len(), 2);
+    assert_eq!(provider.wait_for_calls(2).await.len(), 2);
     held.open();
     let answer = fresh.answer().await.ok();
     assert_eq!(answer.header("x-tollgate-cache"), Some("coalesced"));

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::ledger::error::StorageError;
 
@@ -116,10 +117,7 @@ impl Groups {
         self.thread.get_or_init(std::thread::current);
         while !self.stopped.load(SeqCst) {
             if self.behind() {
-                if !self.urgent.swap(false, SeqCst) {
-                    std::thread::park_timeout(interval);
-                    self.urgent.store(false, SeqCst);
-                }
+                self.gather(interval);
                 commit();
                 continue;
             }
@@ -129,6 +127,20 @@ impl Groups {
             }
             self.idle.store(false, SeqCst);
         }
+    }
+
+    /// Waits for `interval`, or until someone waits for the group. What woke the thread
+    /// from its rest may reach it only here, and ends no group.
+    fn gather(&self, interval: Duration) {
+        let until = Instant::now() + interval;
+        while !self.urgent.load(SeqCst) && !self.stopped.load(SeqCst) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::park_timeout(left);
+        }
+        self.urgent.store(false, SeqCst);
     }
 
     /// Makes `run` return soon.
@@ -145,5 +157,28 @@ impl Groups {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The thread's rest may end just before it is woken from it.
+    #[test]
+    fn a_wake_that_comes_late_ends_no_group() {
+        let (groups, interval) = (Groups::new(), Duration::from_millis(20));
+        std::thread::current().unpark();
+        let begun = Instant::now();
+        groups.gather(interval);
+        assert!(begun.elapsed() >= interval);
+    }
+
+    #[test]
+    fn who_waits_for_a_group_ends_it() {
+        let groups = Groups::new();
+        groups.urgent.store(true, SeqCst);
+        groups.gather(Duration::from_secs(3600));
+        assert!(!groups.urgent.load(SeqCst), "the next one has its time");
     }
 }

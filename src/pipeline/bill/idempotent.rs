@@ -62,6 +62,17 @@ impl Bill<'_> {
         }
     }
 
+    /// Frees the key of a request that is settled without an answer to keep: a client
+    /// that has the last byte can use it again.
+    pub(super) fn free_key(&self) {
+        let succeeded = (200..300).contains(&self.record.status);
+        if let Some(Part::First(lead)) = &self.part
+            && !(self.record.outcome == Outcome::Ok && succeeded)
+        {
+            lead.free();
+        }
+    }
+
     /// Whether the answer is to be kept under a key.
     pub(in crate::pipeline) const fn is_kept(&self) -> bool {
         matches!(self.part, Some(Part::First(_) | Part::Joined(_)))

@@ -295,7 +295,8 @@ async fn whoever_is_slow_is_cut_and_occupies_nothing_after() {
     let gate = impatient(&provider).start().await;
     // The clocks that are shipped: what a bound ends must not meet a short one before.
     let patient = Tollgate::before(&provider).start().await;
-    let (timed, bounded) = [plain(&gate), frames()].concat().into_iter().partition(Attack::is_timed);
+    let (timed, bounded) =
+        [plain(&gate), frames()].concat().into_iter().partition(Attack::is_timed);
     all(&gate, timed).await;
     all(&patient, bounded).await;
     for gate in [&gate, &patient] {

@@ -316,7 +316,7 @@ async fn a_message_has_a_largest_size() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_stop_ends_a_session_after_its_response() {
     let (url, mut closed) = realtime().await;
-    let gate = at(&url).start().await;
+    let gate = at(&url).set("shutdown.grace", "10m").start().await;
     let mut busy = Session::open(&gate, &key_of("tester")).await;
     busy.say("begin").await;
     let idle = Session::open(&gate, &key_of("tester")).await;
