@@ -245,7 +245,7 @@ impl UsageRecord {
             quantity: 0,
             price: Money::ZERO,
             saved: None,
-            void: true,
+            void: self.quantity > 0,
             ..self
         }
     }
