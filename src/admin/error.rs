@@ -150,7 +150,7 @@ const fn billed(error: &billing::Refused) -> (StatusCode, &'static str, &'static
         R::NoInvoice | R::NoAccount => {
             (StatusCode::NOT_FOUND, "invalid_request_error", "not_found")
         }
-        R::FutureMonth | R::NothingThen | R::TooFine(..) => {
+        R::FutureMonth | R::NothingThen | R::TooFine(..) | R::TooMuch(_) => {
             (StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_value")
         }
         R::AlreadyFinal(_)
@@ -251,7 +251,9 @@ fn body(error: &ApiError, request_id: &str) -> serde_json::Value {
         ApiError::Billing(billing::Refused::FutureMonth | billing::Refused::NothingThen) => {
             Some("month")
         }
-        ApiError::Billing(billing::Refused::TooFine(..)) => Some("amount"),
+        ApiError::Billing(billing::Refused::TooFine(..) | billing::Refused::TooMuch(_)) => {
+            Some("amount")
+        }
         ApiError::BadParameter { param, .. } => Some(&**param),
         ApiError::Refused { param, .. } => param.as_deref(),
         _ => None,

@@ -55,6 +55,9 @@ pub enum Refused {
     /// An amount with more decimals than the currency has.
     #[error("an amount in {0} has at most {1} decimals")]
     TooFine(&'static str, u32),
+    /// An adjustment so large that a sum of such would be beyond all amounts.
+    #[error("an adjustment is of at most {0}")]
+    TooMuch(Money),
     /// Amounts that no invoice can hold.
     #[error("the amounts are too large for an invoice")]
     TooLarge,

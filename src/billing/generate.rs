@@ -16,7 +16,7 @@ use super::{Biller, Own};
 use crate::base::clock::Timestamp;
 use crate::config::Config;
 use crate::ledger::{By, Damage, Filter};
-use crate::store::billing::{Adjustment, Status, Step};
+use crate::store::billing::{Adjustment, AdjustmentKind, Status, Step};
 
 /// Accounts whose usage is gathered in one pass over the ledger: a few kilobytes
 /// each.
@@ -51,7 +51,7 @@ impl Biller {
     ///
     /// # Errors
     /// [`Refused`]: for a month that has not begun, or in which the account had
-    /// nothing, and where its invoice is final; also for a damaged ledger, unless
+    /// nothing and was adjusted nothing, and where its invoice is final; also for a damaged ledger, unless
     /// the draft is to be made of what is left of it, `despite_damage`.
     pub fn draft(
         &self,
@@ -68,7 +68,9 @@ impl Biller {
         }
         let (reading, damage) = self.read(config, month, account, &own)?;
         overlook(damage, despite_damage)?;
-        if reading.usage().is_empty() {
+        let adjusted =
+            |it: &Adjustment| it.kind == AdjustmentKind::Invoice && it.month == month.to_string();
+        if reading.usage().is_empty() && !own.adjustments.iter().any(adjusted) {
             self.known(account, &own)?;
             let end = reading.months().last().map(|(_, span)| span.to);
             if own.history.first().is_none_or(|first| Some(first.at) >= end) {

@@ -41,6 +41,10 @@ use draft::Billed;
 pub use error::Refused;
 use invoice::Invoice;
 
+/// The largest adjustment: 10¹⁵ of the currency. An invoice with a thousand of them
+/// and tax is still exact.
+const LARGEST: Money = Money::from_picos(10_i128.pow(27));
+
 /// What [`Biller::new`] joins.
 pub struct Parts {
     /// The usage records.
@@ -116,6 +120,9 @@ impl Biller {
         let currency = config.invoicing.currency;
         if !currency.holds(amount) {
             return Err(Refused::TooFine(currency.code(), currency.decimals()));
+        }
+        if amount > LARGEST || amount < -LARGEST {
+            return Err(Refused::TooMuch(LARGEST));
         }
         let now = self.parts.clock.wall();
         let month = month.or_else(|| Month::of(now, &config.timezone));

@@ -17,7 +17,13 @@ use super::out::{Failure, Out};
 use crate::base::money::Money;
 
 /// What is sold by the token.
-const MODES: [&str; 4] = ["chat", "completion", "responses", "embedding"];
+const MODES: [&str; 4] = ["chat", "completion", "responses", WITHOUT_ANSWERS];
+
+/// What needs no price of an answer token.
+const WITHOUT_ANSWERS: &str = "embedding";
+
+/// Why a model is left out that the file gives no price, or not the whole of it.
+const UNKNOWN: &str = "its price is not known";
 
 /// Decimals of a price of a million tokens.
 const PLACES: i32 = 6;
@@ -95,7 +101,7 @@ impl Prices {
         })?;
         out.line(&format!("{}: {} models", output.display(), imported.models.len()))?;
         for (name, reason) in &imported.skipped {
-            out.line(&format!("left out, {reason}: {name}"))?;
+            out.line(&format!("left out, {reason}: {}", name.escape_debug()))?;
         }
         Ok(())
     }
@@ -108,28 +114,36 @@ fn import(text: &str, providers: &[String]) -> Result<Imported, serde_json::Erro
         let Ok(listed) = serde_json::from_str::<Listed<'_>>(raw.get()) else { continue };
         let of = |wanted: &String| listed.litellm_provider.as_ref() == Some(wanted);
         let sold = listed.mode.as_deref().is_some_and(|mode| MODES.contains(&mode));
-        let Some(input) = listed.input.filter(|_| sold && plain(&name)) else { continue };
-        if !providers.is_empty() && !providers.iter().any(of) {
+        if !sold || !(providers.is_empty() || providers.iter().any(of)) {
             continue;
         }
-        let optional =
-            |raw: Option<&RawValue>| raw.map_or(Some(None), |raw| million(raw).map(Some));
-        let figures = million(input)
-            .zip(optional(listed.cached_input))
-            .zip(optional(listed.cache_write).zip(optional(listed.output)));
-        match figures {
-            // Nobody sells for nothing: the list does not know the price.
-            Some(((Money::ZERO, _), (_, None | Some(Money::ZERO)))) => {
-                imported.skipped.push((name, "its price is not known"));
-            }
-            Some(((input, cached_input), (cache_write, output))) => {
-                let figures = Figures { input, cached_input, cache_write, output };
+        let named = if plain(&name) { Ok(()) } else { Err("its name cannot be kept") };
+        match named.and_then(|()| figures(&listed)) {
+            Ok(figures) => {
                 imported.models.insert(name, figures);
             }
-            None => imported.skipped.push((name, "its price is finer than a pico-dollar")),
+            Err(reason) => imported.skipped.push((name, reason)),
         }
     }
     Ok(imported)
+}
+
+/// The prices of a model; or why they cannot be kept.
+fn figures(listed: &Listed<'_>) -> Result<Figures, &'static str> {
+    let price =
+        |raw: &RawValue| million(raw).ok_or("its price is finer than a pico-dollar, or is none");
+    let optional = |raw: Option<&RawValue>| raw.map(price).transpose();
+    let input = price(listed.input.ok_or(UNKNOWN)?)?;
+    let (cached_input, output) = (optional(listed.cached_input)?, optional(listed.output)?);
+    // Where a provider asks nothing more for what it keeps, the list has 0 or what is
+    // asked for reading: nobody keeps tokens for less than it reads them new.
+    let cache_write = optional(listed.cache_write)?.filter(|price| *price > input);
+    match (input, output) {
+        // Nobody sells for nothing: the list does not know the price.
+        (Money::ZERO, None | Some(Money::ZERO)) => Err(UNKNOWN),
+        (_, None) if listed.mode.as_deref() != Some(WITHOUT_ANSWERS) => Err(UNKNOWN),
+        _ => Ok(Figures { input, cached_input, cache_write, output }),
+    }
 }
 
 /// Whether a name can stand in quotes as it is.
@@ -149,7 +163,8 @@ fn million(raw: &RawValue) -> Option<Money> {
     let value: u128 = digits.parse().ok()?;
     let significant = i32::try_from(value.to_string().len()).ok()?;
     // value × 10^places is the price of a million tokens in millionths.
-    let places = exponent - i32::try_from(fraction.len()).ok()? + 6 + PLACES;
+    let places = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let places = places.checked_add(6 + PLACES)?;
     let millionths = if places >= 0 {
         value.checked_mul(10_u128.checked_pow(places.unsigned_abs())?)?
     } else {
@@ -157,7 +172,7 @@ fn million(raw: &RawValue) -> Option<Money> {
         let (quotient, rest) = (value / unit, value % unit);
         match rest.min(unit - rest) {
             0 => quotient,
-            dust if significant >= 16 && dust * 1_000_000_000_000 < value => {
+            dust if significant >= 16 && dust.checked_mul(1_000_000_000_000)? < value => {
                 quotient + u128::from(rest > dust)
             }
             _ => return None,
@@ -228,6 +243,60 @@ mod tests {
     }
 
     #[test]
+    fn no_number_is_too_odd_to_be_refused() {
+        for token in [
+            "1e2147483647",
+            "1.5e-2147483648",
+            "1e99999999999999999999",
+            "1e30",
+            "340282366920938463463374607431768211456e-50",
+            "1234567890123456789012345678e-50",
+            "\"\"",
+            "\"e\"",
+            "true",
+        ] {
+            assert_eq!(of(token), None, "{token}");
+        }
+    }
+
+    /// What is not known, or only in part, is never taken for free.
+    #[test]
+    fn a_price_that_is_not_whole_is_left_out_and_named() {
+        let text = r#"{
+            "whole": {"mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6,
+                      "cache_read_input_token_cost": 0.0, "cache_creation_input_token_cost": 0.0},
+            "no output": {"mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
+            "a\u001b[2J": {"mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
+            "no-output": {"mode": "chat", "input_cost_per_token": 1e-6},
+            "null-output": {"mode": "responses", "input_cost_per_token": 1e-6, "output_cost_per_token": null},
+            "no-input": {"mode": "completion", "output_cost_per_token": 1e-6},
+            "by-the-second": {"mode": "chat", "input_cost_per_second": 0.1},
+            "no-number": {"mode": "chat", "input_cost_per_token": [1], "output_cost_per_token": 2e-6},
+            "cheap": {"mode": "chat", "input_cost_per_token": 3.75e-6, "output_cost_per_token": 1.5e-5,
+                      "cache_creation_input_token_cost": 1.875e-6},
+            "odd": 7, "odder": {"mode": ["chat"], "input_cost_per_token": 1e-6}
+        }"#;
+        let imported = import(text, &[]).unwrap();
+        let skipped: Vec<&str> = imported.skipped.iter().map(|(name, _)| &**name).collect();
+        let named = [
+            "a\u{1b}[2J",
+            "by-the-second",
+            "no output",
+            "no-input",
+            "no-number",
+            "no-output",
+            "null-output",
+        ];
+        assert_eq!(skipped, named);
+        // What is kept for nothing more costs as any other prompt token.
+        let written = render(&imported.models);
+        assert!(
+            written.ends_with("models:\n  \"cheap\": { input: 3.75, output: 15 }\n  \"whole\": { input: 1, cached_input: 0, output: 2 }\n"),
+            "{written}"
+        );
+    }
+
+    #[test]
     fn what_is_sold_by_the_token_is_taken() {
         let text = r#"{
             "sample_spec": {"mode": "one of: chat", "input_cost_per_token": 0.0},
@@ -235,7 +304,8 @@ mod tests {
                   "cache_read_input_token_cost": 1e-7, "cache_creation_input_token_cost": 1.25e-6,
                   "output_cost_per_token": 4e-6, "unknown": {"deep": [1]}},
             "x/b": {"mode": "embedding", "litellm_provider": "x", "input_cost_per_token": 2e-8},
-            "c": {"mode": "chat", "litellm_provider": "y", "input_cost_per_token": 1e-6},
+            "c": {"mode": "chat", "litellm_provider": "y", "input_cost_per_token": 1e-6,
+                  "output_cost_per_token": 4e-6},
             "free": {"mode": "chat", "litellm_provider": "x", "input_cost_per_token": 0.0,
                      "output_cost_per_token": 0},
             "fine": {"mode": "chat", "litellm_provider": "x", "input_cost_per_token": 1.5e-13},

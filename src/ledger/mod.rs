@@ -5,6 +5,7 @@
 //! once; every provider call that [`Ledger::begin`] accepted ends in a record,
 //! at the latest when the data directory is opened again.
 
+mod attempt;
 mod codec;
 mod digest;
 mod error;

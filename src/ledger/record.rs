@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::base::clock::Timestamp;
 use crate::base::id::RecordId;
 use crate::base::money::Money;
+pub use crate::ledger::attempt::Attempt;
 use crate::ledger::codec::{self, optional_text, text, timestamp};
 pub use crate::ledger::savings::Savings;
 pub use crate::ledger::tokens::{TokenRates, Tokens};
@@ -213,84 +214,6 @@ pub struct UsageRecord {
     pub void: bool,
 }
 
-/// Written before each provider attempt; what recovery needs to close it as
-/// `lost` if the process ends before the settlement.
-#[derive(Clone, Debug, PartialEq, minicbor::Encode, minicbor::Decode)]
-#[cbor(map)]
-pub struct Attempt {
-    /// The record that will settle this attempt.
-    #[n(0)]
-    pub record: RecordId,
-    /// 1 for the first attempt of a request.
-    #[n(1)]
-    pub number: u32,
-    /// When it began.
-    #[n(2)]
-    #[cbor(with = "timestamp")]
-    pub time: Timestamp,
-    /// See [`UsageRecord::request_id`].
-    #[n(3)]
-    #[cbor(with = "text")]
-    pub request_id: Arc<str>,
-    /// See [`UsageRecord::account`].
-    #[n(4)]
-    #[cbor(with = "text")]
-    pub account: Arc<str>,
-    /// See [`UsageRecord::key_id`].
-    #[n(5)]
-    #[cbor(with = "text")]
-    pub key_id: Arc<str>,
-    /// See [`UsageRecord::plan`].
-    #[n(6)]
-    #[cbor(with = "text")]
-    pub plan: Arc<str>,
-    /// See [`UsageRecord::endpoint`].
-    #[n(7)]
-    #[cbor(with = "text")]
-    pub endpoint: Arc<str>,
-    /// See [`UsageRecord::path`].
-    #[n(8)]
-    #[cbor(with = "text")]
-    pub path: Arc<str>,
-    /// See [`UsageRecord::model_asked`].
-    #[n(9)]
-    #[cbor(with = "text")]
-    pub model_asked: Arc<str>,
-    /// See [`UsageRecord::model_used`].
-    #[n(10)]
-    #[cbor(with = "text")]
-    pub model_used: Arc<str>,
-    /// See [`UsageRecord::provider`].
-    #[n(11)]
-    #[cbor(with = "text")]
-    pub provider: Arc<str>,
-    /// See [`UsageRecord::tier`].
-    #[n(12)]
-    #[cbor(with = "text")]
-    pub tier: Arc<str>,
-    /// See [`UsageRecord::stream`].
-    #[n(13)]
-    pub stream: bool,
-    /// See [`UsageRecord::list_price`].
-    #[n(14)]
-    pub list_price: Money,
-    /// Prompt tokens, estimated.
-    #[n(15)]
-    pub estimated_input: u64,
-    /// What the call will cost if it runs to its end, estimated.
-    #[n(16)]
-    pub estimated_cost: Money,
-    /// See [`UsageRecord::unpriced`].
-    #[n(17)]
-    pub unpriced: bool,
-    /// See [`UsageRecord::bytes_in`].
-    #[n(18)]
-    pub bytes_in: u64,
-    /// See [`UsageRecord::session`].
-    #[n(60)]
-    pub session: Option<RecordId>,
-}
-
 /// Takes back what a record charged: it was written down, but could not be made
 /// as safe as `store.durability` demands, so that its answer was not given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
@@ -322,7 +245,7 @@ impl UsageRecord {
             quantity: 0,
             price: Money::ZERO,
             saved: None,
-            void: true,
+            void: self.quantity > 0,
             ..self
         }
     }
@@ -368,44 +291,8 @@ impl UsageRecord {
     }
 }
 
-impl Attempt {
-    /// The attempt with every text cut to 1 KiB: for the rare one that fits no
-    /// frame.
-    #[must_use]
-    pub fn shortened(&self) -> Self {
-        let mut attempt = self.clone();
-        let Self {
-            request_id,
-            account,
-            key_id,
-            plan,
-            endpoint,
-            path,
-            model_asked,
-            model_used,
-            provider,
-            tier,
-            ..
-        } = &mut attempt;
-        [
-            request_id,
-            account,
-            key_id,
-            plan,
-            endpoint,
-            path,
-            model_asked,
-            model_used,
-            provider,
-            tier,
-        ]
-        .into_iter()
-        .for_each(shorten);
-        attempt
-    }
-}
-
-fn shorten(text: &mut Arc<str>) {
+/// Cuts a text to 1 KiB.
+pub(super) fn shorten(text: &mut Arc<str>) {
     let end = text.floor_char_boundary(SHORT);
     if let Some(short) = text.get(..end).filter(|_| end < text.len()) {
         *text = Arc::from(short);

@@ -66,10 +66,12 @@ impl Report {
     }
 
     /// Whether the journal is as it was written and the index is the journal's.
-    /// A part of the index that is absent is none of that: it is made anew. Nor is
-    /// a torn end that a start has met: the process was cut off there.
+    /// A part of the index that is absent, or older than this version, is none of that:
+    /// it is made anew. Nor is a torn end that a start has met: the process was cut off
+    /// there.
     pub fn is_whole(&self) -> bool {
-        let flawed = self.flaws.iter().any(|found| found.flaw != Flaw::Absent);
+        let harmless = |found: &IndexFlaw| matches!(found.flaw, Flaw::Absent | Flaw::Older);
+        let flawed = !self.flaws.iter().all(harmless);
         self.torn == self.torn_known && self.damaged == 0 && !flawed
     }
 }

@@ -13,6 +13,7 @@ use crate::base::money::Money;
 
 mod clock;
 mod damage;
+mod gathered;
 mod harm;
 mod index;
 

@@ -220,6 +220,7 @@ async fn bad_input_is_refused_and_changes_nothing() {
         (&adjust, credit("0.001", "free"), 400, "invalid_value", "amount"),
         (&adjust, credit("0.0000000000001", "free"), 400, "invalid_value", "amount"),
         (&adjust, credit("0", "free"), 400, "invalid_value", "amount"),
+        (&adjust, credit("1000000000000001", "free"), 400, "invalid_value", "amount"),
         (&adjust, credit("1", "nobody"), 404, "not_found", ""),
     ] {
         let answer = post(&gate, path, &body).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 use tollgate::base::clock::{Clock, TestClock, Timestamp};
 
@@ -87,6 +88,12 @@ async fn a_panic_at_any_point_is_answered_settled_and_survived() {
     assert_eq!(records.len(), provider.calls().len(), "one record for each call");
     let ok = records.iter().filter(|record| record["outcome"] == "ok").count();
     assert!(ok > answered, "what was answered whole is recorded so");
+    let failed = records.iter().filter(|record| record["outcome"] == "internal_error");
+    let failed: Vec<_> = failed.collect();
+    assert!(!failed.is_empty(), "no call was under way when the mine went off");
+    for record in failed {
+        assert_eq!((&record["quantity"], &record["price"]), (&json!(0), &json!("0")), "{record}");
+    }
     let busy = door.admin("/metrics").await.ok().text();
     for line in busy.lines().filter(|line| line.starts_with("tollgate_inflight")) {
         assert!(line.ends_with(" 0"), "{line}");

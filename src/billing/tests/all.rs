@@ -1,14 +1,15 @@
 //! The drafts of all accounts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::generate::How;
-use super::super::invoice::Invoice;
+use super::super::invoice::{Basis, Invoice};
 use super::world::{World, money, shown};
 use crate::accounts::NewAccount;
 use crate::admin::fixture;
 use crate::base::money::Money;
-use crate::ledger::Settled;
+use crate::ledger::{By, Filter, Settled};
 use crate::store::billing::{Choice, Status};
 
 /// A charged request of `account`, which need not exist.
@@ -94,4 +95,51 @@ fn invoices_change_while_all_are_drafted() {
         assert_eq!(last.unwrap().content.number.as_deref(), Some("2026-000001"));
     });
     assert_eq!(drafts(&world).len(), 30, "and none is made beside the final one");
+}
+
+/// Requests of a month settle while that month, and those after it, are drafted and
+/// become final: whichever invoice a request is on, it is on one.
+#[test]
+fn usage_that_arrives_while_invoices_become_final_is_billed_once() {
+    const EACH: usize = 300;
+    let world = World::new(|_| {});
+    world.shop("free").request("0.02");
+    let november = world.now();
+    world.pass(92);
+    let arrived = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for price in ["0.01", "0.0033"] {
+            let (world, arrived) = (&world, &arrived);
+            scope.spawn(move || {
+                for _ in 0..EACH {
+                    world.request_of(november, price);
+                    arrived.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        scope.spawn(|| {
+            while arrived.load(Ordering::SeqCst) < 2 * EACH {
+                let all = world.biller.draft_all(&world.config, "2027-02".parse().unwrap(), false);
+                all.unwrap();
+            }
+        });
+        for (number, month) in ["2026-11", "2026-12", "2027-01"].iter().enumerate() {
+            while arrived.load(Ordering::SeqCst) < (number + 1) * EACH / 3 {
+                std::thread::yield_now();
+            }
+            world.closed(month);
+        }
+    });
+    world.closed("2027-02");
+    let all = world.biller.invoices(&Choice::default(), None, 9).unwrap();
+    assert!(all.len() == 4 && all.iter().all(|it| it.status == Status::Final), "{all:?}");
+    let (mut requests, mut owed) = (0, Money::ZERO);
+    for line in all.iter().flat_map(|invoice| &invoice.content.lines) {
+        if let Basis::Usage { exact, .. } = &line.basis {
+            (requests, owed) = (requests + line.quantity, owed + *exact);
+        }
+    }
+    let sums = world.ledger.summary(&Filter::default(), By::Account).unwrap();
+    assert_eq!((sums[0].requests, sums[0].revenue), (2 * EACH as u64 + 1, owed));
+    assert_eq!(requests, i64::try_from(sums[0].requests).unwrap());
 }

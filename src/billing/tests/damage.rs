@@ -94,20 +94,26 @@ fn a_charge_that_was_taken_back_after_it_was_billed_is_given_back() {
 }
 
 /// A request that failed looks as a void one does, but was never charged: it takes
-/// nothing back of what an invoice has billed and the ledger has lost.
+/// nothing back of what an invoice has billed and the ledger has lost, also where its
+/// record could not be made durable either.
 #[test]
 fn a_request_that_was_never_charged_takes_nothing_back() {
-    let mut world = World::new(|_| {});
-    world.shop("free").request("0.02");
-    world.closed("2026-11");
-    let failed = world.now();
-    world.pass(31);
-    world.without_ledger();
-    world.failure_of(failed, "0.02");
-    world.request("0.11");
-    assert_eq!(world.generate("2026-12"), Err(Refused::UsageGone("2026-11".to_owned())));
-    let draft = world.biller.draft(&world.config, "2026-12".parse().unwrap(), "shop", true);
-    assert_eq!(shown(&draft.unwrap()), ["chat|chat: requests|1|0.11|0.11"]);
+    for void in [false, true] {
+        let mut world = World::new(|_| {});
+        world.shop("free").request("0.02");
+        world.closed("2026-11");
+        let failed = world.now();
+        world.pass(31);
+        world.without_ledger();
+        let failed = world.failure_of(failed, "0.02");
+        if void {
+            world.ledger.void(failed);
+        }
+        world.request("0.11");
+        assert_eq!(world.generate("2026-12"), Err(Refused::UsageGone("2026-11".to_owned())));
+        let draft = world.biller.draft(&world.config, "2026-12".parse().unwrap(), "shop", true);
+        assert_eq!(shown(&draft.unwrap()), ["chat|chat: requests|1|0.11|0.11"]);
+    }
 }
 
 /// Covers what `finalize` is told of the draft that was seen.

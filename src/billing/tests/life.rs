@@ -136,6 +136,36 @@ fn credits_beyond_the_total_are_refused_and_change_nothing() {
     assert_eq!(world.draft("2026-11").content.total, money("0.02"));
 }
 
+/// What was adjusted is on an invoice, though the account is younger than the month.
+#[test]
+fn a_month_of_adjustments_alone_has_an_invoice() {
+    let world = World::new(|_| {});
+    world.pass(40).shop("pro");
+    world.make(AdjustmentKind::Deposit, "3", None).unwrap();
+    assert_eq!(world.generate("2026-11"), Err(Refused::NothingThen));
+    world.adjust("5", Some("2026-11")).unwrap();
+    assert_eq!(shown(&world.closed("2026-11")), ["debit|because|1|5|5"]);
+    assert_eq!(shown(&world.draft("2026-12"))[1..], [""; 0], "it is billed once");
+}
+
+/// Amounts are exact whatever is asked for: no sum ever ends at the largest one.
+#[test]
+fn an_adjustment_beyond_all_measure_is_refused() {
+    let tax = Tax { rate: 100_000_000, name: "VAT".to_owned(), inclusive: false };
+    let world = World::new(|config| config.invoicing.tax = Some(tax));
+    world.shop("free");
+    let most = Refused::TooMuch(money("1000000000000000"));
+    for kind in [AdjustmentKind::Invoice, AdjustmentKind::Deposit] {
+        for amount in ["1000000000000000.01", "170141183460469231731687303"] {
+            assert_eq!(world.make(kind, amount, None), Err(most.clone()));
+        }
+        (0..3).for_each(|_| drop(world.make(kind, "1000000000000000", None).unwrap()));
+    }
+    assert_eq!(world.adjust("-1000000000000000.01", None), Err(most));
+    assert_eq!(world.draft("2026-11").content.total, money("6000000000000000"));
+    assert_eq!(world.biller.balance("shop").deposited, money("3000000000000000"));
+}
+
 /// Deposits are no part of an invoice, so a final one keeps none off.
 #[test]
 fn a_balance_is_paid_in_and_back_whatever_invoices_say() {

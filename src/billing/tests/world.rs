@@ -99,12 +99,13 @@ impl World {
     }
 
     /// A request of `then` that failed here, so that it is not charged.
-    pub(super) fn failure_of(&self, then: Timestamp, price: &str) {
+    pub(super) fn failure_of(&self, then: Timestamp, price: &str) -> RecordId {
         let mut record = fixture::record(then, "shop", "chat");
         record.id = self.ids.next(then);
         (record.status, record.outcome) = (503, Outcome::InternalError);
         (record.quantity, record.unit_price, record.price) = (0, money(price), Money::ZERO);
         let _settled: Settled = self.ledger.settle(&record).unwrap();
+        record.id
     }
 
     pub(super) fn pass(&self, days: u32) -> &Self {

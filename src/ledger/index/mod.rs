@@ -43,6 +43,8 @@ pub(super) struct Index {
 pub enum Flaw {
     /// It is not there; after a crash that is as it should be.
     Absent,
+    /// An older version of the product wrote it; the next start makes it anew.
+    Older,
     /// It is damaged.
     Damaged,
     /// It belongs to another state of the segment.
@@ -84,10 +86,11 @@ impl Index {
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn head(&self, segment: &Segment) -> Result<Head, Flaw> {
-        let head = self.sidecar(segment.number)?.head;
+        let sidecar = self.sidecar(segment.number)?;
         let now = Identity::of(segment);
-        match head.identity {
-            then if then == now => Ok(head),
+        match sidecar.head.identity {
+            then if then == now && sidecar.is_older() => Err(Flaw::Older),
+            then if then == now => Ok(sidecar.head),
             then if then.salt == now.salt && then.length > now.length => Err(Flaw::Truncated),
             _ => Err(Flaw::Differs),
         }
@@ -96,8 +99,11 @@ impl Index {
     /// Whether the end of `segment` is gone, as far as the index still shows it.
     pub(super) fn cut_off(&self, segment: &Segment) -> Option<Harm> {
         match self.head(segment) {
-            Ok(head) => head.harm.filter(Harm::is_cut_off),
             Err(Flaw::Truncated) => Some(Harm::cut_off(segment.length)),
+            Ok(Head { harm, .. }) => harm.filter(Harm::is_cut_off),
+            Err(Flaw::Older) => {
+                self.sidecar(segment.number).ok()?.head.harm.filter(Harm::is_cut_off)
+            }
             Err(_) => None,
         }
     }
@@ -246,7 +252,7 @@ impl Index {
 
     fn sidecar(&self, number: u64) -> Result<Sidecar, Flaw> {
         match File::open(self.path(number)).and_then(Sidecar::open) {
-            Ok(Some(sidecar)) => Ok(sidecar),
+            Ok(found) => found,
             Err(error)
                 if matches!(
                     error.kind(),
@@ -255,7 +261,7 @@ impl Index {
             {
                 Err(Flaw::Absent)
             }
-            Ok(None) | Err(_) => Err(Flaw::Damaged),
+            Err(_) => Err(Flaw::Damaged),
         }
     }
 

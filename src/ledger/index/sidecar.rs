@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::Flaw;
 use super::summary::{Summary, Totals};
 use crate::base::id::RecordId;
 use crate::base::money::Money;
@@ -22,6 +23,9 @@ use crate::ledger::journal::segment::{Segment, Span};
 
 /// The format that this version writes and reads; any other is made anew.
 const VERSION: u32 = 4;
+/// The first format whose head is this one's. Of an older sidecar the head is still
+/// read: nothing else knows what its segment has lost.
+const SAME_HEAD: u32 = 3;
 const MAGIC: &[u8; 8] = b"tollgidx";
 /// Bytes before the head.
 const PREFIX: usize = 20;
@@ -158,35 +162,46 @@ pub(super) fn encode(
 /// A sidecar that is open for reading.
 pub(in crate::ledger) struct Sidecar {
     file: File,
+    version: u32,
     /// Its head.
     pub(in crate::ledger) head: Head,
 }
 
 impl Sidecar {
-    /// Reads the head of `file`; none if it is no whole sidecar of this version.
+    /// Reads the head of `file`; or, inside, says why that cannot be used.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn open(file: File) -> io::Result<Option<Self>> {
+    pub(super) fn open(file: File) -> io::Result<Result<Self, Flaw>> {
+        let damaged = Ok(Err(Flaw::Damaged));
         let length = file.metadata()?.len();
         let mut prefix = [0; PREFIX];
         if length < PREFIX as u64 {
-            return Ok(None);
+            return damaged;
         }
         file.read_exact_at(&mut prefix, 0)?;
-        let Some((size, crc)) = read_prefix(&prefix) else { return Ok(None) };
-        if size > MAX_HEAD || length < (PREFIX + size) as u64 {
-            return Ok(None);
+        let Some((version, size, crc)) = read_prefix(&prefix) else { return damaged };
+        if (1..SAME_HEAD).contains(&version) {
+            return Ok(Err(Flaw::Older));
+        }
+        let known = (SAME_HEAD..=VERSION).contains(&version);
+        if !known || size > MAX_HEAD || length < (PREFIX + size) as u64 {
+            return damaged;
         }
         let mut bytes = vec![0; size];
         file.read_exact_at(&mut bytes, PREFIX as u64)?;
         if crc32fast::hash(&bytes) != crc {
-            return Ok(None);
+            return damaged;
         }
-        let Ok(mut head) = minicbor::decode::<Head>(&bytes) else { return Ok(None) };
+        let Ok(mut head) = minicbor::decode::<Head>(&bytes) else { return damaged };
         head.start = (PREFIX + size) as u64;
         let whole = head.paid_at().saturating_add(head.paid.length);
-        Ok((whole == length).then_some(Self { file, head }))
+        if whole == length { Ok(Ok(Self { file, version, head })) } else { damaged }
+    }
+
+    /// Whether an older version wrote it, so that nothing but the head can be used.
+    pub(super) const fn is_older(&self) -> bool {
+        self.version != VERSION
     }
 
     /// The sums; none if they are damaged.
@@ -335,15 +350,13 @@ impl Table<'_> {
     }
 }
 
-fn read_prefix(prefix: &[u8; PREFIX]) -> Option<(usize, u32)> {
+fn read_prefix(prefix: &[u8; PREFIX]) -> Option<(u32, usize, u32)> {
     let rest = prefix.strip_prefix(MAGIC)?;
     let (version, rest) = rest.split_first_chunk()?;
     let (size, rest) = rest.split_first_chunk()?;
     let (crc, _) = rest.split_first_chunk()?;
-    if u32::from_le_bytes(*version) != VERSION {
-        return None;
-    }
-    Some((usize::try_from(u32::from_le_bytes(*size)).ok()?, u32::from_le_bytes(*crc)))
+    let size = usize::try_from(u32::from_le_bytes(*size)).ok()?;
+    Some((u32::from_le_bytes(*version), size, u32::from_le_bytes(*crc)))
 }
 
 fn read_id(entry: &[u8]) -> Option<(RecordId, u32)> {

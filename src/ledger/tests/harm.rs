@@ -8,7 +8,7 @@ use crate::base::clock::{TestClock, Timestamp};
 use crate::config::Durability;
 use crate::ledger::journal::scan::Fault;
 use crate::ledger::testing::{MIDNIGHT, at, record, segments};
-use crate::ledger::{Filter, Ledger, Options, Page, Replay};
+use crate::ledger::{Filter, Flaw, Ledger, Options, Page, Replay};
 
 const DAY: u64 = 86_400;
 
@@ -81,6 +81,44 @@ fn an_end_that_is_gone_is_known() {
     let file = std::fs::File::options().write(true).open(segment).unwrap();
     file.set_len(length / 2).unwrap();
     known(dir.path(), Fault::Missing, 8..10);
+}
+
+/// Makes every sidecar one of the format before.
+fn age(dir: &Path) {
+    for entry in std::fs::read_dir(dir.join("index")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "index") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            assert_eq!(&bytes[8..12], &4_u32.to_le_bytes());
+            bytes[8] = 3;
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
+/// An index of a version before is made anew without a word, but for what it alone
+/// knows: the end of a segment that is gone, found before the upgrade or after it.
+#[test]
+fn what_is_lost_is_known_after_an_upgrade() {
+    for upgraded_before in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = write(dir.path()).remove(0);
+        if upgraded_before {
+            age(dir.path());
+        }
+        let found = Ledger::verify(dir.path(), &mut |_| {}).unwrap();
+        assert!(found.is_whole());
+        assert_eq!(found.flaws.iter().any(|found| found.flaw == Flaw::Older), upgraded_before);
+        let length = std::fs::metadata(&segment).unwrap().len();
+        std::fs::File::options().write(true).open(&segment).unwrap().set_len(length / 2).unwrap();
+        if !upgraded_before {
+            drop(open(dir.path(), 20));
+            age(dir.path());
+        }
+        known(dir.path(), Fault::Missing, 8..10);
+        let found = Ledger::verify(dir.path(), &mut |_| {}).unwrap();
+        assert!(found.flaws.iter().all(|found| found.flaw != Flaw::Older), "{:?}", found.flaws);
+    }
 }
 
 /// As a copy or a power loss may leave it: the index knows what it had.

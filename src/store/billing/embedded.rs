@@ -63,9 +63,14 @@ impl Book {
         Ok(book)
     }
 
-    /// Makes the index of months of a store that was written before there was one.
+    /// Makes the index of months of a store that a version wrote to which keeps none:
+    /// one from before there was one, or that was gone back to. Such a store's last
+    /// invoice is not in it.
     fn index_periods(&self) -> Result<(), StoreError> {
-        if !self.invoices_by_period.is_empty() {
+        let Some((id, last)) = self.invoices.last()? else { return Ok(()) };
+        // One that cannot be read is told of where it is asked for.
+        let Ok(last) = read::<Document>(&last) else { return Ok(()) };
+        if self.invoices_by_period.contains_key(key(&last.period, &id))? {
             return Ok(());
         }
         let mut index = sled::Batch::default();

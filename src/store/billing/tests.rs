@@ -172,6 +172,11 @@ fn months_are_found_in_a_store_that_had_no_index_of_them() {
     assert_eq!(book.invoices(&november, None, 9).unwrap(), []);
     let again = Book::new(&store).unwrap();
     assert_eq!(again.invoices(&november, None, 9).unwrap().len(), 1);
+    // A version without the index was gone back to, and made another.
+    again.change("i2", &|_| Step::Put(document("i2", "a"), None)).unwrap();
+    store.tree("invoices_by_period").unwrap().remove(b"2026-11\0i2").unwrap();
+    let again = Book::new(&store).unwrap();
+    assert_eq!(again.invoices(&november, None, 9).unwrap().len(), 2);
 }
 
 #[test]
