@@ -1,10 +1,12 @@
 //! JSON text without building it: places in it, and steps over it.
 //!
 //! Malformed text ends a walk early and never fails it: who needs certainty
-//! parses.
+//! has it read by [`reader`].
 
 mod edit;
 mod members;
+pub mod reader;
+mod sinks;
 
 use std::ops::Range;
 

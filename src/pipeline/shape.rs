@@ -32,6 +32,7 @@ const OF_COUNT: [&str; 11] = [
 ];
 
 /// Makes `request` what its class says: first its fields, then the seller's text.
+/// Whether its body is another one now.
 ///
 /// # Errors
 /// 400 where the rules cannot be kept with what the client sends.
@@ -39,7 +40,8 @@ pub(super) fn by_class(
     class: &Class,
     endpoint: Endpoint,
     request: &mut Request,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
+    let mut is_remade = false;
     let counted;
     let rules = match endpoint {
         Endpoint::CountTokens => {
@@ -49,7 +51,8 @@ pub(super) fn by_class(
         _ => &class.rewrite,
     };
     if let Some(body) = rewrite::rewritten(rules, request.body())? {
-        *request = request.remade(body)?;
+        *request = request.remade(&body)?;
+        is_remade = true;
     }
     if let Some(template) = &class.template
         && let Some(body) = template::filled(template, endpoint.path(), request.body())?
@@ -64,9 +67,10 @@ pub(super) fn by_class(
             let value = own.unwrap_or(Bytes::from_static(b"null"));
             request.note_echo(Echo { name: "instructions", value });
         }
-        *request = request.remade(body)?;
+        *request = request.remade(&body)?;
+        is_remade = true;
     }
-    Ok(())
+    Ok(is_remade)
 }
 
 /// What of `rules` is about the prompt: a count of its tokens takes no other fields.
@@ -120,7 +124,7 @@ pub(super) fn conceal(
     }
     if concealed && endpoint == Endpoint::Embeddings {
         // Its inputs may go in another's call: what goes along must be whole.
-        *request = request.remade(request.outgoing(None, false).joined())?;
+        *request = request.remade(&request.outgoing(None, false).joined())?;
     }
     Ok(())
 }
