@@ -48,7 +48,7 @@ pub struct Request {
     /// Edits of the body that goes to a provider.
     edits: Vec<Edit>,
     /// Where the fields stand that may name an end user.
-    personal: Vec<(Personal, Range<usize>)>,
+    personal: [(Personal, Place); 4],
     /// What was changed and an answer may repeat.
     echoes: Vec<Echo>,
     /// The response that this one continues (`previous_response_id`).
@@ -127,7 +127,6 @@ impl Request {
             (Personal::PromptCacheKey, fields.prompt_cache_key),
             (Personal::MetadataUserId, metadata.user_id),
         ];
-        let placed = |(what, place): (_, Place)| Some((what, place?));
         Ok(Self {
             prompts: output::prompts(at(&fields.prompt)),
             store: at(&fields.store).and_then(|raw| raw.parse().ok()),
@@ -137,7 +136,7 @@ impl Request {
             model_at: fields.model.unwrap_or_default(),
             metadata: labels.map(|at| body.slice(at)),
             came: body.len(),
-            personal: personal.into_iter().filter_map(placed).collect(),
+            personal,
             echoes: Vec::new(),
             model,
             stream,
@@ -181,8 +180,8 @@ impl Request {
     }
 
     /// Where the fields stand that may name an end user.
-    pub fn personal(&self) -> &[(Personal, Range<usize>)] {
-        &self.personal
+    pub fn personal(&self) -> impl Iterator<Item = (Personal, Range<usize>)> + use<> {
+        self.personal.clone().into_iter().filter_map(|(what, place)| Some((what, place?)))
     }
 
     /// Puts `new` where the value at `at` stands, in the body that goes to a

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::app::App;
-use crate::base::json::Members;
+use crate::base::json::{self, Members};
 use crate::base::pseudonym::Subject;
 use crate::class::{rewrite, template};
 use crate::config::{Class, FieldChange, Position, Rewrite};
@@ -94,11 +94,8 @@ pub(super) fn conceal(
     endpoint: Endpoint,
     request: &mut Request,
 ) -> Result<(), Refusal> {
-    if request.personal().is_empty() {
-        return Ok(());
-    }
     let mut concealed = false;
-    for (what, at) in request.personal().to_vec() {
+    for (what, at) in request.personal() {
         let subject = match what {
             Personal::User | Personal::SafetyIdentifier => Subject::EndUser,
             Personal::PromptCacheKey => Subject::PromptCache,
@@ -108,18 +105,21 @@ pub(super) fn conceal(
             }
             Personal::MetadataUserId => continue,
         };
-        let raw = request.body().slice(at.clone());
-        if raw == "null" {
+        let raw = request.body().get(at.clone()).unwrap_or_default();
+        if raw == b"null" {
             continue;
         }
-        let Ok(name) = serde_json::from_slice::<String>(&raw) else {
+        let Some(name) = json::decoded(raw) else {
             let path = what.path();
             let message = format!("Invalid value for '{path}': it must be a text.");
             return Err(Refusal::new(Code::InvalidValue, message).param(path));
         };
         let pseudonym = app.pseudonyms.of(account, subject, &name);
-        request.put(at, Bytes::from(format!("\"{pseudonym}\"")));
-        request.note_echo(Echo { name: what.path(), value: raw });
+        // Only a response repeats it.
+        if endpoint == Endpoint::Responses {
+            request.note_echo(Echo { name: what.path(), value: request.body().slice(at.clone()) });
+        }
+        request.put(at, pseudonym.quoted());
         concealed = true;
     }
     if concealed && endpoint == Endpoint::Embeddings {
