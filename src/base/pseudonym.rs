@@ -46,7 +46,7 @@ impl Pseudonyms {
 }
 
 /// A name that stands for another.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pseudonym([u8; LENGTH]);
 
 impl Pseudonym {
