@@ -1,7 +1,8 @@
 //! Time of the cache on the way of a request: `cargo bench --bench cache_key`.
 //!
 //! Prints nanoseconds for the key of a chat body of 1 KB, as clients send it and
-//! with escapes in it, and of 256 KB; and for a look-up of an answer that is
+//! with escapes in it, and of 256 KB; for all that is read of such a body at once,
+//! fields, hash and mentions; and for a look-up of an answer that is
 //! there, whole or streamed, in the form that it was stored in and in the other.
 
 use std::hint::black_box;
@@ -10,9 +11,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use tollgate::cache::entry::{Answer, Cut, Entry, Recordings};
-use tollgate::cache::key::{Context, Fields, Key, key};
+use tollgate::cache::key::{BodyHash, Context, Fields, Form, Key, key};
 use tollgate::cache::replay::Shape;
 use tollgate::cache::{self, Cache, Wanted};
+use tollgate::intake::request::Request;
+use tollgate::opaque::mention::Mentions;
 use tollgate::telemetry::metrics::Metrics;
 
 const ROUNDS: usize = 50;
@@ -51,7 +54,8 @@ fn key_of(headers: &HeaderMap, body: &str) -> Option<Key> {
         set: &[],
         query: None,
     };
-    key(&[7; 32], &context, body.as_bytes(), Fields::WithEffect)
+    let hash = BodyHash::of(body.as_bytes(), Fields::WithEffect)?;
+    Some(key(&[7; 32], &context, &hash))
 }
 
 fn stream() -> Option<Answer> {
@@ -100,6 +104,13 @@ fn main() {
     ] {
         let body = body(word, size);
         println!("key of {name}: {} ns", time(count, || key_of(&headers, &body)));
+        let bytes = Bytes::from(body);
+        let read = || {
+            let form = Form::new(bytes.len(), Fields::WithEffect);
+            Request::read(&bytes, (form, Mentions::default()))
+                .map(|(request, (form, mentions))| (request, form.finish(), mentions.found.len()))
+        };
+        println!("all that is read of {name}: {} ns", time(count, read));
     }
     let Some(key) = key_of(&headers, "{}") else { return };
     let text = "word ".repeat(200);

@@ -240,10 +240,10 @@ impl App {
         (since > 0).then(|| Duration::from_micros(since))
     }
 
-    /// The keyed hash of a request's body, for its record: BLAKE3 in keyed mode,
-    /// its first 16 bytes in hexadecimal.
-    pub fn text_hash(&self, body: &[u8]) -> Arc<str> {
-        let hash = self.body_hash(body);
+    /// The keyed hash of what stands for a request's text, for its record: BLAKE3 in
+    /// keyed mode, its first 16 bytes in hexadecimal.
+    pub fn text_hash(&self, text: &[u8]) -> Arc<str> {
+        let hash = self.body_hash(text);
         hash.to_hex().get(..32).map(Arc::from).unwrap_or_default()
     }
 

@@ -14,6 +14,7 @@ mod idempotent;
 mod models;
 mod opaque;
 mod own;
+mod reading;
 mod recall;
 mod relay;
 mod shape;
@@ -38,13 +39,12 @@ use crate::auth::keyring::{Access, Identity};
 use crate::base::clock::Timestamp;
 use crate::base::headers::API_KEY;
 use crate::class;
-use crate::config::{Class, Ownership};
+use crate::config::Class;
 use crate::exchange::{Client, Ending, Exchange};
 use crate::intake::body;
 use crate::intake::endpoint::{self, Asked, Endpoint};
 use crate::intake::request::Request;
 use crate::meter::quote::Quote;
-use crate::opaque::Tenant;
 use crate::refusal::{Code, Refusal};
 use crate::share::Boarding;
 
@@ -270,19 +270,12 @@ async fn order<'a, C: Client>(
     endpoint: Endpoint,
     by_prefix: Option<&Arc<Class>>,
 ) -> Result<Ordered<'a>, Refusal> {
-    let body = body::read(client, &snapshot.config.listen);
+    let config = &snapshot.config;
+    let body = body::read(client, &config.listen);
     let body = waiting(app, &mut exchange.waited, body).await?;
-    let mut request = Request::parse(body)?;
-    if endpoint.names_things() && snapshot.config.opaque.ownership == Ownership::Enforce {
-        let tenant = Tenant::new(&*app.owners, &caller.owner);
-        tenant.check_body(request.body())?;
-        if let Some(id) = &request.previous_response {
-            tenant.check_own(id)?;
-        }
-    }
+    let (mut request, mut hash) = reading::read(app, snapshot, caller, endpoint, &body)?;
     let headers = &client.head().headers;
-    let class =
-        class::choose(&snapshot.config.classes, by_prefix, headers, request.class.as_deref())?;
+    let class = class::choose(&config.classes, by_prefix, headers, request.class.as_deref())?;
     exchange.class = Some(class.clone());
     class::check_feature(class, &caller.plan)?;
     if request.model.is_none() && endpoint != Endpoint::Responses {
@@ -292,14 +285,17 @@ async fn order<'a, C: Client>(
     let route = own::route(app, snapshot, caller, class, request.model.as_deref())?;
     let asking = idempotent::Asking { caller, class, endpoint, request: &request };
     let turn = idempotent::turn(app, client, exchange, &asking).await?;
-    let text_hash = snapshot.config.log_text_hash.then(|| app.text_hash(request.body()));
+    let text_hash =
+        config.log_text_hash.then(|| reading::text_hash(app, endpoint, request.body(), hash));
     let own_price = caller.own_price(class);
     let quote = Quote::new(class, own_price, caller.plan.billing, exchange.received)
         .beyond(caller.overage());
     let (mut route, mut recalled) = (route, Recalled::default());
     if !turn.is_repeat() {
-        shape::by_class(class, endpoint, &mut request)?;
-        if snapshot.config.hash_end_users {
+        if shape::by_class(class, endpoint, &mut request)? {
+            hash = None;
+        }
+        if config.hash_end_users {
             shape::conceal(app, &caller.account, endpoint, &mut request)?;
         }
     }
@@ -313,7 +309,7 @@ async fn order<'a, C: Client>(
         let (headers, query) = (&client.head().headers, client.head().uri.query());
         let (route, request) = (&route, &request);
         let question =
-            Question { caller, class, endpoint, route, request, max_output, headers, query };
+            Question { caller, class, endpoint, route, request, hash, max_output, headers, query };
         recalled = recall::look_up(app, snapshot, exchange, &question).await?;
         if let Some(action) = verdict.action.filter(|_| recalled.found.is_none()) {
             guard::count(app, class, action);

@@ -1,11 +1,14 @@
 //! JSON text without building it: places in it, and steps over it.
 //!
 //! Malformed text ends a walk early and never fails it: who needs certainty
-//! parses.
+//! has it read by [`reader`].
 
 mod edit;
 mod members;
+pub mod reader;
+mod sinks;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde_json::value::RawValue;
@@ -17,6 +20,16 @@ pub use members::{Member, Members};
 pub fn span(text: &str, raw: &RawValue) -> Range<usize> {
     let start = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     start..start + raw.get().len()
+}
+
+/// The text that `quoted` spells, quotes included; `None` if it spells none.
+pub fn decoded(quoted: &[u8]) -> Option<Cow<'_, str>> {
+    if let [b'"', inside @ .., b'"'] = quoted
+        && !inside.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..b' '))
+    {
+        return std::str::from_utf8(inside).ok().map(Cow::Borrowed);
+    }
+    serde_json::from_slice::<String>(quoted).ok().map(Cow::Owned)
 }
 
 /// The first byte from `at` on that is no JSON white space, and where it is.

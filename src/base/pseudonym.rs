@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
+/// Hexadecimal digits of a pseudonym.
+const LENGTH: usize = 32;
+
 /// What a pseudonym stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -24,7 +29,7 @@ impl Pseudonyms {
     }
 
     /// The pseudonym of `name`, which is `account`'s.
-    pub fn of(&self, account: &str, subject: Subject, name: &str) -> String {
+    pub fn of(&self, account: &str, subject: Subject, name: &str) -> Pseudonym {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&(account.len() as u64).to_be_bytes());
         hasher.update(account.as_bytes());
@@ -34,7 +39,24 @@ impl Pseudonyms {
         }]);
         hasher.update(name.as_bytes());
         let hash = hasher.finalize().to_hex();
-        hash.get(..32).unwrap_or_default().to_owned()
+        let mut digits = [b'0'; LENGTH];
+        digits.iter_mut().zip(hash.bytes()).for_each(|(digit, of_hash)| *digit = of_hash);
+        Pseudonym(digits)
+    }
+}
+
+/// A name that stands for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pseudonym([u8; LENGTH]);
+
+impl Pseudonym {
+    /// It as a text in JSON.
+    pub fn quoted(&self) -> Bytes {
+        let mut quoted = [b'"'; LENGTH + 2];
+        if let Some(inside) = quoted.get_mut(1..=LENGTH) {
+            inside.copy_from_slice(&self.0);
+        }
+        Bytes::copy_from_slice(&quoted)
     }
 }
 
@@ -54,7 +76,10 @@ mod tests {
         let names = Pseudonyms::new(&[7; 32]);
         let of = |account, name| names.of(account, Subject::EndUser, name);
         assert_eq!(of("a", "jo"), of("a", "jo"));
-        assert_eq!(of("a", "jo").len(), 32);
+        let quoted = of("a", "jo").quoted();
+        let name: String = serde_json::from_slice(&quoted).unwrap();
+        assert_eq!(name.len(), 32);
+        assert!(name.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let others = [
             of("b", "jo"),
             of("a", "jo2"),
@@ -62,6 +87,6 @@ mod tests {
             names.of("a", Subject::PromptCache, "jo"),
             Pseudonyms::new(&[8; 32]).of("a", Subject::EndUser, "jo"),
         ];
-        assert!(others.iter().all(|other| *other != of("a", "jo")), "{others:?}");
+        assert!(others.iter().all(|other| *other != of("a", "jo")));
     }
 }

@@ -1,6 +1,7 @@
-//! The key of an answer: a keyed BLAKE3 hash of everything that can change it.
+//! The key of an answer: a keyed BLAKE3 hash of everything that can change it, the
+//! hash of the request's body among it.
 //!
-//! The body goes into it in a canonical form that is injective. Every value
+//! The body is hashed in a canonical form that is injective. Every value
 //! begins with a tag; texts and numbers then have their length, so no value can
 //! be read as another one, or as two.
 //!
@@ -20,7 +21,7 @@
 //! object that repeats a name has no meaning that all parsers agree on, and a
 //! text with half a surrogate pair is none: such a body has no key.
 //!
-//! The hash is keyed with a secret of the data directory, because records name
+//! The key is keyed with a secret of the data directory, because records name
 //! the key and must not let anybody test guesses of a prompt.
 
 mod form;
@@ -31,7 +32,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use form::Form;
+pub use form::Form;
+
+use crate::base::json::reader;
 
 /// Fields of a body that cannot change the answer, and so are no part of the
 /// key. Source: OpenAI API reference, "Create chat completion".
@@ -142,14 +145,75 @@ pub enum Fields {
     All,
 }
 
-/// The key of a request; `None` if its body has no one meaning (see the module).
-///
-/// `body` is taken to be JSON; of a malformed one nothing is promised but an end.
-pub fn key(secret: &[u8; 32], context: &Context<'_>, body: &[u8], fields: Fields) -> Option<Key> {
-    let mut form = Form::new(body, fields);
-    form.context(context);
-    form.body()?;
-    Some(Key(*blake3::keyed_hash(secret, &form.out).as_bytes()))
+/// The hash of a body in its canonical form. It is without a secret, so nobody may
+/// see it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BodyHash([u8; 32]);
+
+impl BodyHash {
+    /// The hash of `body`; `None` if it is no JSON object or has no one meaning (see
+    /// the module).
+    pub fn of(body: &[u8], fields: Fields) -> Option<Self> {
+        let mut form = Form::new(body.len(), fields);
+        reader::read(body, &mut form).ok()?;
+        form.finish()
+    }
+
+    /// All 32 bytes of the hash.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BodyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BodyHash")
+    }
+}
+
+/// The key of a request with a body of this hash.
+pub fn key(secret: &[u8; 32], context: &Context<'_>, body: &BodyHash) -> Key {
+    let mut form = context.form();
+    form.extend_from_slice(&body.0);
+    Key(*blake3::keyed_hash(secret, &form).as_bytes())
+}
+
+impl Context<'_> {
+    /// A form of it that is injective: each part has its length before it, and lists
+    /// the number of their elements.
+    fn form(&self) -> Vec<u8> {
+        let mut form = Vec::with_capacity(512);
+        let max_output = self.max_output.map(u64::to_be_bytes);
+        let parts = [
+            Some(self.endpoint.as_bytes()),
+            Some(self.class.as_bytes()),
+            self.account.map(str::as_bytes),
+            Some(self.model.as_bytes()),
+            Some(self.provider.as_bytes()),
+            self.provider_model.map(str::as_bytes),
+            max_output.as_ref().map(<[u8; 8]>::as_slice),
+            self.query.map(str::as_bytes),
+        ];
+        parts.into_iter().for_each(|part| put(&mut form, part));
+        for name in &WITH_EFFECT {
+            let values = self.headers.get_all(name);
+            form.extend_from_slice(&values.iter().count().to_le_bytes());
+            values.iter().for_each(|value| put(&mut form, Some(value.as_bytes())));
+        }
+        form.extend_from_slice(&self.set.len().to_le_bytes());
+        for (name, value) in self.set {
+            put(&mut form, Some(name.as_str().as_bytes()));
+            put(&mut form, Some(value.as_bytes()));
+        }
+        form
+    }
+}
+
+/// Puts a part that may be absent, which its length tells from an empty one.
+fn put(form: &mut Vec<u8>, part: Option<&[u8]>) {
+    let length = part.map_or(usize::MAX, <[u8]>::len);
+    form.extend_from_slice(&length.to_le_bytes());
+    form.extend_from_slice(part.unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use crate::telemetry::metrics::Level;
 use crate::vault::Owner;
 use disk::Disk;
 use entry::{Answer, Entry, Recorder, Recordings};
-use key::{Context, Fields, Key};
+use key::{BodyHash, Context, Key};
 use memory::Memory;
 use renewals::{Renewal, Renewals};
 use replay::Shape;
@@ -123,8 +123,8 @@ impl Cache {
     }
 
     /// The key of a request, see [`key::key`].
-    pub fn key(&self, context: &Context<'_>, body: &[u8], fields: Fields) -> Option<Key> {
-        key::key(&self.secret, context, body, fields)
+    pub fn key(&self, context: &Context<'_>, body: &BodyHash) -> Key {
+        key::key(&self.secret, context, body)
     }
 
     /// The entry of `key` in memory if it may be of use at `now`, a monotonic moment;

@@ -3,7 +3,7 @@
 
 pub mod body;
 pub mod endpoint;
-pub mod json;
+mod fields;
 mod output;
 pub mod personal;
 pub mod request;

@@ -100,8 +100,8 @@ fn member(body: &Bytes, name: &str, value: u64) -> Option<(Range<usize>, Bytes)>
 
 /// How many prompts the `prompt` of a completion holds: the elements of a list
 /// of texts or of lists of tokens, else 1.
-pub(super) fn prompts(raw: Option<&RawValue>) -> u64 {
-    let list = raw.map(RawValue::get).filter(|text| text.starts_with('['));
+pub(super) fn prompts(raw: Option<&str>) -> u64 {
+    let list = raw.filter(|text| text.starts_with('['));
     let elements = list.and_then(|text| serde_json::from_str::<Vec<&RawValue>>(text).ok());
     let several = elements.filter(|elements| {
         elements.first().is_some_and(|first| first.get().starts_with(['"', '[']))
@@ -116,7 +116,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn capped(endpoint: Endpoint, cap: u64, body: &str) -> (Option<u64>, Value) {
-        let mut request = Request::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        let mut request = Request::parse(&Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let fits = request.cap_output(endpoint, cap).is_ok();
         let sent = request.outgoing(None, true).pieces.concat();
         let limit = request.output_limit(endpoint).filter(|_| fits);

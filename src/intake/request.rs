@@ -4,17 +4,16 @@
 //! Invariant: bytes that need no change are passed on as they came. The body is
 //! one `Bytes`; an edit makes a list of slices of it.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
-use crate::base::json::{self as text, Edit, span};
+use crate::base::json::reader::{self, Fault, Sink, What};
+use crate::base::json::{self, Edit, span};
 use crate::intake::endpoint::Endpoint;
-use crate::intake::json;
+use crate::intake::fields::{Fields, Finder, Place};
 use crate::intake::output::{self, Given, Limits};
 use crate::intake::personal::{Echo, Personal};
 use crate::intake::stream_options::StreamOptions;
@@ -49,7 +48,7 @@ pub struct Request {
     /// Edits of the body that goes to a provider.
     edits: Vec<Edit>,
     /// Where the fields stand that may name an end user.
-    personal: Vec<(Personal, Range<usize>)>,
+    personal: [(Personal, Place); 4],
     /// What was changed and an answer may repeat.
     echoes: Vec<Echo>,
     /// The response that this one continues (`previous_response_id`).
@@ -71,28 +70,41 @@ impl Request {
     /// 400 `invalid_json` with the offset if it is not JSON, not an object,
     /// nested deeper than 128, or has one of the fields read here twice; 400
     /// `invalid_value` with the field if one of them has a wrong type.
-    pub fn parse(body: Bytes) -> Result<Self, Refusal> {
-        let text = std::str::from_utf8(&body)
-            .map_err(|error| not_json("it is not UTF-8", error.valid_up_to()))?;
-        let mut parser = serde_json::Deserializer::from_str(text);
-        let fields = parser
-            .deserialize_map(FieldsVisitor)
-            .and_then(|fields| parser.end().map(|()| fields))
-            .map_err(|error| syntax_error(text, &error))?;
-        if let Some(at) = json::too_deep(text) {
-            return Err(not_json("it nests deeper than 128 levels", at));
+    pub fn parse(body: &Bytes) -> Result<Self, Refusal> {
+        Self::read(body, ()).map(|(request, ())| request)
+    }
+
+    /// The same, and has `with` told of the body as it is read, which happens once.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read<'j, S: Sink<'j>>(body: &'j Bytes, with: S) -> Result<(Self, S), Refusal> {
+        let mut sinks = (Finder::default(), with);
+        reader::read(body, &mut sinks).map_err(|fault| not_taken(&fault))?;
+        let (found, with) = sinks;
+        if !found.is_object {
+            return Err(not_json("it is not an object", 0));
         }
-        let model = match fields.model {
+        if let Some((field, at)) = found.repeated {
+            return Err(not_json(&format!("the key '{field}' is repeated"), at));
+        }
+        Ok((Self::of(body.clone(), found.fields)?, with))
+    }
+
+    /// The request that `body` is, where `fields` stand in it.
+    fn of(body: Bytes, fields: Fields) -> Result<Self, Refusal> {
+        let at = |place: &Place| part(&body, place.as_ref());
+        let model = match at(&fields.model) {
             None => None,
             Some(raw) => Some(read::<String>(raw, "model", "a text")?),
         };
-        let stream = optional(fields.stream, "stream", "true or false")?.unwrap_or(false);
-        let stream_options = StreamOptions::read(text, fields.stream_options)?;
+        let stream = optional(at(&fields.stream), "stream", "true or false")?.unwrap_or(false);
+        let stream_options = StreamOptions::read(&body, fields.stream_options)?;
         let says_n = fields.n.is_some();
-        let choices = optional(fields.n, "n", "a whole number")?.unwrap_or(1);
-        let limit = |raw: Option<&RawValue>, name| {
-            let value = optional(raw, name, "a whole number")?;
-            Ok(Given { at: raw.map(|raw| span(text, raw)), value })
+        let choices = optional(at(&fields.n), "n", "a whole number")?.unwrap_or(1);
+        let limit = |place: Place, name| {
+            let value = optional(at(&place), name, "a whole number")?;
+            Ok(Given { at: place, value })
         };
         let [completion, tokens, output] = output::NAMES;
         let limits = Limits::new([
@@ -100,45 +112,43 @@ impl Request {
             limit(fields.max_tokens, tokens)?,
             limit(fields.max_output_tokens, output)?,
         ]);
-        let best_of = optional(fields.best_of, "best_of", "a whole number")?.unwrap_or(1);
-        let given = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
-        let conversation = given(fields.conversation);
-        let previous_response = optional(fields.previous, "previous_response_id", "a text")?;
-        let metadata = fields.metadata.filter(|raw| raw.get().starts_with('{'));
-        let labels = match metadata {
+        let best_of = optional(at(&fields.best_of), "best_of", "a whole number")?.unwrap_or(1);
+        let given = |place: &Place| at(place).is_some_and(|raw| raw != "null");
+        let conversation = given(&fields.conversation);
+        let previous_response = optional(at(&fields.previous), "previous_response_id", "a text")?;
+        let labels = fields.metadata.filter(|at| body.get(at.start) == Some(&b'{'));
+        let metadata = match &labels {
             None => Metadata::default(),
-            Some(raw) => serde_json::from_str::<Metadata<'_>>(raw.get())
-                .map_err(|_| not_json("a key of 'metadata' is repeated", span(text, raw).start))?,
+            Some(at) => Metadata::read(&body, at)?,
         };
         let personal = [
             (Personal::User, fields.user),
             (Personal::SafetyIdentifier, fields.safety_identifier),
             (Personal::PromptCacheKey, fields.prompt_cache_key),
-            (Personal::MetadataUserId, labels.user_id),
+            (Personal::MetadataUserId, metadata.user_id),
         ];
-        let placed = |(what, raw): (_, Option<&RawValue>)| Some((what, span(text, raw?)));
         Ok(Self {
-            model_at: fields.model.map(|raw| span(text, raw)).unwrap_or_default(),
-            metadata: metadata.map(|raw| body.slice(span(text, raw))),
+            prompts: output::prompts(at(&fields.prompt)),
+            store: at(&fields.store).and_then(|raw| raw.parse().ok()),
+            stateful: at(&fields.background) == Some("true")
+                || conversation
+                || given(&fields.container),
+            model_at: fields.model.unwrap_or_default(),
+            metadata: labels.map(|at| body.slice(at)),
             came: body.len(),
-            personal: personal.into_iter().filter_map(placed).collect(),
+            personal,
             echoes: Vec::new(),
             model,
             stream,
             stream_options,
-            class: labels.class,
+            class: metadata.class,
             limits,
             choices,
             says_n,
             best_of,
-            prompts: output::prompts(fields.prompt),
             edits: Vec::new(),
             continues: conversation || previous_response.is_some(),
             previous_response,
-            store: fields.store.and_then(|raw| raw.get().parse().ok()),
-            stateful: fields.background.is_some_and(|raw| raw.get() == "true")
-                || conversation
-                || given(fields.container),
             body,
         })
     }
@@ -163,15 +173,15 @@ impl Request {
     ///
     /// # Errors
     /// As [`Self::parse`].
-    pub fn remade(&self, body: Bytes) -> Result<Self, Refusal> {
+    pub fn remade(&self, body: &Bytes) -> Result<Self, Refusal> {
         let remade = Self::parse(body)?;
         let (metadata, echoes) = (self.metadata.clone(), self.echoes.clone());
         Ok(Self { metadata, echoes, came: self.came, ..remade })
     }
 
     /// Where the fields stand that may name an end user.
-    pub fn personal(&self) -> &[(Personal, Range<usize>)] {
-        &self.personal
+    pub fn personal(&self) -> impl Iterator<Item = (Personal, Range<usize>)> + use<> {
+        self.personal.clone().into_iter().filter_map(|(what, place)| Some((what, place?)))
     }
 
     /// Puts `new` where the value at `at` stands, in the body that goes to a
@@ -253,7 +263,7 @@ impl Request {
         if ask_usage && self.stream {
             edits.extend(self.stream_options.usage_edit(&self.body));
         }
-        Outgoing { pieces: text::pieces(&self.body, edits) }
+        Outgoing { pieces: json::pieces(&self.body, edits) }
     }
 }
 
@@ -274,93 +284,36 @@ impl Outgoing {
     }
 }
 
-/// The fields that are read, as they stand in the body.
+/// What is read of `metadata`.
 #[derive(Default)]
-struct Fields<'a> {
-    model: Option<&'a RawValue>,
-    stream: Option<&'a RawValue>,
-    stream_options: Option<&'a RawValue>,
-    metadata: Option<&'a RawValue>,
-    n: Option<&'a RawValue>,
-    best_of: Option<&'a RawValue>,
-    prompt: Option<&'a RawValue>,
-    max_tokens: Option<&'a RawValue>,
-    max_completion_tokens: Option<&'a RawValue>,
-    max_output_tokens: Option<&'a RawValue>,
-    previous: Option<&'a RawValue>,
-    store: Option<&'a RawValue>,
-    background: Option<&'a RawValue>,
-    conversation: Option<&'a RawValue>,
-    container: Option<&'a RawValue>,
-    user: Option<&'a RawValue>,
-    safety_identifier: Option<&'a RawValue>,
-    prompt_cache_key: Option<&'a RawValue>,
-}
-
-/// The name of a field. One with an escape (`"mod\u0065l"`) is owned; it must be
-/// recognised too.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(Name(key)) = map.next_key()? {
-            let (name, slot) = match &*key {
-                "model" => ("model", &mut fields.model),
-                "stream" => ("stream", &mut fields.stream),
-                "stream_options" => ("stream_options", &mut fields.stream_options),
-                "metadata" => ("metadata", &mut fields.metadata),
-                "n" => ("n", &mut fields.n),
-                "best_of" => ("best_of", &mut fields.best_of),
-                "prompt" => ("prompt", &mut fields.prompt),
-                "max_tokens" => ("max_tokens", &mut fields.max_tokens),
-                "max_completion_tokens" => {
-                    ("max_completion_tokens", &mut fields.max_completion_tokens)
-                }
-                "max_output_tokens" => ("max_output_tokens", &mut fields.max_output_tokens),
-                "previous_response_id" => ("previous_response_id", &mut fields.previous),
-                "store" => ("store", &mut fields.store),
-                "background" => ("background", &mut fields.background),
-                "conversation" => ("conversation", &mut fields.conversation),
-                "container" => ("container", &mut fields.container),
-                "user" => ("user", &mut fields.user),
-                "safety_identifier" => ("safety_identifier", &mut fields.safety_identifier),
-                "prompt_cache_key" => ("prompt_cache_key", &mut fields.prompt_cache_key),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            if slot.is_some() {
-                return Err(A::Error::duplicate_field(name));
-            }
-            *slot = Some(map.next_value()?);
-        }
-        Ok(fields)
-    }
-}
-
-#[derive(Default, serde::Deserialize)]
-struct Metadata<'a> {
-    #[serde(default, deserialize_with = "lenient_text")]
+struct Metadata {
     class: Option<String>,
-    #[serde(borrow, default, deserialize_with = "even_null")]
-    user_id: Option<&'a RawValue>,
+    user_id: Place,
 }
 
-/// A text, or nothing where it is something else.
-fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let raw: &RawValue = serde::Deserialize::deserialize(deserializer)?;
-    Ok(serde_json::from_str(raw.get()).ok())
+impl Metadata {
+    /// Reads the object that stands in `body` at `at`.
+    fn read(body: &[u8], at: &Range<usize>) -> Result<Self, Refusal> {
+        #[derive(serde::Deserialize)]
+        struct Labels<'a> {
+            #[serde(borrow, default, deserialize_with = "even_null")]
+            class: Option<&'a RawValue>,
+            #[serde(borrow, default, deserialize_with = "even_null")]
+            user_id: Option<&'a RawValue>,
+        }
+        let text = part(body, Some(at)).unwrap_or_default();
+        let labels: Labels<'_> = serde_json::from_str(text)
+            .map_err(|_| not_json("a key of 'metadata' is repeated", at.start))?;
+        let user_id = labels.user_id.map(|raw| within(at, span(text, raw)));
+        // A class that is no text is none.
+        let class = labels.class.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        Ok(Self { class, user_id })
+    }
+}
+
+/// The place `inner` of a text that stands at `outer`.
+pub(super) fn within(outer: &Range<usize>, inner: Range<usize>) -> Range<usize> {
+    outer.start + inner.start..outer.start + inner.end
 }
 
 /// A value as it stands, a null included, which `Option` would swallow.
@@ -370,21 +323,26 @@ pub(super) fn even_null<'de, D: Deserializer<'de>>(
     serde::Deserialize::deserialize(deserializer).map(Some)
 }
 
+/// What stands at `place` in `body`, which was read without a fault.
+pub(super) fn part<'b>(body: &'b [u8], place: Option<&Range<usize>>) -> Option<&'b str> {
+    std::str::from_utf8(body.get(place?.clone())?).ok()
+}
+
 /// The value of a field that may be null or absent.
 fn optional<T: serde::de::DeserializeOwned>(
-    raw: Option<&RawValue>,
+    raw: Option<&str>,
     param: &'static str,
     wanted: &'static str,
 ) -> Result<Option<T>, Refusal> {
-    raw.filter(|raw| raw.get() != "null").map(|raw| read(raw, param, wanted)).transpose()
+    raw.filter(|raw| *raw != "null").map(|raw| read(raw, param, wanted)).transpose()
 }
 
 fn read<T: serde::de::DeserializeOwned>(
-    raw: &RawValue,
+    raw: &str,
     param: &'static str,
     wanted: &'static str,
 ) -> Result<T, Refusal> {
-    serde_json::from_str(raw.get()).map_err(|_| wrong(param, wanted))
+    serde_json::from_str(raw).map_err(|_| wrong(param, wanted))
 }
 
 pub(super) fn wrong(param: &'static str, wanted: &'static str) -> Refusal {
@@ -392,23 +350,14 @@ pub(super) fn wrong(param: &'static str, wanted: &'static str) -> Refusal {
         .param(param)
 }
 
-fn syntax_error(text: &str, error: &serde_json::Error) -> Refusal {
-    // serde_json counts lines from 1 and columns in bytes.
-    let line_start: usize =
-        text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-    let at = (line_start + error.column().saturating_sub(1)).min(text.len());
-    match error.classify() {
-        serde_json::error::Category::Data => {
-            let duplicate = error.to_string();
-            let field = duplicate.split('`').nth(1).filter(|_| duplicate.contains("duplicate"));
-            match field {
-                Some(field) => not_json(&format!("the key '{field}' is repeated"), at),
-                None => not_json("it is not an object", at),
-            }
-        }
-        serde_json::error::Category::Eof => not_json("it ends too early", text.len()),
-        _ => not_json("it is malformed", at),
-    }
+fn not_taken(fault: &Fault) -> Refusal {
+    let what = match fault.what {
+        What::Malformed => "it is malformed",
+        What::EndsEarly => "it ends too early",
+        What::NotUtf8 => "it is not UTF-8",
+        What::TooDeep => "it nests deeper than 128 levels",
+    };
+    not_json(what, fault.at)
 }
 
 fn not_json(what: &str, at: usize) -> Refusal {

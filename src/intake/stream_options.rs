@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::base::json::{Edit, span};
-use crate::intake::request::{even_null, wrong};
+use crate::intake::fields::Place;
+use crate::intake::request::{even_null, part, within, wrong};
 use crate::refusal::Refusal;
 
 /// What the body says of `stream_options`.
@@ -23,32 +24,33 @@ pub(super) enum StreamOptions {
 }
 
 impl StreamOptions {
-    /// Reads `raw`, which is part of `text`, far enough to know whether usage is
+    /// Reads what stands in `body` at `place` far enough to know whether usage is
     /// asked for.
-    pub(super) fn read(text: &str, raw: Option<&RawValue>) -> Result<Self, Refusal> {
+    pub(super) fn read(body: &[u8], place: Place) -> Result<Self, Refusal> {
         #[derive(serde::Deserialize)]
         struct Options<'a> {
             #[serde(borrow, default, deserialize_with = "even_null")]
             include_usage: Option<&'a RawValue>,
         }
-        let Some(raw) = raw else { return Ok(Self::Absent { null_at: None }) };
-        if raw.get() == "null" {
-            return Ok(Self::Absent { null_at: Some(span(text, raw)) });
+        let Some(at) = place else { return Ok(Self::Absent { null_at: None }) };
+        let text = part(body, Some(&at)).unwrap_or_default();
+        if text == "null" {
+            return Ok(Self::Absent { null_at: Some(at) });
         }
-        let options: Options<'_> = match serde_json::from_str(raw.get()) {
-            Ok(options) if raw.get().starts_with('{') => options,
+        let options: Options<'_> = match serde_json::from_str(text) {
+            Ok(options) if text.starts_with('{') => options,
             _ => return Err(wrong("stream_options", "an object with include_usage at most once")),
         };
         match options.include_usage {
             Some(value) => match value.get() {
                 "true" => Ok(Self::On),
-                "false" | "null" => Ok(Self::Off { value_at: span(text, value) }),
+                "false" | "null" => Ok(Self::Off { value_at: within(&at, span(text, value)) }),
                 _ => Err(wrong("stream_options.include_usage", "true or false")),
             },
             None => {
                 let inside = |byte: u8| !matches!(byte, b'{' | b'}') && !byte.is_ascii_whitespace();
-                let empty = !raw.get().bytes().any(inside);
-                Ok(Self::Object { at: span(text, raw), empty })
+                let empty = !text.bytes().any(inside);
+                Ok(Self::Object { at, empty })
             }
         }
     }

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use crate::base::json::reader::{Kind, Sink, Text};
 use crate::store::ownership::LONGEST_ID;
 
 /// What the identifiers of providers begin with.
@@ -60,17 +61,30 @@ pub struct Mention<'j> {
 /// What `json` mentions: strings that look like identifiers, keys included, and
 /// whatever stands where a provider looks things up.
 pub fn mentions(json: &[u8]) -> impl Iterator<Item = Mention<'_>> {
-    Strings { json, depth: 0, key: None, metadata: None }.filter_map(|string| {
-        let field = string.field.as_deref().filter(|_| !string.metadata);
-        let looked_up = field.is_some_and(is_reference);
-        if !(looked_up || string.may_be_id()) {
-            return None;
-        }
-        let id = string.text()?;
-        let known = looks_like_id(id.as_bytes());
-        let refers = known && field.is_some_and(|field| refers(field, &id));
-        (known || looked_up).then_some(Mention { id, refers })
-    })
+    Strings { json, context: Context::default() }.flatten()
+}
+
+/// The same, of a text that is read strictly.
+#[derive(Default)]
+pub struct Mentions<'j> {
+    /// What was mentioned, in the order of the text.
+    pub found: Vec<Mention<'j>>,
+    context: Context<'j>,
+}
+
+impl<'j> Sink<'j> for Mentions<'j> {
+    fn begin(&mut self, _kind: Kind, _at: usize) {
+        self.context.open();
+    }
+
+    fn end(&mut self, _after: usize) {
+        self.context.close();
+    }
+
+    fn text(&mut self, text: Text<'j>) {
+        let raw = Raw { raw: text.raw, escaped: text.escaped };
+        self.found.extend(self.context.mention(raw, text.is_name));
+    }
 }
 
 /// Whether a provider looks up `value`, which looks like an identifier, where it
@@ -132,21 +146,17 @@ fn is_uuid(text: &[u8]) -> bool {
         })
 }
 
-/// A string of a JSON text.
-struct Found<'j> {
-    /// Without its quotes.
+/// A string of a JSON text, without its quotes.
+#[derive(Clone, Copy)]
+struct Raw<'j> {
     raw: &'j [u8],
     escaped: bool,
-    /// The key that it is a value of, directly or in a list.
-    field: Option<Cow<'j, str>>,
-    /// Whether it stands within `metadata`.
-    metadata: bool,
 }
 
-impl<'j> Found<'j> {
+impl<'j> Raw<'j> {
     /// Whether it may look like an identifier without its escapes: most strings
     /// cannot, and are not decoded. Only `\u` can spell what an identifier has.
-    fn may_be_id(&self) -> bool {
+    fn may_be_id(self) -> bool {
         if !self.escaped {
             return looks_like_id(self.raw);
         }
@@ -160,7 +170,7 @@ impl<'j> Found<'j> {
 
     /// Without escapes; `None` if it is too long for an identifier even if each of
     /// its characters is one.
-    fn text(&self) -> Option<Cow<'j, str>> {
+    fn text(self) -> Option<Cow<'j, str>> {
         if !self.escaped {
             let short = self.raw.get(..LONGEST_ID + 1).is_none();
             return std::str::from_utf8(self.raw).ok().filter(|_| short).map(Cow::Borrowed);
@@ -173,26 +183,71 @@ impl<'j> Found<'j> {
     }
 }
 
-/// Every string of a JSON text.
-struct Strings<'j> {
-    json: &'j [u8],
+/// Where in a text its strings stand.
+#[derive(Default)]
+struct Context<'j> {
     /// Objects and lists that are open.
     depth: usize,
+    /// The key that the next string is a value of, directly or in a list.
     key: Option<Cow<'j, str>>,
     /// How deep the key `metadata` stands whose value this is.
     metadata: Option<usize>,
 }
 
-impl<'j> Iterator for Strings<'j> {
-    type Item = Found<'j>;
+impl<'j> Context<'j> {
+    const fn open(&mut self) {
+        self.depth += 1;
+    }
 
-    fn next(&mut self) -> Option<Found<'j>> {
+    const fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// What the next string mentions.
+    fn mention(&mut self, string: Raw<'j>, is_key: bool) -> Option<Mention<'j>> {
+        if is_key {
+            self.metadata.take_if(|depth| self.depth <= *depth);
+        }
+        let field = self.key.as_deref().filter(|_| !is_key && self.metadata.is_none());
+        let mention = mention(string, field);
+        if is_key {
+            self.key = string.text();
+            if self.metadata.is_none() && self.key.as_deref() == Some(METADATA) {
+                self.metadata = Some(self.depth);
+            }
+        }
+        mention
+    }
+}
+
+/// What `string` mentions as a value of `field`.
+fn mention<'j>(string: Raw<'j>, field: Option<&str>) -> Option<Mention<'j>> {
+    let looked_up = field.is_some_and(is_reference);
+    if !(looked_up || string.may_be_id()) {
+        return None;
+    }
+    let id = string.text()?;
+    let known = looks_like_id(id.as_bytes());
+    let refers = known && field.is_some_and(|field| refers(field, &id));
+    (known || looked_up).then_some(Mention { id, refers })
+}
+
+/// Every string of a JSON text, found lexically, and what it mentions.
+struct Strings<'j> {
+    json: &'j [u8],
+    context: Context<'j>,
+}
+
+impl<'j> Iterator for Strings<'j> {
+    type Item = Option<Mention<'j>>;
+
+    fn next(&mut self) -> Option<Option<Mention<'j>>> {
         let open = memchr::memchr(b'"', self.json)?;
         let (between, string) = self.json.split_at_checked(open)?;
         for byte in between {
             match byte {
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                b'{' | b'[' => self.context.open(),
+                b'}' | b']' => self.context.close(),
                 _ => {}
             }
         }
@@ -208,18 +263,9 @@ impl<'j> Iterator for Strings<'j> {
             (end, escaped) = (end + 2, true);
         }
         self.json = string.get(end + 1..).unwrap_or_default();
-        let raw = string.get(..end)?;
-        if self.json.trim_ascii_start().first() != Some(&b':') {
-            let (field, metadata) = (self.key.clone(), self.metadata.is_some());
-            return Some(Found { raw, escaped, field, metadata });
-        }
-        self.metadata.take_if(|depth| self.depth <= *depth);
-        let key = Found { raw, escaped, field: None, metadata: self.metadata.is_some() };
-        self.key = key.text();
-        if self.metadata.is_none() && self.key.as_deref() == Some(METADATA) {
-            self.metadata = Some(self.depth);
-        }
-        Some(key)
+        let raw = Raw { raw: string.get(..end)?, escaped };
+        let is_key = self.json.trim_ascii_start().first() == Some(&b':');
+        Some(self.context.mention(raw, is_key))
     }
 }
 

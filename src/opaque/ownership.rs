@@ -1,7 +1,7 @@
 //! Whether an account may name a thing, and whose what a provider made is.
 
 use crate::opaque::made::{self, Made, Origin};
-use crate::opaque::mention;
+use crate::opaque::mention::{self, Mention};
 use crate::opaque::roots::{Place, decode};
 use crate::refusal::{Code, Refusal};
 use crate::store::StoreError;
@@ -79,6 +79,15 @@ impl<'t> Tenant<'t> {
     /// As [`Tenant::check_path`].
     pub fn check_body(&self, json: &[u8]) -> Result<(), Refusal> {
         mention::mentions(json).try_for_each(|it| self.check_mention(&it.id, it.refers))
+    }
+
+    /// Checks the things that a body was found to name, as [`Tenant::check_body`]
+    /// does.
+    ///
+    /// # Errors
+    /// As [`Tenant::check_path`].
+    pub fn check_mentions(&self, mentions: &[Mention<'_>]) -> Result<(), Refusal> {
+        mentions.iter().try_for_each(|it| self.check_mention(&it.id, it.refers))
     }
 
     /// Notes that what an answer from `origin` made is the account's. Whether

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::auth::keyring::Identity;
 use crate::base::money::Money;
-use crate::cache::key::{Context, Fields};
+use crate::cache::key::{BodyHash, Context, Fields};
 use crate::config::Class;
 use crate::exchange::{CacheResult, Client, Ending, Exchange};
 use crate::idempotency::{Answer, Asked, Claim, HEADER, IdempotencyKey, Lead, Progress, Run};
@@ -147,8 +147,10 @@ fn same<C: Client>(app: &App, client: &C, asking: &Asking<'_>) -> [u8; 32] {
         set: &[],
         query: head.uri.query(),
     };
-    let canonical = app.cache.key(&context, request.body(), Fields::All);
-    canonical.map_or_else(|| *app.body_hash(request.body()).as_bytes(), |key| *key.as_bytes())
+    match BodyHash::of(request.body(), Fields::All) {
+        Some(hash) => *app.cache.key(&context, &hash).as_bytes(),
+        None => *app.body_hash(request.body()).as_bytes(),
+    }
 }
 
 fn conflict() -> Refusal {

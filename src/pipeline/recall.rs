@@ -16,7 +16,7 @@ use crate::app::{App, Snapshot};
 use crate::auth::keyring::Identity;
 use crate::cache::entry::{Answer, Entry};
 use crate::cache::freshness::{self, Use};
-use crate::cache::key::{Context, Fields, Key};
+use crate::cache::key::{BodyHash, Context, Key};
 use crate::cache::replay::Shape;
 use crate::cache::steer::Steering;
 use crate::cache::{self, Wanted, Whose};
@@ -28,7 +28,7 @@ use crate::intake::request::Request;
 use crate::intake::sampling;
 use crate::ledger::record::Tokens;
 use crate::pipeline::bill::Bill;
-use crate::pipeline::relay;
+use crate::pipeline::{reading, relay};
 use crate::refusal::{Code, Refusal};
 use crate::respond;
 use crate::route::catalog::Route;
@@ -46,6 +46,8 @@ pub(super) struct Question<'q> {
     pub(super) endpoint: Endpoint,
     pub(super) route: &'q Route,
     pub(super) request: &'q Request,
+    /// The hash of its body, where it is known.
+    pub(super) hash: Option<BodyHash>,
     /// The limit that was put on its answers.
     pub(super) max_output: Option<u64>,
     pub(super) headers: &'q HeaderMap,
@@ -205,15 +207,17 @@ fn count(app: &App, exchange: &Exchange, recalled: &Recalled) {
 /// What all requests have in common that may have one answer; `None` where an
 /// answer is the asker's alone.
 fn key(app: &App, steering: &Steering, question: &Question<'_>) -> Option<Key> {
-    let Question { endpoint, request, .. } = *question;
     if is_own(steering, question) {
         return None;
     }
-    // A response repeats the fields that change nothing else, and has only one
-    // form.
-    let fields = if endpoint == Endpoint::Responses { Fields::All } else { Fields::WithEffect };
     let shared = is_shared(question);
-    app.cache.key(&context(question, shared)?, request.body(), fields)
+    Some(app.cache.key(&context(question, shared)?, &body_hash(question)?))
+}
+
+/// The hash of the body that is asked with; `None` if it has no one meaning.
+fn body_hash(question: &Question<'_>) -> Option<BodyHash> {
+    let Question { endpoint, request, hash, .. } = *question;
+    hash.or_else(|| BodyHash::of(request.body(), reading::counting(endpoint)))
 }
 
 /// Whether an answer is the asker's alone.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::app::App;
-use crate::base::json::Members;
+use crate::base::json::{self, Members};
 use crate::base::pseudonym::Subject;
 use crate::class::{rewrite, template};
 use crate::config::{Class, FieldChange, Position, Rewrite};
@@ -32,6 +32,7 @@ const OF_COUNT: [&str; 11] = [
 ];
 
 /// Makes `request` what its class says: first its fields, then the seller's text.
+/// Whether its body is another one now.
 ///
 /// # Errors
 /// 400 where the rules cannot be kept with what the client sends.
@@ -39,7 +40,8 @@ pub(super) fn by_class(
     class: &Class,
     endpoint: Endpoint,
     request: &mut Request,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
+    let mut is_remade = false;
     let counted;
     let rules = match endpoint {
         Endpoint::CountTokens => {
@@ -49,7 +51,8 @@ pub(super) fn by_class(
         _ => &class.rewrite,
     };
     if let Some(body) = rewrite::rewritten(rules, request.body())? {
-        *request = request.remade(body)?;
+        *request = request.remade(&body)?;
+        is_remade = true;
     }
     if let Some(template) = &class.template
         && let Some(body) = template::filled(template, endpoint.path(), request.body())?
@@ -64,9 +67,10 @@ pub(super) fn by_class(
             let value = own.unwrap_or(Bytes::from_static(b"null"));
             request.note_echo(Echo { name: "instructions", value });
         }
-        *request = request.remade(body)?;
+        *request = request.remade(&body)?;
+        is_remade = true;
     }
-    Ok(())
+    Ok(is_remade)
 }
 
 /// What of `rules` is about the prompt: a count of its tokens takes no other fields.
@@ -90,11 +94,8 @@ pub(super) fn conceal(
     endpoint: Endpoint,
     request: &mut Request,
 ) -> Result<(), Refusal> {
-    if request.personal().is_empty() {
-        return Ok(());
-    }
     let mut concealed = false;
-    for (what, at) in request.personal().to_vec() {
+    for (what, at) in request.personal() {
         let subject = match what {
             Personal::User | Personal::SafetyIdentifier => Subject::EndUser,
             Personal::PromptCacheKey => Subject::PromptCache,
@@ -104,23 +105,26 @@ pub(super) fn conceal(
             }
             Personal::MetadataUserId => continue,
         };
-        let raw = request.body().slice(at.clone());
-        if raw == "null" {
+        let raw = request.body().get(at.clone()).unwrap_or_default();
+        if raw == b"null" {
             continue;
         }
-        let Ok(name) = serde_json::from_slice::<String>(&raw) else {
+        let Some(name) = json::decoded(raw) else {
             let path = what.path();
             let message = format!("Invalid value for '{path}': it must be a text.");
             return Err(Refusal::new(Code::InvalidValue, message).param(path));
         };
         let pseudonym = app.pseudonyms.of(account, subject, &name);
-        request.put(at, Bytes::from(format!("\"{pseudonym}\"")));
-        request.note_echo(Echo { name: what.path(), value: raw });
+        // Only a response repeats it.
+        if endpoint == Endpoint::Responses {
+            request.note_echo(Echo { name: what.path(), value: request.body().slice(at.clone()) });
+        }
+        request.put(at, pseudonym.quoted());
         concealed = true;
     }
     if concealed && endpoint == Endpoint::Embeddings {
         // Its inputs may go in another's call: what goes along must be whole.
-        *request = request.remade(request.outgoing(None, false).joined())?;
+        *request = request.remade(&request.outgoing(None, false).joined())?;
     }
     Ok(())
 }

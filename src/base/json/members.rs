@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{string, token, value_end};
+use super::{decoded, string, token, value_end};
 
 /// One member of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,7 @@ impl Member {
     /// Its name with escapes resolved; `json` is the text that it is in.
     pub fn name<'j>(&self, json: &'j [u8]) -> Cow<'j, str> {
         let quoted = json.get(self.name.clone()).unwrap_or_default();
-        if !quoted.contains(&b'\\') {
-            let inside = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-            return String::from_utf8_lossy(inside);
-        }
-        serde_json::from_slice::<String>(quoted).map_or_else(|_| Cow::default(), Cow::Owned)
+        decoded(quoted).unwrap_or_default()
     }
 
     /// Its value as it stands.

@@ -1,13 +1,17 @@
-//! The canonical form that a key is the hash of; see the parent module.
+//! The canonical form of a body, and its hash; see the parent module.
 
-use crate::cache::key::{Context, Fields, WITH_EFFECT, WITHOUT_EFFECT};
+use blake3::Hasher;
+
+use crate::base::json::reader::{Kind, Sink, Text, Word};
+use crate::cache::key::{BodyHash, Fields, WITHOUT_EFFECT};
 
 /// Longest canonical form that stands for itself, in bytes; one chunk of BLAKE3.
 pub(super) const LONG: usize = 1024;
-/// Deepest nesting that is taken, as at intake.
-const MAX_DEPTH: usize = 128;
 /// Bytes before the content of a text or number: its tag and its length.
 pub(super) const PREFIX: usize = 5;
+/// How much of a long text is hashed at a time: enough for BLAKE3 to take chunks
+/// side by side, and little enough to stay in the nearest cache.
+const PIECE: usize = 16 * LONG;
 
 const NULL: u8 = 0;
 const TRUE: u8 = 1;
@@ -29,275 +33,116 @@ struct Member {
     end: usize,
 }
 
-/// The canonical form in the making.
-pub(super) struct Form<'a> {
-    text: &'a [u8],
-    at: usize,
+/// An object or a list that is open.
+struct Open {
+    kind: Kind,
+    /// Where it begins in the form.
+    start: usize,
+    /// How many members of others there were before it.
+    first: usize,
+    /// Whether its members came in the order of their names.
+    ascending: bool,
+    /// Where the name of the member begins whose value comes next, and that value.
+    name: usize,
+    value: usize,
+}
+
+/// The canonical form of a body in the making, while the body is read.
+pub struct Form {
     fields: Fields,
-    pub(super) out: Vec<u8>,
+    out: Vec<u8>,
+    open: Vec<Open>,
     /// Members of the objects that are open, the innermost last.
     members: Vec<Member>,
     sorted: Vec<u8>,
+    /// Where the text that is read begins in the form.
+    text: usize,
+    /// The hash of what came before in that text, if it is long.
+    long: Option<Box<Hasher>>,
     /// Which of the fields left out have come, to find repeated ones.
     left_out: u8,
+    /// Whether the body has no one meaning.
+    is_ambiguous: bool,
 }
 
-impl<'a> Form<'a> {
-    pub(super) fn new(text: &'a [u8], fields: Fields) -> Self {
+impl Form {
+    /// The form of a body of `length` bytes, which is to be read.
+    pub fn new(length: usize, fields: Fields) -> Self {
         Self {
-            text,
-            at: 0,
             fields,
-            out: Vec::with_capacity(text.len().min(4 * LONG) + 512),
+            out: Vec::with_capacity(length.min(PIECE) + LONG),
+            open: Vec::with_capacity(8),
             members: Vec::with_capacity(16),
             sorted: Vec::new(),
+            text: 0,
+            long: None,
             left_out: 0,
+            is_ambiguous: false,
         }
     }
 
-    pub(super) fn context(&mut self, context: &Context<'_>) {
-        self.put(Some(context.endpoint.as_bytes()));
-        self.put(Some(context.class.as_bytes()));
-        self.put(context.account.map(str::as_bytes));
-        self.put(Some(context.model.as_bytes()));
-        self.put(Some(context.provider.as_bytes()));
-        self.put(context.provider_model.map(str::as_bytes));
-        let max_output = context.max_output.map(u64::to_be_bytes);
-        self.put(max_output.as_ref().map(<[u8; 8]>::as_slice));
-        self.put(context.query.map(str::as_bytes));
-        for name in &WITH_EFFECT {
-            self.out.push(ARRAY);
-            for value in context.headers.get_all(name) {
-                self.put(Some(value.as_bytes()));
-            }
-            self.out.push(END);
+    /// The hash of the form, once the body was read without a fault; `None` if it is
+    /// no object or has no one meaning.
+    pub fn finish(self) -> Option<BodyHash> {
+        let is_object = matches!(self.out.first(), Some(tag) if tag & !HASHED == OBJECT);
+        let has_meaning = is_object && !self.is_ambiguous;
+        has_meaning.then(|| BodyHash(*blake3::hash(&self.out).as_bytes()))
+    }
+
+    /// Takes what has just been formed as an element or as the value of a member.
+    fn formed(&mut self) {
+        let depth = self.open.len();
+        let Some(open) = self.open.last_mut().filter(|open| open.kind == Kind::Object) else {
+            return;
+        };
+        let member = Member { name: open.name, value: open.value, end: self.out.len() };
+        let is_top = depth == 1 && self.fields == Fields::WithEffect;
+        if is_top && self.leave_out(member) {
+            self.out.truncate(member.name);
+            return;
         }
-        for (name, value) in context.set {
-            self.put(Some(name.as_str().as_bytes()));
-            self.put(Some(value.as_bytes()));
-        }
+        let Some(open) = self.open.last_mut() else { return };
+        let name = |member: &Member| self.out.get(member.name..member.value);
+        let before = self.members.get(open.first..).and_then(<[Member]>::last);
+        open.ascending &= before.is_none_or(|before| name(before) < name(&member));
+        self.members.push(member);
     }
 
-    /// Puts a text that is no part of the body.
-    fn put(&mut self, text: Option<&[u8]>) {
-        let Some(text) = text else { return self.out.push(NULL) };
-        let start = self.begin(TEXT);
-        self.out.extend_from_slice(text);
-        self.close_text(start);
-    }
-
-    /// The body: one object and nothing after it.
-    pub(super) fn body(&mut self) -> Option<()> {
-        (self.token()? == b'{').then_some(())?;
-        self.object(0)?;
-        self.token().is_none().then_some(())
-    }
-
-    /// The next byte that is no white space; it stays unread.
-    fn token(&mut self) -> Option<u8> {
-        loop {
-            let byte = *self.text.get(self.at)?;
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.at += 1;
-        }
-    }
-
-    fn value(&mut self, depth: usize) -> Option<()> {
-        match self.token()? {
-            b'"' => self.string(),
-            b'{' => self.object(depth),
-            b'[' => self.array(depth),
-            b'n' => self.literal(b"null", NULL),
-            b't' => self.literal(b"true", TRUE),
-            b'f' => self.literal(b"false", FALSE),
-            _ => self.number(),
-        }
-    }
-
-    fn literal(&mut self, word: &[u8], tag: u8) -> Option<()> {
-        let end = self.at + word.len();
-        (self.text.get(self.at..end)? == word).then_some(())?;
-        self.at = end;
-        self.out.push(tag);
-        Some(())
-    }
-
-    fn number(&mut self) -> Option<()> {
-        let rest = self.text.get(self.at..)?;
-        let within = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-        let length = rest.iter().take_while(|byte| within(byte)).count();
-        (length > 0).then_some(())?;
-        let start = self.begin(NUMBER);
-        self.out.extend_from_slice(rest.get(..length)?);
-        self.at += length;
-        self.close_text(start);
-        Some(())
-    }
-
-    fn string(&mut self) -> Option<()> {
-        self.at += 1;
-        let start = self.begin(TEXT);
-        loop {
-            let rest = self.text.get(self.at..)?;
-            let run = memchr::memchr2(b'"', b'\\', rest)?;
-            self.out.extend_from_slice(rest.get(..run)?);
-            self.at += run + 1;
-            if rest.get(run) == Some(&b'"') {
-                break;
-            }
-            self.escape()?;
-        }
-        self.close_text(start);
-        Some(())
-    }
-
-    /// Decodes what follows a backslash.
-    fn escape(&mut self) -> Option<()> {
-        let byte = *self.text.get(self.at)?;
-        self.at += 1;
-        self.out.push(match byte {
-            b'"' | b'\\' | b'/' => byte,
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                let mut code = self.hex()?;
-                if (0xD800..0xDC00).contains(&code) {
-                    (self.text.get(self.at..self.at + 2)? == b"\\u").then_some(())?;
-                    self.at += 2;
-                    let low = self.hex()?.checked_sub(0xDC00).filter(|low| *low < 0x400)?;
-                    code = 0x1_0000 + ((code - 0xD800) << 10) + low;
-                }
-                let character = char::from_u32(code)?;
-                self.out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                return Some(());
-            }
-            _ => return None,
-        });
-        Some(())
-    }
-
-    /// Four hexadecimal digits.
-    fn hex(&mut self) -> Option<u32> {
-        let digits = self.text.get(self.at..self.at + 4)?;
-        self.at += 4;
-        digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
-    }
-
-    fn array(&mut self, depth: usize) -> Option<()> {
-        (depth < MAX_DEPTH).then_some(())?;
-        self.at += 1;
-        let start = self.out.len();
-        self.out.push(ARRAY);
-        if self.token()? == b']' {
-            self.at += 1;
-        } else {
-            loop {
-                self.value(depth + 1)?;
-                if self.goes_on(b']')? {
-                    break;
-                }
-            }
-        }
-        self.out.push(END);
-        self.close(start, ARRAY);
-        Some(())
-    }
-
-    fn object(&mut self, depth: usize) -> Option<()> {
-        (depth < MAX_DEPTH).then_some(())?;
-        self.at += 1;
-        let start = self.out.len();
-        self.out.push(OBJECT);
-        let first = self.members.len();
-        let mut ascending = true;
-        if self.token()? == b'}' {
-            self.at += 1;
-        } else {
-            loop {
-                let member = self.member(depth)?;
-                if depth == 0 && self.fields == Fields::WithEffect && self.leave_out(member)? {
-                    self.out.truncate(member.name);
-                } else {
-                    let before = self.members.get(first..).and_then(<[Member]>::last);
-                    ascending &= before.is_none_or(|before| self.name(*before) < self.name(member));
-                    self.members.push(member);
-                }
-                if self.goes_on(b'}')? {
-                    break;
-                }
-            }
-        }
-        if !ascending {
-            self.sort(first)?;
-        }
-        self.members.truncate(first);
-        self.out.push(END);
-        self.close(start, OBJECT);
-        Some(())
-    }
-
-    fn member(&mut self, depth: usize) -> Option<Member> {
-        (self.token()? == b'"').then_some(())?;
-        let name = self.out.len();
-        self.string()?;
-        (self.token()? == b':').then_some(())?;
-        self.at += 1;
-        let value = self.out.len();
-        self.value(depth + 1)?;
-        Some(Member { name, value, end: self.out.len() })
-    }
-
-    /// Reads what stands between two values, or after the last: true at `end`.
-    fn goes_on(&mut self, end: u8) -> Option<bool> {
-        let byte = self.token()?;
-        self.at += 1;
-        if byte == end { Some(true) } else { (byte == b',').then_some(false) }
-    }
-
-    /// Orders the members from `first` on by name; `None` if a name is repeated.
-    fn sort(&mut self, first: usize) -> Option<()> {
+    /// Orders the members from `first` on by name.
+    fn sort(&mut self, first: usize) {
         let out = &self.out;
         let name = |member: &Member| out.get(member.name..member.value).unwrap_or_default();
-        let members = self.members.get_mut(first..)?;
-        let start = members.first()?.name;
+        let Some(members) = self.members.get_mut(first..) else { return };
+        let Some(start) = members.first().map(|member| member.name) else { return };
         members.sort_unstable_by(|a, b| name(a).cmp(name(b)));
         let mut pairs = members.iter().zip(members.iter().skip(1));
-        if pairs.any(|(a, b)| name(a) == name(b)) {
-            return None;
-        }
+        self.is_ambiguous |= pairs.any(|(a, b)| name(a) == name(b));
         self.sorted.clear();
         for member in members.iter() {
-            self.sorted.extend_from_slice(out.get(member.name..member.end)?);
+            self.sorted.extend_from_slice(out.get(member.name..member.end).unwrap_or_default());
         }
         self.out.truncate(start);
         self.out.extend_from_slice(&self.sorted);
-        Some(())
     }
 
-    /// Whether a member of the body is no part of the key; `None` if it is a
-    /// repeated one.
-    fn leave_out(&mut self, member: Member) -> Option<bool> {
+    /// Whether a member of the body is no part of the form.
+    fn leave_out(&mut self, member: Member) -> bool {
         let name = self.out.get(member.name + PREFIX..member.value).unwrap_or_default();
         let place = if name == b"stream_options" {
             if !self.says_usage_alone(member) {
-                return Some(false);
+                return false;
             }
             WITHOUT_EFFECT.len()
         } else {
             match WITHOUT_EFFECT.iter().position(|field| field.as_bytes() == name) {
                 Some(place) => place,
-                None => return Some(false),
+                None => return false,
             }
         };
         let bit = 1 << place;
-        let repeated = self.left_out & bit != 0;
+        self.is_ambiguous |= self.left_out & bit != 0;
         self.left_out |= bit;
-        (!repeated).then_some(true)
+        true
     }
 
     /// Whether `stream_options` is null, or an object with at most
@@ -311,18 +156,22 @@ impl<'a> Form<'a> {
         }
     }
 
-    fn name(&self, member: Member) -> &[u8] {
-        self.out.get(member.name..member.value).unwrap_or_default()
+    /// Puts `characters` into the text that is read; what makes it long is hashed.
+    fn put(&mut self, mut characters: &[u8]) {
+        loop {
+            let room = PIECE.saturating_sub(self.out.len() - self.text);
+            let Some((fitting, rest)) = characters.split_at_checked(room) else {
+                return self.out.extend_from_slice(characters);
+            };
+            self.out.extend_from_slice(fitting);
+            let piece = self.out.get(self.text..).unwrap_or_default();
+            self.long.get_or_insert_default().update(piece);
+            self.out.truncate(self.text);
+            characters = rest;
+        }
     }
 
-    /// Begins a text or number, its length still to come.
-    fn begin(&mut self, tag: u8) -> usize {
-        let start = self.out.len();
-        self.out.extend_from_slice(&[tag, 0, 0, 0, 0]);
-        start
-    }
-
-    /// Ends a text or number that began at `start`.
+    /// Ends a text or number that began at `start` with its tag and no length yet.
     fn close_text(&mut self, start: usize) {
         let length = self.out.len() - start - PREFIX;
         match u32::try_from(length) {
@@ -344,9 +193,90 @@ impl<'a> Form<'a> {
         let Some(form) = self.out.get(start..) else { return };
         if form.len() > LONG {
             let hash = blake3::hash(form);
-            self.out.truncate(start);
-            self.out.push(tag | HASHED);
-            self.out.extend_from_slice(hash.as_bytes());
+            self.replace(start, tag, &hash);
         }
+    }
+
+    /// Puts the hash of a value in its place.
+    fn replace(&mut self, start: usize, tag: u8, hash: &blake3::Hash) {
+        self.out.truncate(start);
+        self.out.push(tag | HASHED);
+        self.out.extend_from_slice(hash.as_bytes());
+    }
+}
+
+impl Sink<'_> for Form {
+    fn begin(&mut self, kind: Kind, _at: usize) {
+        let (start, first) = (self.out.len(), self.members.len());
+        self.open.push(Open { kind, start, first, ascending: true, name: 0, value: 0 });
+        self.out.push(tag(kind));
+    }
+
+    fn end(&mut self, _after: usize) {
+        let Some(open) = self.open.pop() else { return };
+        if !open.ascending {
+            self.sort(open.first);
+        }
+        self.members.truncate(open.first);
+        self.out.push(END);
+        self.close(open.start, tag(open.kind));
+        self.formed();
+    }
+
+    fn begin_text(&mut self) {
+        self.text = self.out.len();
+        self.out.extend_from_slice(&[TEXT, 0, 0, 0, 0]);
+    }
+
+    fn run(&mut self, characters: &[u8]) {
+        self.put(characters);
+    }
+
+    fn escaped(&mut self, character: Option<char>) {
+        match character {
+            Some(character) => self.put(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            None => self.is_ambiguous = true,
+        }
+    }
+
+    fn text(&mut self, text: Text<'_>) {
+        match self.long.take() {
+            Some(mut hasher) => {
+                hasher.update(self.out.get(self.text..).unwrap_or_default());
+                self.replace(self.text, TEXT, &hasher.finalize());
+            }
+            None => self.close_text(self.text),
+        }
+        if !text.is_name {
+            return self.formed();
+        }
+        let (name, value) = (self.text, self.out.len());
+        if let Some(open) = self.open.last_mut() {
+            (open.name, open.value) = (name, value);
+        }
+    }
+
+    fn number(&mut self, spelling: &[u8], _at: usize) {
+        let start = self.out.len();
+        self.out.extend_from_slice(&[NUMBER, 0, 0, 0, 0]);
+        self.out.extend_from_slice(spelling);
+        self.close_text(start);
+        self.formed();
+    }
+
+    fn word(&mut self, word: Word, _at: usize) {
+        self.out.push(match word {
+            Word::Null => NULL,
+            Word::True => TRUE,
+            Word::False => FALSE,
+        });
+        self.formed();
+    }
+}
+
+const fn tag(kind: Kind) -> u8 {
+    match kind {
+        Kind::Object => OBJECT,
+        Kind::List => ARRAY,
     }
 }

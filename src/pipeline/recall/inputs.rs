@@ -11,14 +11,14 @@ use crate::app::{App, Snapshot};
 use crate::cache::Epoch;
 use crate::cache::entry::{Answer, Entry};
 use crate::cache::freshness::{self, Use};
-use crate::cache::key::{Fields, Key};
+use crate::cache::key::{BodyHash, Fields, Key};
 use crate::cache::steer::Steering;
 use crate::config::Stale;
 use crate::exchange::{CacheResult, Exchange};
 use crate::intake::endpoint::Endpoint;
 use crate::ledger::record::{Attempt, Tokens};
 use crate::pipeline::recall::{
-    Found, Keeping, Question, Recalled, context, is_own, is_shared, lifetime, whose,
+    Found, Keeping, Question, Recalled, body_hash, context, is_own, is_shared, lifetime, whose,
 };
 use crate::share::FlightKey;
 use crate::share::embeddings::groups::GroupKey;
@@ -70,11 +70,11 @@ pub(super) async fn recall(
     let split = Split::of(request.body())?;
     let shared = is_shared(question);
     let scoped = context(question, shared)?;
-    let key = |body: &[u8]| app.cache.key(&scoped, body, Fields::WithEffect);
+    let key = |body: &BodyHash| app.cache.key(&scoped, body);
+    let hash = |body: &[u8]| BodyHash::of(body, Fields::WithEffect);
     // Calls stay within the account, whoever may read what is kept.
-    let rest =
-        app.cache.key(&context(question, false)?, &split.single(b"null"), Fields::WithEffect)?;
-    let whole = key(request.body())?;
+    let rest = app.cache.key(&context(question, false)?, &hash(&split.single(b"null"))?);
+    let whole = key(&body_hash(question)?);
     let shares = class.coalesce && snapshot.config.coalesce && !steering.no_cache;
     let lifetime = lifetime(steering, question);
     let count = split.parts.len();
@@ -91,7 +91,10 @@ pub(super) async fn recall(
     };
     if let Some(lifetime) = lifetime {
         let parts = inputs.split.parts.iter();
-        let keys: Vec<Key> = parts.map_while(|part| key(&inputs.split.single(part))).collect();
+        let keys: Vec<Key> = parts
+            .map_while(|part| hash(&inputs.split.single(part)))
+            .map(|hash| key(&hash))
+            .collect();
         if keys.len() < count {
             return None;
         }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use crate::app::{App, Snapshot};
-use crate::cache::key::Fields;
 use crate::cache::steer::Steering;
 use crate::config::{Class, Samples};
 use crate::intake::endpoint::Endpoint;
-use crate::pipeline::recall::{Question, Recalled, context};
+use crate::pipeline::recall::{Question, Recalled, body_hash, context};
 use crate::share::FlightKey;
 
 /// How a request shares a call that makes a sample for each.
@@ -53,7 +52,7 @@ fn sampled(
         return None;
     }
     // Calls stay within the account, whoever may read what is kept.
-    let key = app.cache.key(&context(question, false)?, request.body(), Fields::WithEffect)?;
+    let key = app.cache.key(&context(question, false)?, &body_hash(question)?);
     let key = FlightKey { request: *key.as_bytes(), stream: request.stream };
     Some(Sampled { key, window, most })
 }

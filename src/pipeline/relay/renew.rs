@@ -23,6 +23,7 @@ use crate::intake::request::Request;
 use crate::ledger::record::Outcome;
 use crate::meter::quote::Quote;
 use crate::pipeline::bill::{Bill, Order};
+use crate::pipeline::reading;
 use crate::pipeline::recall::Keeping;
 use crate::pipeline::relay::course::Course;
 use crate::pipeline::relay::pilot::Flying;
@@ -94,7 +95,10 @@ impl Work {
             endpoint: self.endpoint,
             route: self.route.clone(),
             request: &self.request,
-            text_hash: snapshot.config.log_text_hash.then(|| app.text_hash(self.request.body())),
+            text_hash: snapshot
+                .config
+                .log_text_hash
+                .then(|| reading::text_hash(app, self.endpoint, self.request.body(), None)),
             cache_key: Some(self.keeping.key.to_hex()),
         };
         let mut bill = Bill::open(app, &exchange, order);

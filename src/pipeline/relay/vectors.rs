@@ -171,7 +171,7 @@ impl Flying<'_> {
             .collect();
         let joint = match call.whole {
             true => Ok(self.request.clone()),
-            false => Request::parse(call.inputs.split.joint(all.iter())),
+            false => Request::parse(&call.inputs.split.joint(all.iter())),
         };
         let request = match joint {
             Ok(request) => request,
