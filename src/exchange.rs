@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, request};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -29,6 +29,14 @@ pub trait Client: Send {
     /// The next piece of the request's body, `None` at its end. Answers
     /// `expect: 100-continue` before the first read.
     fn read(&mut self) -> impl Future<Output = Result<Option<Bytes>, ReadError>> + Send;
+
+    /// Appends what comes next of the request's body to `whole`; how many bytes that
+    /// is, 0 at its end. For a body that is wanted in one piece: it is copied once less
+    /// than with [`Self::read`].
+    fn read_into(
+        &mut self,
+        whole: &mut BytesMut,
+    ) -> impl Future<Output = Result<usize, ReadError>> + Send;
 
     /// Resolves when the client has left. To be raced against the provider.
     fn gone(&mut self) -> impl Future<Output = ()> + Send;

@@ -159,8 +159,8 @@ async fn understood<C: Client>(
         }
         Boarding::Lead(pilot, passenger) => {
             let mut relay = Relay { app, snapshot, client, exchange, request, bill, look };
-            // Boxed too: every other request would carry it from call to call.
-            Box::pin(relay.lead((pilot, passenger), keeping, inputs, query)).await
+            // Pinned where it stands: most requests come here, and a box costs them a copy.
+            pin!(relay.lead((pilot, passenger), keeping, inputs, query)).await
         }
     }
 }

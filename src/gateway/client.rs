@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT, UPGRADE};
 use http::{HeaderValue, StatusCode, Version, request};
 use pingora_http::ResponseHeader;
@@ -205,6 +205,13 @@ impl DownstreamClient {
     }
 }
 
+fn read_error(error: io::Error) -> ReadError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => ReadError::Slow,
+        _ => ReadError::Broken,
+    }
+}
+
 /// Whether an answer with this status ends with its head (RFC 9110 §6.4.1).
 fn head_has_no_body(status: StatusCode) -> bool {
     status.is_informational()
@@ -227,12 +234,7 @@ impl Client for DownstreamClient {
     async fn read(&mut self) -> Result<Option<Bytes>, ReadError> {
         self.invite_body().await?;
         let read = match &mut self.session {
-            Session::Http1(session) => {
-                session.read_body().await.map_err(|error| match error.kind() {
-                    io::ErrorKind::TimedOut => ReadError::Slow,
-                    _ => ReadError::Broken,
-                })
-            }
+            Session::Http1(session) => session.read_body().await.map_err(read_error),
             // Pingora times the reads of HTTP/1 alone.
             Session::Http2(session) => {
                 match within(self.stall, session.read_request_body()).await {
@@ -241,6 +243,23 @@ impl Client for DownstreamClient {
                 }
             }
         };
+        self.broken |= read.is_err();
+        read
+    }
+
+    async fn read_into(&mut self, whole: &mut BytesMut) -> Result<usize, ReadError> {
+        self.invite_body().await?;
+        let Session::Http1(session) = &mut self.session else {
+            while let Some(piece) = self.read().await? {
+                // An empty frame is no end.
+                if !piece.is_empty() {
+                    whole.extend_from_slice(&piece);
+                    return Ok(piece.len());
+                }
+            }
+            return Ok(0);
+        };
+        let read = session.read_body_into(whole).await.map_err(read_error);
         self.broken |= read.is_err();
         read
     }

@@ -57,31 +57,32 @@ pub fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
 pub async fn read<C: Client>(client: &mut C, limits: &Listen) -> Result<Bytes, Refusal> {
     let declared = declared_length(&client.head().headers);
     let begun = tokio::time::Instant::now();
-    let mut piece = match next(client, limits.body_grace).await? {
+    let first = match answered(within(limits.body_grace, client.read()).await)? {
         None => return Ok(Bytes::new()),
-        Some(piece) if declared == Some(piece.len()) => return Ok(piece),
-        Some(piece) => piece,
+        Some(first) if declared == Some(first.len()) => return Ok(first),
+        Some(first) => first,
     };
-    let mut whole =
-        BytesMut::with_capacity(declared.unwrap_or(piece.len() * 2).min(TRUSTED_LENGTH));
+    let room = declared.unwrap_or(first.len() * 2).min(TRUSTED_LENGTH);
+    let mut whole = BytesMut::with_capacity(room.max(first.len()));
+    whole.extend_from_slice(&first);
+    drop(first);
     loop {
-        if whole.len() + piece.len() > limits.body_limit {
+        if whole.len() > limits.body_limit {
             return Err(too_large(limits));
         }
-        whole.extend_from_slice(&piece);
         let earned = Duration::from_secs(whole.len() as u64 / limits.min_body_rate.max(1));
         let left = limits.body_grace + earned;
         let left = left.checked_sub(begun.elapsed()).ok_or_else(too_slow)?;
-        match next(client, left).await? {
-            Some(next) => piece = next,
-            None => return Ok(whole.freeze()),
+        if answered(within(left, client.read_into(&mut whole)).await)? == 0 {
+            return Ok(whole.freeze());
         }
     }
 }
 
-async fn next<C: Client>(client: &mut C, patience: Duration) -> Result<Option<Bytes>, Refusal> {
-    match within(patience, client.read()).await {
-        Some(Ok(piece)) => Ok(piece),
+/// What a read came to, `None` if it took too long.
+fn answered<T>(read: Option<Result<T, ReadError>>) -> Result<T, Refusal> {
+    match read {
+        Some(Ok(read)) => Ok(read),
         None | Some(Err(ReadError::Slow)) => Err(too_slow()),
         Some(Err(ReadError::Broken)) => Err(Refusal::new(
             Code::InvalidJson,

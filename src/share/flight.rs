@@ -71,18 +71,18 @@ pub struct Landing {
     pub waited: Duration,
 }
 
-/// How a flight ended.
+/// How a flight ended. Small, as it is handed on from call to call.
 #[derive(Clone, Debug)]
 pub enum End {
     /// With an answer, whole or cut.
-    Landed(Landing),
+    Landed(Arc<Landing>),
     /// Without one: this is what each of those aboard is told.
-    Refused(Refusal, Landing),
+    Refused(Box<Refusal>, Arc<Landing>),
 }
 
 impl End {
     /// What the call came to.
-    pub const fn landing(&self) -> &Landing {
+    pub const fn landing(&self) -> &Arc<Landing> {
         match self {
             Self::Landed(landing) | Self::Refused(_, landing) => landing,
         }
@@ -255,22 +255,14 @@ impl Pilot {
 
     /// Ends the flight with the last bytes of its answer. Gives what the one
     /// bears whose request it is.
-    pub fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Money {
-        let cost = landing.cost;
-        self.over(Piece { full, plain }, End::Landed(landing));
-        self.share_of_the_first(cost)
+    pub fn land(&mut self, full: Bytes, plain: Bytes, landing: impl Into<Arc<Landing>>) -> Money {
+        self.over(Piece { full, plain }, End::Landed(landing.into()))
     }
 
     /// Ends the flight without an answer. Gives what the one bears whose request
     /// it is.
-    pub fn refuse(&mut self, refusal: Refusal, landing: Landing) -> Money {
-        let cost = landing.cost;
-        self.over(Piece::default(), End::Refused(refusal, landing));
-        self.share_of_the_first(cost)
-    }
-
-    fn share_of_the_first(&self, cost: Money) -> Money {
-        portion::share(cost, 0, self.flight.state.lock().among)
+    pub fn refuse(&mut self, refusal: Refusal, landing: impl Into<Arc<Landing>>) -> Money {
+        self.over(Piece::default(), End::Refused(Box::new(refusal), landing.into()))
     }
 
     /// Waits until the answer is no more than 64 KB ahead of its fastest reader.
@@ -307,19 +299,23 @@ impl Pilot {
         }
     }
 
-    fn over(&mut self, last: Piece, end: End) {
-        {
+    /// Ends the flight, unless it has ended. Gives what the one bears whose request it is.
+    fn over(&mut self, last: Piece, end: End) -> Money {
+        let cost = end.landing().cost;
+        let among = {
             let mut state = self.flight.state.lock();
             if state.end.is_some() {
-                return;
+                return portion::share(cost, 0, state.among);
             }
             if !last.full.is_empty() {
                 state.push(last);
             }
             state.end(end);
-        }
+            state.among
+        };
         self.entry = None;
         self.flight.news.notify_waiters();
+        portion::share(cost, 0, among)
     }
 }
 
@@ -341,7 +337,7 @@ impl Drop for Pilot {
             spared: Money::ZERO,
             waited: Duration::ZERO,
         };
-        self.over(Piece::default(), End::Refused(refusal, landing));
+        self.over(Piece::default(), End::Refused(Box::new(refusal), Arc::new(landing)));
     }
 }
 

@@ -28,7 +28,7 @@ const STEP: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub enum Left {
     /// A flight that had ended: the passenger bears its part of the cost.
-    Ended(Landing),
+    Ended(Arc<Landing>),
     /// A flight that goes on without it.
     Flying,
     /// A flight that ends because of it.
@@ -150,7 +150,7 @@ impl Passenger {
             self.counted = None;
         }
         match &state.end {
-            Some(end) => Left::Ended(end.landing().clone()),
+            Some(end) => Left::Ended(Arc::clone(end.landing())),
             None if state.aboard > 0 || state.stays => Left::Flying,
             None => Left::Abandoned,
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Buf;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora_core::ErrorType;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
@@ -215,9 +216,16 @@ async fn exchange_shared(
 }
 
 async fn write(stream: &mut Stream, wire: &Wire) -> std::io::Result<()> {
-    stream.write_all(&wire.first).await?;
-    for piece in &wire.rest {
-        stream.write_all(piece).await?;
+    let Wire { first, rest } = wire;
+    match rest.split_first() {
+        None => stream.write_all(first).await?,
+        Some((second, rest)) => {
+            // A head that leaves alone is a piece of its own on the way and at its end.
+            stream.write_all_buf(&mut first.as_ref().chain(second.as_ref())).await?;
+            for piece in rest {
+                stream.write_all(piece).await?;
+            }
+        }
     }
     stream.flush().await
 }

@@ -109,6 +109,27 @@ async fn a_client_that_asked_for_usage_gets_the_providers_bytes() {
 }
 
 #[tokio::test]
+async fn a_long_prompt_arrives_to_the_byte() {
+    let provider = Provider::start().await;
+    let gate = before(&provider).await;
+    for size in [17_000, 300_000, 2_500_000] {
+        let mut body = stream_body();
+        body["messages"][0]["content"] = "0123456789".repeat(size / 10).into();
+        body["stream_options"] = json!({"include_usage": true});
+        let unchanged = Request::post("/v1/chat/completions", &body).bearer(&key_of(DEFAULT_PLAN));
+        gate.send(&unchanged).await.ok();
+        let calls = provider.calls();
+        assert!(calls.last().unwrap().body == unchanged.body(), "{size}");
+        // Asked for usage, it goes in several pieces.
+        body["stream_options"] = json!({"include_usage": false});
+        let asked = Request::post("/v1/chat/completions", &body).bearer(&key_of(DEFAULT_PLAN));
+        gate.send(&asked).await.ok();
+        body["stream_options"] = json!({"include_usage": true});
+        assert!(provider.calls().last().unwrap().json() == body, "{size}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_refuses_usage_does_not_get_it() {
     let provider = Provider::start().await;
     let gate = before(&provider).await;

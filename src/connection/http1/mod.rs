@@ -163,10 +163,37 @@ impl Http1 {
             let Self { stream, ahead, timer, .. } = self;
             ahead.reserve(self.body.expected().clamp(FIRST_READ, MOST_READ));
             let read = timer.within(self.stall, stream.read_buf(ahead)).await;
-            if read.ok_or(ErrorKind::TimedOut)?? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
+            some(read)?;
         }
+    }
+
+    /// Appends what comes next of the request's body to `whole`, straight from the
+    /// connection where its length is known; how many bytes that is, 0 at its end.
+    ///
+    /// # Errors
+    /// As [`Self::read_body`].
+    pub(crate) async fn read_body_into(&mut self, whole: &mut BytesMut) -> io::Result<usize> {
+        let Body::Length(left) = self.body else {
+            let piece = self.read_body().await?.unwrap_or_default();
+            whole.extend_from_slice(&piece);
+            return Ok(piece.len());
+        };
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let count = if self.ahead.is_empty() {
+            // No more room than for as much as has come: a length is but a word.
+            if whole.len() == whole.capacity() {
+                whole.reserve(most.min(whole.len().max(MOST_READ)));
+            }
+            let Self { stream, timer, stall, .. } = self;
+            let mut room = (&mut *whole).limit(most);
+            some(timer.within(*stall, stream.read_buf(&mut room)).await)?
+        } else {
+            let count = most.min(self.ahead.len());
+            whole.extend_from_slice(&self.ahead.split_to(count));
+            count
+        };
+        self.body = Body::of(left - count as u64);
+        Ok(count)
     }
 
     /// Resolves when the client has left: at the end of what it sends, or when its
@@ -329,7 +356,18 @@ impl Http1 {
     }
 }
 
+/// How many bytes were read, of which there must be some.
+fn some(read: Option<io::Result<usize>>) -> io::Result<usize> {
+    match read.ok_or(ErrorKind::TimedOut)?? {
+        0 => Err(ErrorKind::UnexpectedEof.into()),
+        count => Ok(count),
+    }
+}
+
 /// The head of no request.
 fn no_head() -> Parts {
     Request::new(()).into_parts().0
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! known, and it can be had from the cache if it may be kept.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -276,8 +277,9 @@ impl Flying<'_> {
     pub(super) fn land(&mut self, full: Bytes, plain: Bytes, landing: Landing) -> Flown {
         // Free before the answer leaves: a client that has it can ask again.
         self.calls.let_go();
-        let end = End::Landed(landing.clone());
-        Flown { end, share: self.pilot.land(full, plain, landing) }
+        let landing = Arc::new(landing);
+        let share = self.pilot.land(full, plain, Arc::clone(&landing));
+        Flown { end: End::Landed(landing), share }
     }
 
     /// Ends a call of which no (further) attempt may be made.
@@ -302,8 +304,9 @@ impl Flying<'_> {
 
     pub(super) fn end_without(&mut self, refusal: Refusal, landing: Landing) -> Flown {
         self.calls.let_go();
-        let end = End::Refused(refusal.clone(), landing.clone());
-        Flown { end, share: self.pilot.refuse(refusal, landing) }
+        let landing = Arc::new(landing);
+        let share = self.pilot.refuse(refusal.clone(), Arc::clone(&landing));
+        Flown { end: End::Refused(Box::new(refusal), landing), share }
     }
 
     /// Ends a call whose callers have all left before its answer came.

@@ -1,6 +1,7 @@
 //! A passenger's part of a call: hands the answer to its client, and settles the
 //! request before the last byte leaves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -145,7 +146,7 @@ impl<C: Client> Reader<'_, '_, C> {
         self.bill.sending(bytes.len());
         self.settle(passenger, &landing, head.status.as_u16()).await?;
         if let Some(refusal) = refusal {
-            return Err(refusal);
+            return Err(*refusal);
         }
         if landing.outcome == Outcome::Ok && self.bill.is_kept() {
             Box::pin(keep(self.bill, passenger)).await;
@@ -162,8 +163,8 @@ impl<C: Client> Reader<'_, '_, C> {
     async fn refused(
         &mut self,
         passenger: &mut Passenger,
-        refusal: Refusal,
-        landing: Landing,
+        refusal: Box<Refusal>,
+        landing: Arc<Landing>,
     ) -> Result<Ending, Refusal> {
         if let Some(found) = self.stand_in(&landing) {
             // Boxed, as what only some requests need: its future is large.
@@ -172,7 +173,7 @@ impl<C: Client> Reader<'_, '_, C> {
         if !landing.called && self.bill.void() {
             self.exchange.billed = false;
             count_back(self.exchange);
-            return Err(refusal);
+            return Err(*refusal);
         }
         if self.leads {
             self.exchange.waited += landing.waited;
@@ -183,7 +184,7 @@ impl<C: Client> Reader<'_, '_, C> {
         self.exchange.quota_returned();
         self.settle(passenger, &landing, refusal.status.as_u16()).await?;
         self.exchange.token_standing = self.bill.token_standing();
-        Err(refusal)
+        Err(*refusal)
     }
 
     /// The answer of before that may be given where the provider has failed, or the
@@ -197,7 +198,7 @@ impl<C: Client> Reader<'_, '_, C> {
     async fn answer_from_before(
         &mut self,
         passenger: &mut Passenger,
-        landing: Landing,
+        landing: Arc<Landing>,
         found: Found,
     ) -> Result<Ending, Refusal> {
         if self.leads {

@@ -7,6 +7,7 @@
 mod table;
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -95,12 +96,14 @@ impl Flying<'_> {
         for (mut fellow, deal) in fellows.into_iter().zip(deals) {
             match deal {
                 Deal::Last(last, landing) => {
-                    fellow.pilot.land(last.clone(), last, landing.clone());
+                    let landing = Arc::new(landing);
+                    fellow.pilot.land(last.clone(), last, Arc::clone(&landing));
                     fellow.over(End::Landed(landing));
                 }
                 Deal::Refused(refusal, landing) => {
-                    fellow.pilot.refuse(refusal.clone(), landing.clone());
-                    fellow.over(End::Refused(refusal, landing));
+                    let landing = Arc::new(landing);
+                    fellow.pilot.refuse(refusal.clone(), Arc::clone(&landing));
+                    fellow.over(End::Refused(Box::new(refusal), landing));
                 }
                 Deal::Alone(alone) => fellow.go_alone(alone),
             }

@@ -193,7 +193,7 @@ impl Flying<'_> {
         };
         let (head, body) = match (end, answer) {
             (End::Refused(refusal, _), _) => {
-                return each(&|landing| Deal::Refused(refusal.clone(), landing));
+                return each(&|landing| Deal::Refused(Refusal::clone(&refusal), landing));
             }
             (End::Landed(_), None) => return each(&Deal::Left),
             (End::Landed(_), Some(answer)) => answer,

@@ -163,7 +163,7 @@ impl<'p> Table<'p> {
                         let last = dealer.last(caller, wants.then_some(&landing.tokens));
                         Deal::Last(last, landing)
                     }
-                    End::Refused(refusal, _) => Deal::Refused(refusal.clone(), landing),
+                    End::Refused(refusal, _) => Deal::Refused(Refusal::clone(refusal), landing),
                 },
                 (Given::Whole(head, body), End::Landed(_)) => {
                     let own = match &parted {
@@ -177,7 +177,7 @@ impl<'p> Table<'p> {
                     seat.pilot.depart(seat.head(app, head, false));
                     Deal::Last(own, landing)
                 }
-                (_, End::Refused(refusal, _)) => Deal::Refused(refusal.clone(), landing),
+                (_, End::Refused(refusal, _)) => Deal::Refused(Refusal::clone(refusal), landing),
                 // A stream without an event of its own, or nobody is there any more.
                 (Given::Nothing, End::Landed(_)) => alone(Past::default(), None),
             }
