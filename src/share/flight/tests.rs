@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use super::super::flights::{Boarding, FlightKey, Flights};
 use super::super::passenger::{Left, Lost, Step};
 use super::*;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::labels::Scope;
 
 const KEY: FlightKey = FlightKey { request: [7; 32], stream: true };
 
@@ -46,6 +48,25 @@ fn now(passenger: &mut Passenger) -> Option<Step> {
 
 fn read(passenger: &mut Passenger) -> Bytes {
     now(passenger).map(|step| step.bytes).unwrap_or_default()
+}
+
+/// What it keeps after it has left, it keeps uncounted.
+#[test]
+fn who_has_left_is_counted_no_more() {
+    let metrics = Metrics::new(&[]).unwrap();
+    let flights = Flights::new();
+    let (mut pilot, mut first) = lead(&flights);
+    first.count(metrics.enter(Scope::Aboard));
+    let aboard =
+        |count: u8| metrics.render().unwrap().contains(&format!("{{scope=\"aboard\"}} {count}\n"));
+    pilot.land(bytes("a"), bytes("a"), landing(9));
+    assert!(aboard(1));
+    assert!(matches!(first.leave(), Left::Ended(_)));
+    assert!(aboard(0));
+    assert_eq!(
+        (first.share(Money::from_picos(9)), &first.so_far()[..]),
+        (Money::from_picos(9), &b""[..])
+    );
 }
 
 #[tokio::test]
