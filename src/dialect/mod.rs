@@ -72,6 +72,8 @@ pub struct To<'a> {
     pub dialect: Dialect,
     /// The provider's own name of the model.
     pub model: &'a str,
+    /// What the answers call it.
+    pub shown: &'a str,
     /// How it wants requests to be worded.
     pub wording: &'a Wording,
 }
@@ -81,7 +83,7 @@ pub struct To<'a> {
 pub struct Translation {
     client: Dialect,
     provider: Dialect,
-    /// The model as the client calls it.
+    /// What the answers call the model.
     model: String,
     /// When the answer was made, for dialects that say so.
     created: Timestamp,
@@ -114,7 +116,7 @@ pub fn request(
     let answers = Translation {
         client: from,
         provider: to.dialect,
-        model: form.model.clone().unwrap_or_else(|| to.model.to_owned()),
+        model: to.shown.to_owned(),
         created: Timestamp::default(),
         answer_tool: to.dialect == Dialect::Messages && form.format.is_some(),
         ids: Ids::new(),
