@@ -72,8 +72,6 @@ pub struct To<'a> {
     pub dialect: Dialect,
     /// The provider's own name of the model.
     pub model: &'a str,
-    /// What the answers call it.
-    pub shown: &'a str,
     /// How it wants requests to be worded.
     pub wording: &'a Wording,
 }
@@ -83,7 +81,7 @@ pub struct To<'a> {
 pub struct Translation {
     client: Dialect,
     provider: Dialect,
-    /// What the answers call the model.
+    /// The provider's own name of the model.
     model: String,
     /// When the answer was made, for dialects that say so.
     created: Timestamp,
@@ -116,7 +114,7 @@ pub fn request(
     let answers = Translation {
         client: from,
         provider: to.dialect,
-        model: to.shown.to_owned(),
+        model: to.model.to_owned(),
         created: Timestamp::default(),
         answer_tool: to.dialect == Dialect::Messages && form.format.is_some(),
         ids: Ids::new(),

@@ -20,8 +20,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::base::sse::{self, Piece, Splitter};
 
-/// What answers call the model.
-const SHOWN: &str = "public";
 /// The moment of every answer.
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
@@ -43,7 +41,7 @@ fn ask(
     model: &str,
     on: OnUnsupported,
 ) -> Result<Translated, Bad> {
-    let to = To { dialect: to, model, shown: SHOWN, wording: &Wording::default() };
+    let to = To { dialect: to, model, wording: &Wording::default() };
     request(from, &to, body, on)
 }
 

@@ -309,7 +309,7 @@ fn a_large_image_is_too_large_for_some() {
     };
     for (to, model) in [(Messages, "claude-sonnet-4-5"), (Gemini, "gemini-2.5-flash")] {
         let wording = Wording { image_limit: Some(3000), ..Wording::default() };
-        let to = To { dialect: to, model, shown: SHOWN, wording: &wording };
+        let to = To { dialect: to, model, wording: &wording };
         let sent = |bytes: usize, on| request(Chat, &to, of(bytes).to_string().as_bytes(), on);
         sent(3000, OnUnsupported::Refuse).unwrap();
         let refused = sent(3003, OnUnsupported::Refuse).unwrap_err();

@@ -119,7 +119,7 @@ fn thinking_and_formats() {
         {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f"}}, {"id": "d", "function": {"name": "f"}}]}]});
     for thinking in [None, Some(Thinking::None), Some(Thinking::Budget)] {
         let wording = Wording { thinking, ..Wording::default() };
-        let to = To { dialect: Gemini, model: "gemini-3-pro", shown: "m", wording: &wording };
+        let to = To { dialect: Gemini, model: "gemini-3-pro", wording: &wording };
         let to = request(Chat, &to, body.to_string().as_bytes(), OnUnsupported::Refuse).unwrap();
         let body: Value = serde_json::from_slice(&to.body).unwrap();
         let parts = &body["contents"][1]["parts"];
@@ -158,7 +158,7 @@ fn whole_answers() {
     let message = whole(&answers(Messages, Gemini), &generated(&parts, "STOP"));
     assert_eq!(
         message,
-        json!({"id": "msg_r9", "type": "message", "role": "assistant", "model": "public",
+        json!({"id": "msg_r9", "type": "message", "role": "assistant", "model": "target-model",
             "content": [
                 {"type": "thinking", "thinking": "hm", "signature": ""},
                 {"type": "text", "text": "One two"},

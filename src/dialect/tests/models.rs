@@ -6,7 +6,7 @@ use Dialect::{Chat, Gemini, Messages, Responses};
 
 /// The provider's body for `body` at `model`.
 fn at(from: Dialect, to: Dialect, model: &str, wording: &Wording, body: &Value) -> Value {
-    let to = To { dialect: to, model, shown: SHOWN, wording };
+    let to = To { dialect: to, model, wording };
     let body = body.to_string();
     let translated = request(from, &to, body.as_bytes(), OnUnsupported::Refuse).unwrap();
     serde_json::from_slice(&translated.body).unwrap()

@@ -24,21 +24,16 @@ pub(super) struct Restore {
     echoes: Vec<Echo>,
 }
 
-/// The name of the model in answers, unless the provider's stays: the public one, of
-/// an account's alias that of the model behind it.
-pub(super) fn public_name<'f>(flying: &'f Flying<'_>) -> Option<&'f str> {
-    let public = flying.snapshot.config.routing.public_model_name;
-    Some(&*flying.route.model).filter(|name| public && !name.is_empty())
-}
-
 impl Restore {
     /// What is to be replaced in the answer to the present attempt; `None` if nothing.
     pub(super) fn of(flying: &Flying<'_>) -> Option<Self> {
+        // Of an account's alias, the name of the model behind it.
+        let public = &flying.route.model;
         // Under its own name a model may answer with a date, which is not hidden.
-        let named = flying.course.leg()?.target.model.as_deref();
-        let model = public_name(flying)
-            .filter(|public| named.is_some_and(|named| named != *public))
-            .map(|public| Bytes::from(serde_json::Value::from(public).to_string()));
+        let named = flying.course.leg()?.target.model.as_ref();
+        let other = named.is_some_and(|named| named != public) && !public.is_empty();
+        let model = (other && flying.snapshot.config.routing.public_model_name)
+            .then(|| Bytes::from(serde_json::Value::from(&**public).to_string()));
         // Only a response repeats what was asked.
         let echoes = match flying.endpoint {
             Endpoint::Responses => flying.request.echoes().to_vec(),

@@ -20,7 +20,6 @@ use crate::pipeline::relay::adapt;
 use crate::pipeline::relay::attempt::Called;
 use crate::pipeline::relay::is_event_stream;
 use crate::pipeline::relay::pilot::Flying;
-use crate::pipeline::relay::restore;
 use crate::refusal::{Code, Refusal};
 use crate::upstream::{BodyError, Recode, Reply};
 
@@ -209,8 +208,7 @@ impl<'a> Flying<'a> {
         let body = self.request.outgoing(None, false).joined();
         let wording = target.wording();
         let model = self.route.model_at(target);
-        let shown = restore::public_name(self).unwrap_or(model);
-        let to = To { dialect: to, model, shown, wording: &wording };
+        let to = To { dialect: to, model, wording: &wording };
         let translated = dialect::request(from, &to, &body, on);
         let translated = translated.map_err(|bad| match &bad {
             Bad::Unsupported(_) => unsupported(bad.param().to_owned(), bad.to_string()),
@@ -342,7 +340,7 @@ mod tests {
         let body = br#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":",\"stream_options\":{\"include_usage\":true}}"}]}"#;
         let on = OnUnsupported::Refuse;
         let wording = config::Wording::default();
-        let to = To { dialect: Dialect::Chat, model: "m", shown: "m", wording: &wording };
+        let to = To { dialect: Dialect::Chat, model: "m", wording: &wording };
         let chat = dialect::request(Dialect::Messages, &to, body, on).unwrap().body;
         let asking: serde_json::Value = serde_json::from_slice(&chat).unwrap();
         assert_eq!(asking["stream_options"], json!({"include_usage": true}));
