@@ -1,6 +1,7 @@
 //! Models and providers of accounts' own, in force.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -49,7 +50,14 @@ struct Held {
     account: Arc<str>,
     kept: OwnProvider,
     /// Made when it is first called: opening its key takes some milliseconds.
-    reach: OnceLock<Option<Arc<Reach>>>,
+    made: Mutex<Option<Made>>,
+}
+
+/// How a provider of an account's own is reached.
+struct Made {
+    /// As they were configured then.
+    timeouts: Timeouts,
+    reach: Option<Arc<Reach>>,
 }
 
 impl std::fmt::Debug for Held {
@@ -101,10 +109,29 @@ impl OwnModels {
     pub fn reach(&self, account: &str, id: &str, routing: &Routing) -> Option<Arc<Reach>> {
         let accounts = self.accounts.load();
         let held = accounts.get(account)?.providers.iter().find(|held| *held.id == *id)?;
-        held.reach.get_or_init(|| self.connect(held, routing)).clone()
+        let timeouts = Timeouts {
+            connect: routing.connect_timeout,
+            first_byte: routing.first_byte_timeout,
+            chunk: routing.chunk_timeout,
+        };
+        let mut made = held.made.lock();
+        let reach = match made.take() {
+            Some(it) if it.timeouts == timeouts => it.reach,
+            other => {
+                let before = other.and_then(|it| it.reach);
+                self.connect(held, timeouts, before.as_deref())
+            }
+        };
+        made.insert(Made { timeouts, reach }).reach.clone()
     }
 
-    fn connect(&self, held: &Held, routing: &Routing) -> Option<Arc<Reach>> {
+    /// Reaches a provider that was reached as `before`, if it was.
+    fn connect(
+        &self,
+        held: &Held,
+        timeouts: Timeouts,
+        before: Option<&Reach>,
+    ) -> Option<Arc<Reach>> {
         let key = match held.kept.sealed.is_empty() {
             true => Secret::default(),
             false => {
@@ -117,11 +144,6 @@ impl OwnModels {
                 Secret::new(key?)
             }
         };
-        let timeouts = Timeouts {
-            connect: routing.connect_timeout,
-            first_byte: routing.first_byte_timeout,
-            chunk: routing.chunk_timeout,
-        };
         let base = config::base_url(&held.kept.base_url).ok()?;
         let provider = shown(held.kept.spoken.dialect());
         let origin = Origin::new(base, &key, &provider.manner, timeouts, self.clock.clone());
@@ -132,9 +154,9 @@ impl OwnModels {
             provider,
             origin,
             further: Vec::new(),
-            health: Arc::new(Health::new(1)),
+            health: before.map_or_else(|| Arc::new(Health::new(1)), |it| it.health.clone()),
             series,
-            refuses_usage: false.into(),
+            refuses_usage: before.is_some_and(|it| it.refuses_usage.load(Ordering::Relaxed)).into(),
         }))
     }
 }
@@ -154,7 +176,7 @@ impl InForce for OwnModels {
                         id: Arc::from(&*kept.id),
                         account: account.clone(),
                         kept: kept.clone(),
-                        reach: OnceLock::new(),
+                        made: Mutex::default(),
                     })
                 })
             };

@@ -27,6 +27,7 @@ const HARMLESS: [&str; 3] = ["stream_options", "service_tier", "metadata"];
 pub(super) fn read_request(body: &[u8], losses: &mut Losses) -> Checked<Request> {
     let mut fields = Fields::body(body)?;
     fields.ignore(&HARMLESS);
+    fields.text("model")?;
     let prompt = fields.take("prompt").ok_or_else(|| fields.missing("prompt"))?;
     let prompt = match (json::as_text(prompt), serde_json::from_str::<Vec<String>>(prompt.get())) {
         (Some(text), _) => text,
@@ -47,7 +48,6 @@ pub(super) fn read_request(body: &[u8], losses: &mut Losses) -> Checked<Request>
         }
     }
     let mut form = Request {
-        model: fields.text("model")?,
         messages: vec![Message::of(Role::User, "prompt".to_owned(), vec![Part::text(prompt)])],
         max_tokens: Some(fields.integer("max_tokens")?.unwrap_or(MAX_TOKENS)),
         stop: read_stop(&mut fields)?,

@@ -81,7 +81,7 @@ pub struct To<'a> {
 pub struct Translation {
     client: Dialect,
     provider: Dialect,
-    /// The model as the client calls it.
+    /// The provider's own name of the model.
     model: String,
     /// When the answer was made, for dialects that say so.
     created: Timestamp,
@@ -114,7 +114,7 @@ pub fn request(
     let answers = Translation {
         client: from,
         provider: to.dialect,
-        model: form.model.clone().unwrap_or_else(|| to.model.to_owned()),
+        model: to.model.to_owned(),
         created: Timestamp::default(),
         answer_tool: to.dialect == Dialect::Messages && form.format.is_some(),
         ids: Ids::new(),

@@ -7,6 +7,8 @@
 const LONGEST_HEADER: usize = 14;
 /// Largest payload of a control frame, in bytes (§5.5).
 const LARGEST_CONTROL: u64 = 125;
+/// Bytes that are unmasked at once.
+const AT_ONCE: usize = 1_024;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
@@ -32,7 +34,8 @@ pub enum Fault {
     TooLarge,
 }
 
-/// Hears the text messages of one side, without their frames.
+/// Hears the messages of one side, without their frames and masks: a server's
+/// texts, and whatever a client says.
 pub trait Listener {
     /// The next piece of a message.
     fn piece(&mut self, payload: &[u8]);
@@ -61,8 +64,10 @@ pub struct Frames {
     left: u64,
     /// What the frame is of the message that is being sent.
     part: Part,
-    /// Whether the message that is being sent is a text.
-    text: bool,
+    /// Whether the message that is being sent is heard.
+    heard: bool,
+    /// The mask of the frame that is being sent, turned to its next byte.
+    mask: [u8; 4],
     /// Payload bytes of that message so far, the frame's included.
     message: u64,
     /// Whether it goes on in a later frame.
@@ -91,7 +96,8 @@ impl Frames {
             have: 0,
             left: 0,
             part: Part::Control,
-            text: false,
+            heard: false,
+            mask: [0; 4],
             message: 0,
             goes_on: false,
             closing: false,
@@ -121,8 +127,8 @@ impl Frames {
                 let (payload, rest) = bytes.split_at(count);
                 self.left -= count as u64;
                 bytes = rest;
-                if self.is_heard() {
-                    to.piece(payload);
+                if self.heard && self.part != Part::Control {
+                    self.tell(payload, to);
                 }
                 self.end_of_frame(to);
                 continue;
@@ -141,12 +147,24 @@ impl Frames {
         Ok(())
     }
 
-    fn is_heard(&self) -> bool {
-        self.text && self.part != Part::Control
+    fn tell(&mut self, payload: &[u8], to: &mut impl Listener) {
+        if self.mask == [0; 4] {
+            return to.piece(payload);
+        }
+        let mut plain = [0; AT_ONCE];
+        for piece in payload.chunks(AT_ONCE) {
+            let Some(plain) = plain.get_mut(..piece.len()) else { return };
+            plain.copy_from_slice(piece);
+            for four in plain.chunks_mut(4) {
+                four.iter_mut().zip(self.mask).for_each(|(byte, mask)| *byte ^= mask);
+            }
+            to.piece(plain);
+            self.mask.rotate_left(piece.len() % 4);
+        }
     }
 
     fn end_of_frame(&self, to: &mut impl Listener) {
-        if self.left == 0 && self.part == Part::Last && self.text {
+        if self.left == 0 && self.part == Part::Last && self.heard {
             to.end();
         }
     }
@@ -189,7 +207,12 @@ impl Frames {
             return Err(Fault::Malformed);
         }
         if opcode != 0 {
-            (self.text, self.message) = (opcode == TEXT, 0);
+            self.heard = opcode == TEXT || self.side == Side::Client;
+            self.message = 0;
+        }
+        if masked {
+            let mask = self.header.get(self.have.saturating_sub(4)..self.have);
+            self.mask = mask.and_then(|mask| mask.try_into().ok()).unwrap_or_default();
         }
         self.message = self.message.saturating_add(length);
         if self.message > self.limit {
@@ -257,14 +280,19 @@ mod tests {
             }
         }
         if masked {
-            frame.extend([0; 4]);
+            frame.extend([1, 2, 3, 4]);
         }
-        frame.extend(payload);
+        let mask = if masked { [1, 2, 3, 4] } else { [0; 4] };
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
         frame
     }
 
     fn server() -> Frames {
         Frames::of(Side::Server, 200_000)
+    }
+
+    fn client() -> Frames {
+        Frames::of(Side::Client, 200_000)
     }
 
     proptest! {
@@ -274,23 +302,29 @@ mod tests {
         fn pieces_of_any_size_are_followed(
             lengths in proptest::collection::vec(prop_oneof![0..300_usize, 65_000..70_000_usize], 1..4),
             cuts in proptest::collection::vec(1..40_000_usize, 1..20),
+            masked in proptest::bool::ANY,
         ) {
             let (mut bytes, mut messages, mut ends) = (Vec::new(), Vec::new(), vec![0]);
             for (number, length) in lengths.into_iter().enumerate() {
                 let text = vec![u8::try_from(number).unwrap(); length];
                 let (start, end) = text.split_at(length / 3);
                 for part in [
-                    frame(TEXT, start, false),
-                    frame(0x89, b"ping", false),
-                    frame(0x80, end, false),
-                    frame(0x80 | BINARY, &[7; 40], false),
+                    frame(TEXT, start, masked),
+                    frame(0x89, b"ping", masked),
+                    frame(0x80, end, masked),
+                    frame(0x80 | BINARY, &[7; 40], masked),
                 ] {
                     bytes.extend(part);
                     ends.push(bytes.len());
                 }
                 messages.push(text);
+                if masked {
+                    // A client's sound may be an event.
+                    messages.push(vec![7; 40]);
+                }
             }
-            let (mut frames, mut heard, mut at) = (server(), Heard::default(), 0);
+            let mut frames = if masked { client() } else { server() };
+            let (mut heard, mut at) = (Heard::default(), 0);
             for cut in cuts.iter().cycle() {
                 if at == bytes.len() {
                     break;

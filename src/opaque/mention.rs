@@ -46,6 +46,8 @@ const LONGEST_PREFIX: usize = 9;
 const CALL: &str = "rtc_";
 /// Things that are also named by the `id` of an object.
 const BY_ID: [&str; 3] = ["cntr_", "conv_", "voice_"];
+/// Names a response, in events one of their session.
+const RESPONSE: &str = "response_id";
 /// Holds what clients write for themselves; no provider looks it up.
 const METADATA: &str = "metadata";
 
@@ -56,6 +58,8 @@ pub struct Mention<'j> {
     pub id: Cow<'j, str>,
     /// Whether a provider is known to look it up here.
     pub refers: bool,
+    /// Whether a realtime session has such things of its own.
+    pub in_session: bool,
 }
 
 /// What `json` mentions: strings that look like identifiers, keys included, and
@@ -111,7 +115,7 @@ fn is_reference(field: &str) -> bool {
             | "file_ids"
             | "input_file_id"
             | "previous_response_id"
-            | "response_id"
+            | RESPONSE
             | "thread_id"
             | "training_file"
             | "validation_file"
@@ -229,7 +233,8 @@ fn mention<'j>(string: Raw<'j>, field: Option<&str>) -> Option<Mention<'j>> {
     let id = string.text()?;
     let known = looks_like_id(id.as_bytes());
     let refers = known && field.is_some_and(|field| refers(field, &id));
-    (known || looked_up).then_some(Mention { id, refers })
+    let in_session = field == Some(RESPONSE);
+    (known || looked_up).then_some(Mention { id, refers, in_session })
 }
 
 /// Every string of a JSON text, found lexically, and what it mentions.

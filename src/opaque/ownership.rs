@@ -90,6 +90,32 @@ impl<'t> Tenant<'t> {
         mentions.iter().try_for_each(|it| self.check_mention(&it.id, it.refers))
     }
 
+    /// Checks the things that a field of a form names, as those of a JSON body.
+    ///
+    /// # Errors
+    /// As [`Tenant::check_path`].
+    pub fn check_field(&self, name: &str, value: &[u8]) -> Result<(), Refusal> {
+        // Lists and objects are spelt out: `file_ids[]`, `session[tools][0][container]`.
+        let is_key = |part: &&str| part.bytes().any(|byte| !byte.is_ascii_digit());
+        let field = name.split(['[', ']']).rfind(is_key).unwrap_or_default();
+        for id in std::str::from_utf8(value).unwrap_or_default().split(',') {
+            let id = id.trim();
+            let known = mention::looks_like_id(id.as_bytes());
+            self.check_mention(id, known && mention::refers(field, id))?;
+        }
+        self.check_body(value)
+    }
+
+    /// Checks the things that an event of a client's names in a session. Its
+    /// responses are the session's own, and are not noted.
+    ///
+    /// # Errors
+    /// As [`Tenant::check_path`].
+    pub fn check_event(&self, json: &[u8]) -> Result<(), Refusal> {
+        mention::mentions(json)
+            .try_for_each(|it| self.check_mention(&it.id, it.refers && !it.in_session))
+    }
+
     /// Notes that what an answer from `origin` made is the account's. Whether
     /// anything was new.
     ///

@@ -31,6 +31,7 @@ use crate::intake::body;
 use crate::intake::endpoint::Lane;
 use crate::ledger::record::Tokens;
 use crate::meter::quote::Quote;
+use crate::opaque::vet::{self, Vet};
 use crate::opaque::{self, LARGEST_JSON, Place, Tenant};
 use crate::pipeline::bill::Bill;
 use crate::pipeline::bill::opaque::OpaqueOrder;
@@ -51,11 +52,11 @@ struct Target {
 }
 
 /// The request's body, as it is passed on.
-enum Outgoing {
+enum Outgoing<'t> {
     /// Read already, or empty.
     Whole(Bytes),
-    /// As it comes.
-    Streamed(Framing),
+    /// As it comes, and checked meanwhile if it is a form.
+    Streamed(Framing, Option<Box<Vet<'t>>>),
     /// The connection becomes a WebSocket.
     Upgrade,
 }
@@ -117,7 +118,7 @@ pub(super) async fn serve<C: Client>(
                 Outgoing::Whole(_) => unless_gone(client, slot).await,
                 // The client is not watched meanwhile: that would take bytes of a body
                 // that has not been read.
-                Outgoing::Streamed(_) | Outgoing::Upgrade => Some(slot.await),
+                Outgoing::Streamed(..) | Outgoing::Upgrade => Some(slot.await),
             };
             let Some(slot) = slot else {
                 give_back(permit, exchange);
@@ -191,14 +192,14 @@ fn destination<'s>(
 }
 
 /// Checks what the request names, and reads its body if that could name more.
-async fn prepare<C: Client>(
+async fn prepare<'t, C: Client>(
     app: &App,
     client: &mut C,
     exchange: &mut Exchange,
     place: &Place,
-    tenant: Option<&Tenant<'_>>,
+    tenant: Option<&Tenant<'t>>,
     limits: &Listen,
-) -> Result<Outgoing, Refusal> {
+) -> Result<Outgoing<'t>, Refusal> {
     let head = client.head();
     let headers = &head.headers;
     body::check_encoding(headers)?;
@@ -219,10 +220,22 @@ async fn prepare<C: Client>(
         (false, Some(0) | None) => return Ok(Outgoing::Whole(Bytes::new())),
         (false, Some(length)) => Framing::Length(length),
     };
-    let unread = place.root.binary && headers.get(CONTENT_TYPE).is_some_and(is_binary);
-    let Some(tenant) = tenant.filter(|_| place.root.asks && !unread) else {
-        return Ok(Outgoing::Streamed(framing));
+    let Some(tenant) = tenant.filter(|_| place.root.asks) else {
+        return Ok(Outgoing::Streamed(framing, None));
     };
+    match headers.get(CONTENT_TYPE).filter(|_| place.root.binary) {
+        Some(kind) if is_of_parts(kind) => {
+            let vet = Vet::new(*tenant, place, kind.as_bytes())?;
+            return Ok(Outgoing::Streamed(framing, Some(Box::new(vet))));
+        }
+        Some(kind) if is_binary(kind) && place.kind() == "files" => {
+            // What a file is for is said in a form.
+            let message = "A file is uploaded as a form (multipart/form-data).";
+            return Err(Refusal::new(Code::UnsupportedMediaType, message));
+        }
+        Some(kind) if is_binary(kind) => return Ok(Outgoing::Streamed(framing, None)),
+        _ => {}
+    }
     let declared = headers.get(CONTENT_TYPE).is_none_or(is_json);
     let limits = Listen { body_limit: LARGEST_JSON, ..limits.clone() };
     let body = waiting(app, &mut exchange.waited, body::read(client, &limits)).await?;
@@ -233,6 +246,9 @@ async fn prepare<C: Client>(
         });
     }
     tenant.check_body(&body)?;
+    if place.kind() == "uploads" && place.ids.is_empty() {
+        vet::check_begun(&body)?;
+    }
     Ok(Outgoing::Whole(body))
 }
 
@@ -241,13 +257,15 @@ const fn takes_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
+/// Whether a media type is one of parts.
+fn is_of_parts(value: &HeaderValue) -> bool {
+    starts(essence(value), b"multipart/")
+}
+
 /// Whether a media type is one that holds no names of things.
 fn is_binary(value: &HeaderValue) -> bool {
     let essence = essence(value);
-    let starts = |with: &[u8]| {
-        essence.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
-    };
-    [&b"multipart/"[..], b"audio/", b"image/", b"video/"].into_iter().any(starts)
+    [&b"audio/"[..], b"image/", b"video/"].into_iter().any(|with| starts(essence, with))
         || [&b"application/octet-stream"[..], b"application/pdf", b"application/sdp"]
             .into_iter()
             .any(|name| essence.eq_ignore_ascii_case(name))
@@ -261,6 +279,10 @@ fn is_json(value: &HeaderValue) -> bool {
         at.and_then(|at| essence.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(with))
     };
     essence.eq_ignore_ascii_case(b"application/json") || ends(b"+json")
+}
+
+fn starts(essence: &[u8], with: &[u8]) -> bool {
+    essence.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
 }
 
 /// A media type without its parameters.

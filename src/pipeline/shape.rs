@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::base::json::{self, Members};
 use crate::base::pseudonym::Subject;
 use crate::class::{rewrite, template};
-use crate::config::{Class, FieldChange, Position, Rewrite};
+use crate::config::{Class, FieldChange, Rewrite};
 use crate::intake::endpoint::Endpoint;
 use crate::intake::personal::{Echo, Personal};
 use crate::intake::request::Request;
@@ -31,6 +31,9 @@ const OF_COUNT: [&str; 11] = [
     "tools",
 ];
 
+/// What a response repeats of its prompt.
+const INSTRUCTIONS: &str = "instructions";
+
 /// Makes `request` what its class says: first its fields, then the seller's text.
 /// Whether its body is another one now.
 ///
@@ -50,6 +53,13 @@ pub(super) fn by_class(
         }
         _ => &class.rewrite,
     };
+    // A response repeats its instructions, and the seller's are no customer's to see.
+    let instructions = match endpoint {
+        Endpoint::Responses if !rules.fields.is_empty() || class.template.is_some() => {
+            Some(value(request.body(), INSTRUCTIONS))
+        }
+        _ => None,
+    };
     if let Some(body) = rewrite::rewritten(rules, request.body())? {
         *request = request.remade(&body)?;
         is_remade = true;
@@ -57,18 +67,14 @@ pub(super) fn by_class(
     if let Some(template) = &class.template
         && let Some(body) = template::filled(template, endpoint.path(), request.body())?
     {
-        if endpoint == Endpoint::Responses {
-            // A response repeats its instructions, and the seller's are no
-            // customer's to see.
-            let own = match template.position {
-                Position::Before => value(request.body(), "instructions"),
-                Position::Replace => None,
-            };
-            let value = own.unwrap_or(Bytes::from_static(b"null"));
-            request.note_echo(Echo { name: "instructions", value });
-        }
         *request = request.remade(&body)?;
         is_remade = true;
+    }
+    if let Some(own) = instructions
+        && own != value(request.body(), INSTRUCTIONS)
+    {
+        let value = own.unwrap_or(Bytes::from_static(b"null"));
+        request.note_echo(Echo { name: INSTRUCTIONS, value });
     }
     Ok(is_remade)
 }

@@ -3,14 +3,14 @@
 
 mod commands;
 mod dialects;
+mod named;
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::harness::client::Request;
-use crate::harness::door::chat_body;
-use crate::harness::gateway::Gateway;
+use crate::harness::door::{Door, chat_body};
 use crate::harness::openai;
 use crate::harness::provider::Provider;
 use crate::harness::setup::{Setup, Tollgate, key_of};
@@ -31,7 +31,7 @@ fn setup(seller: &Provider, own: &Provider) -> Setup {
         .set("batching.coalesce", true)
 }
 
-async fn give(gate: &Gateway, account: &str, what: &str, body: &Value) -> Value {
+async fn give(gate: &Door, account: &str, what: &str, body: &Value) -> Value {
     let path = format!("/admin/accounts/{account}/{what}");
     let answer = gate.tell("POST", &path, body).await;
     assert_eq!(answer.status(), 201, "{}", answer.text());
@@ -39,12 +39,12 @@ async fn give(gate: &Gateway, account: &str, what: &str, body: &Value) -> Value 
 }
 
 /// Gives `account` the model `mine`, which is `gpt-x` at `own`, called with `key`.
-async fn equip(gate: &Gateway, account: &str, own: &Provider, key: &str) {
+async fn equip(gate: &Door, account: &str, own: &Provider, key: &str) {
     equip_with(gate, account, own, key, Value::Null).await;
 }
 
 /// The same at a provider of `dialect`.
-async fn equip_with(gate: &Gateway, account: &str, own: &Provider, key: &str, dialect: Value) {
+async fn equip_with(gate: &Door, account: &str, own: &Provider, key: &str, dialect: Value) {
     let provider = json!({"name": "p", "base_url": own.url(), "api_key": key, "dialect": dialect});
     give(gate, account, "providers", &provider).await;
     let model = json!({"name": "mine", "provider": "p", "model": "gpt-x"});

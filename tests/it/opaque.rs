@@ -2,9 +2,11 @@
 
 mod answers;
 mod bulk;
+mod forms;
 mod gone;
 mod isolation;
 mod realtime;
+mod said;
 mod shop;
 mod socket;
 mod tenants;
@@ -28,14 +30,29 @@ async fn two_tenants(provider: &Provider) -> Gateway {
     before(provider).plan("a", |plan| plan).plan("b", |plan| plan).start().await
 }
 
-/// A form with one file.
-fn form(content: &[u8]) -> Vec<u8> {
-    let mut form = b"--XX\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
-        --XX\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.jsonl\"\r\n\r\n"
-        .to_vec();
-    form.extend_from_slice(content);
-    form.extend_from_slice(b"\r\n--XX--\r\n");
+/// A form with the given parts: what follows `form-data; ` in the head of each, and
+/// its content.
+fn form_of(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut form = Vec::new();
+    for (head, content) in parts {
+        let head = format!("--XX\r\ncontent-disposition: form-data; {head}\r\n\r\n");
+        form.extend_from_slice(&[head.as_bytes(), content, b"\r\n"].concat());
+    }
+    form.extend_from_slice(b"--XX--\r\n");
     form
+}
+
+const PURPOSE: &str = "name=\"purpose\"";
+const FILE: &str = "name=\"file\"; filename=\"a.jsonl\"";
+
+/// A form with one file, which no provider runs.
+fn form(content: &[u8]) -> Vec<u8> {
+    form_of(&[(PURPOSE, b"user_data"), (FILE, content)])
+}
+
+/// A form with the file of a batch.
+fn batch(content: &[u8]) -> Vec<u8> {
+    form_of(&[(PURPOSE, b"batch"), (FILE, content)])
 }
 
 const FORM: &str = "multipart/form-data; boundary=XX";

@@ -158,31 +158,47 @@ async fn a_response_repeats_what_the_client_sent() {
             false => Reply::json(200, &response),
         }
     });
-    let setup = with_class(&provider, &json!({"template": "Be brief."})).models(&json!([
-        {"name": "fast", "tier": "simple", "targets": [{"provider": "mock", "model": "gpt-x"}]},
-    ]));
-    let gate = setup.start().await;
-    for (own, sent) in [(json!("Shout."), "Be brief.\n\nShout."), (Value::Null, "Be brief.")] {
-        let mut body = json!({
-            "model": "fast", "input": "Hi", "instructions": own, "user": "jo@example.com",
-            "prompt_cache_key": "jo", "store": false,
-        });
-        let check = |response: &Value| {
-            assert_eq!(response["instructions"], own, "{response}");
-            assert_eq!(response["user"], "jo@example.com");
-            assert_eq!(response["prompt_cache_key"], "jo");
-            assert_eq!(response["model"], "fast");
-        };
-        check(&gate.send(&post("responses", &body)).await.ok().json());
-        body["stream"] = json!(true);
-        let events = gate.send(&post("responses", &body)).await.ok().events();
-        assert_eq!(events.len(), 2);
-        for event in events {
-            check(&serde_json::from_str::<Value>(&event).unwrap()["response"]);
+    let by = |change: &str| json!({"rewrite": {change: {"instructions": "Be brief."}}});
+    let replaced = json!({"template": {"system": "Be brief.", "position": "replace"}});
+    for (class, sent) in [
+        (json!({"template": "Be brief."}), ["Be brief.\n\nShout.", "Be brief."]),
+        (replaced, ["Be brief."; 2]),
+        (by("set"), ["Be brief."; 2]),
+        (by("default"), ["Shout.", "Be brief."]),
+    ] {
+        let gate = with_class(&provider, &class)
+            .models(&json!([
+                {"name": "fast", "tier": "simple", "targets": [{"provider": "mock", "model": "gpt-x"}]},
+            ]))
+            .start()
+            .await;
+        for (own, sent) in [json!("Shout."), Value::Null].into_iter().zip(sent) {
+            repeats(&provider, &gate, &own, sent).await;
         }
-        for call in provider.calls().iter().rev().take(2) {
-            assert_eq!(call.json()["instructions"], sent);
-        }
+    }
+}
+
+/// That a response with the instructions `own` repeats those, though `sent` goes out.
+async fn repeats(provider: &Provider, gate: &Gateway, own: &Value, sent: &str) {
+    let mut body = json!({
+        "model": "fast", "input": "Hi", "instructions": own, "user": "jo@example.com",
+        "prompt_cache_key": "jo", "store": false,
+    });
+    let check = |response: &Value| {
+        assert_eq!(&response["instructions"], own, "{response}");
+        assert_eq!(response["user"], "jo@example.com");
+        assert_eq!(response["prompt_cache_key"], "jo");
+        assert_eq!(response["model"], "fast");
+    };
+    check(&gate.send(&post("responses", &body)).await.ok().json());
+    body["stream"] = json!(true);
+    let events = gate.send(&post("responses", &body)).await.ok().events();
+    assert_eq!(events.len(), 2);
+    for event in events {
+        check(&serde_json::from_str::<Value>(&event).unwrap()["response"]);
+    }
+    for call in provider.calls().iter().rev().take(2) {
+        assert_eq!(call.json()["instructions"], sent);
     }
 }
 

@@ -13,7 +13,7 @@ assert made.id.startswith("file-"), made
 assert client.files.retrieve(made.id).id == made.id
 assert client.files.content(made.id).read() == line
 assert [file.id for file in client.files.list()] == [made.id]
-more = [client.files.create(file=io.BytesIO(b"x"), purpose="batch").id for _ in range(5)]
+more = [client.files.create(file=io.BytesIO(b"{}"), purpose="batch").id for _ in range(5)]
 assert [file.id for file in client.files.list(limit=2)] == [made.id, *more]
 
 batch = client.batches.create(

@@ -29,12 +29,12 @@ pub(super) const HARMLESS: [&str; 8] = [
 pub(in crate::dialect) fn read_request(body: &[u8], losses: &mut Losses) -> Checked<Request> {
     let mut fields = Fields::body(body)?;
     fields.ignore(&HARMLESS);
+    fields.text("model")?;
     let messages = fields.objects("messages")?;
     if messages.is_empty() {
         return Err(fields.missing("messages"));
     }
     let mut form = Request {
-        model: fields.text("model")?,
         messages: read_messages(messages, losses)?,
         parallel_tool_calls: fields.flag("parallel_tool_calls")?,
         stop: read_stop(&mut fields)?,

@@ -8,8 +8,6 @@ use crate::dialect::loss::{Bad, Checked, Losses};
 /// A request.
 #[derive(Debug, Default)]
 pub(in crate::dialect) struct Request {
-    /// The model, as the client calls it.
-    pub(in crate::dialect) model: Option<String>,
     pub(in crate::dialect) messages: Vec<Message>,
     pub(in crate::dialect) tools: Vec<Tool>,
     pub(in crate::dialect) tool_choice: Option<ToolChoice>,

@@ -17,12 +17,12 @@ pub(super) const HARMLESS: [&str; 3] = ["service_tier", "cache_control", "contex
 pub(in crate::dialect) fn read_request(body: &[u8], losses: &mut Losses) -> Checked<Request> {
     let mut fields = Fields::body(body)?;
     fields.ignore(&HARMLESS);
+    fields.text("model")?;
     let messages = fields.objects("messages")?;
     if messages.is_empty() {
         return Err(fields.missing("messages"));
     }
     let mut form = Request {
-        model: fields.text("model")?,
         stop: texts(&mut fields, "stop_sequences")?,
         stream: fields.flag("stream")?.unwrap_or(false),
         ..Request::default()

@@ -47,7 +47,7 @@ pub(in crate::dialect) fn read_request(body: &[u8], losses: &mut Losses) -> Chec
     let echo = ECHO.iter().filter_map(|name| Some((*name, fields.peek(name)?.to_owned())));
     let mut form = Request { echo: echo.collect(), ..Request::default() };
     fields.ignore(&HARMLESS);
-    form.model = fields.text("model")?;
+    fields.text("model")?;
     if let Some(text) = fields.text("instructions")? {
         form.messages.push(Message::of(
             Role::System,

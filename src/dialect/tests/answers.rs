@@ -34,7 +34,7 @@ fn a_message_as_a_completion() {
     );
     assert_eq!(
         whole(&answers(Chat, Messages), &answer),
-        json!({"id": "chatcmpl-9", "object": "chat.completion", "created": 1_700_000_000, "model": "public",
+        json!({"id": "chatcmpl-9", "object": "chat.completion", "created": 1_700_000_000, "model": "target-model",
             "choices": [{"index": 0, "logprobs": null, "finish_reason": "tool_calls", "message": {
                 "role": "assistant", "content": "One two", "refusal": null, "reasoning_content": "hm",
                 "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "sig"},
@@ -78,7 +78,7 @@ fn a_completion_as_a_message() {
         "reasoning_content": "hm", "tool_calls": calls, "annotations": []});
     assert_eq!(
         whole(&answers(Messages, Chat), &completion(&answer, "tool_calls")),
-        json!({"id": "msg_9", "type": "message", "role": "assistant", "model": "public",
+        json!({"id": "msg_9", "type": "message", "role": "assistant", "model": "target-model",
             "content": [
                 {"type": "thinking", "thinking": "hm", "signature": ""},
                 {"type": "text", "text": "Well."},

@@ -47,7 +47,7 @@ fn answers_are_texts() {
     let text = json!([{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "upon"}]);
     assert_eq!(
         whole(&answers(Completions, Messages), &message(&text, "max_tokens")),
-        json!({"id": "cmpl-9", "object": "text_completion", "created": 1_700_000_000, "model": "public",
+        json!({"id": "cmpl-9", "object": "text_completion", "created": 1_700_000_000, "model": "target-model",
             "choices": [{"text": "upon", "index": 0, "logprobs": null, "finish_reason": "length"}],
             "usage": {"prompt_tokens": 30, "completion_tokens": 7, "total_tokens": 37,
                 "prompt_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 6},

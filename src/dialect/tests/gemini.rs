@@ -158,7 +158,7 @@ fn whole_answers() {
     let message = whole(&answers(Messages, Gemini), &generated(&parts, "STOP"));
     assert_eq!(
         message,
-        json!({"id": "msg_r9", "type": "message", "role": "assistant", "model": "public",
+        json!({"id": "msg_r9", "type": "message", "role": "assistant", "model": "target-model",
             "content": [
                 {"type": "thinking", "thinking": "hm", "signature": ""},
                 {"type": "text", "text": "One two"},

@@ -168,7 +168,7 @@ fn a_message_as_a_response() {
         ("object", json!("response")),
         ("created_at", json!(1_700_000_000)),
         ("status", json!("completed")),
-        ("model", json!("public")),
+        ("model", json!("target-model")),
         ("instructions", json!("Be brief.")),
         ("max_output_tokens", json!(900)),
         ("tools", turn()["tools"].clone()),

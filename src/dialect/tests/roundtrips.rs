@@ -78,7 +78,7 @@ fn of_anthropic(answer: &[Block]) -> (Value, String) {
         events.push(stop(index));
     }
     let stop = if calls { "tool_use" } else { "end_turn" };
-    let whole = json!({"id": "msg_9", "type": "message", "role": "assistant", "model": "public",
+    let whole = json!({"id": "msg_9", "type": "message", "role": "assistant", "model": "target-model",
         "content": content, "stop_reason": stop, "stop_sequence": null,
         "usage": {"input_tokens": 4, "cache_creation_input_tokens": 6, "cache_read_input_tokens": 20, "output_tokens": 7,
             "output_tokens_details": {"thinking_tokens": 3}}});

@@ -94,7 +94,7 @@ fn a_message_as_chunks() {
     let first = &payloads(&out)[0];
     assert_eq!(
         *first,
-        json!({"id": "chatcmpl-9", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "public",
+        json!({"id": "chatcmpl-9", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "target-model",
             "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": null, "finish_reason": null}]})
     );
 }
@@ -122,7 +122,7 @@ fn chunks_as_a_message() {
     let message = add_up_message(&stream(&answers(Messages, Chat), &events, 5).unwrap());
     assert_eq!(
         message,
-        json!({"id": "msg_9", "type": "message", "role": "assistant", "model": "public",
+        json!({"id": "msg_9", "type": "message", "role": "assistant", "model": "target-model",
             "content": [
                 {"type": "thinking", "thinking": "hm", "signature": ""},
                 {"type": "text", "text": "Hello"},

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::config::Listen;
 use crate::exchange::{Client, Ending, ReadError};
 use crate::ledger::record::Outcome;
+use crate::opaque::vet::Vet;
 use crate::pipeline::opaque::{Outgoing, Passage};
 use crate::pipeline::relay::{CLIENT_CLOSED, failed};
 use crate::pipeline::{count_back, unless_gone, waiting};
@@ -48,11 +49,13 @@ enum Sent {
     Slow,
     /// The client's body broke off.
     Broken,
+    /// The client's body may not be passed on to its end.
+    Refused(Refusal),
 }
 
 impl<'a, C: Client> Passage<'a, C> {
     /// Calls the provider and hands its answer over.
-    pub(super) async fn run(&mut self, outgoing: Outgoing) -> Result<Ending, Refusal> {
+    pub(super) async fn run(&mut self, outgoing: Outgoing<'_>) -> Result<Ending, Refusal> {
         let called = match outgoing {
             Outgoing::Upgrade => return self.tunnel().await,
             Outgoing::Whole(body) => {
@@ -60,7 +63,7 @@ impl<'a, C: Client> Passage<'a, C> {
                 let query = self.first_page().or_else(|| self.target.query.clone());
                 self.ask(query.as_deref(), body).await
             }
-            Outgoing::Streamed(framing) => self.upload(framing).await,
+            Outgoing::Streamed(framing, vet) => self.upload(framing, vet).await,
         };
         match called {
             Called::Reply(reply) => self.hand_over(reply).await,
@@ -120,7 +123,7 @@ impl<'a, C: Client> Passage<'a, C> {
 
     /// Sends a request whose body comes from the client, and waits for the
     /// answer's head, which may come first.
-    async fn upload(&mut self, framing: Framing) -> Called {
+    async fn upload(&mut self, framing: Framing, vet: Option<Box<Vet<'_>>>) -> Called {
         let opened = self.open(framing).await;
         let (mut sending, mut answering) = match opened {
             Ok(halves) => halves,
@@ -134,7 +137,7 @@ impl<'a, C: Client> Passage<'a, C> {
         // would take its bytes.
         let answered = tokio::select! {
             biased;
-            sent = pump(&mut *self.client, &mut sending, limits, &mut bytes) => Err(sent),
+            sent = pump(&mut *self.client, &mut sending, vet, limits, &mut bytes) => Err(sent),
             answered = answering.head() => Ok(answered),
         };
         self.exchange.waited += self.app.clock.monotonic().saturating_sub(from);
@@ -146,6 +149,7 @@ impl<'a, C: Client> Passage<'a, C> {
                 Err(failure) => self.late_head(answering, failure).await,
             },
             Err(Sent::Stopped(failure)) => self.late_head(answering, failure).await,
+            Err(Sent::Refused(refusal)) => Called::Refused(refusal),
             Err(Sent::Slow) => Called::Refused(Refusal::new(
                 Code::RequestTimeout,
                 "The request's body came too slowly.",
@@ -248,17 +252,20 @@ fn reply(answered: Result<(), Failure>, answering: Answering<'_>) -> Called {
     }
 }
 
-/// Passes the client's body on; `bytes` counts what was taken of it.
+/// Passes the client's body on as far as `vet` finds it sound, and its last piece only
+/// if it is so to its end; `bytes` counts what was taken of it.
 ///
 /// The body's pace is that of the client alone: time that the provider makes
 /// it wait does not count.
 async fn pump<C: Client>(
     client: &mut C,
     sending: &mut Sending,
+    mut vet: Option<Box<Vet<'_>>>,
     limits: &Listen,
     bytes: &mut u64,
 ) -> Sent {
     let mut waited = Duration::ZERO;
+    let mut last = Bytes::new();
     loop {
         let earned = Duration::from_secs(*bytes / limits.min_body_rate.max(1));
         let Some(patience) = (limits.body_grace + earned).checked_sub(waited) else {
@@ -267,13 +274,27 @@ async fn pump<C: Client>(
         let from = tokio::time::Instant::now();
         let piece = match tokio::time::timeout(patience, client.read()).await {
             Ok(Ok(Some(piece))) => piece,
-            Ok(Ok(None)) => return Sent::Whole,
+            Ok(Ok(None)) => {
+                return match vet.map_or(Ok(()), |vet| vet.end()) {
+                    Ok(()) => {
+                        sending.send(&last).await.map_or_else(Sent::Stopped, |()| Sent::Whole)
+                    }
+                    Err(refusal) => Sent::Refused(refusal),
+                };
+            }
             Err(_) | Ok(Err(ReadError::Slow)) => return Sent::Slow,
             Ok(Err(ReadError::Broken)) => return Sent::Broken,
         };
         waited += from.elapsed();
         *bytes += piece.len() as u64;
-        if let Err(failure) = sending.send(&piece).await {
+        let mut sound = piece;
+        if let Some(vet) = &mut vet {
+            if let Err(refusal) = vet.read(&sound) {
+                return Sent::Refused(refusal);
+            }
+            std::mem::swap(&mut sound, &mut last);
+        }
+        if let Err(failure) = sending.send(&sound).await {
             return Sent::Stopped(failure);
         }
     }

@@ -9,6 +9,7 @@ use crate::base::clock::Clock;
 use crate::exchange::Client;
 use crate::ledger::record::{Outcome, Tokens};
 use crate::opaque::frames::Fault;
+use crate::opaque::said::Wrong;
 use crate::pipeline::opaque::Passage;
 use crate::pipeline::opaque::heard::Heard;
 
@@ -38,6 +39,10 @@ pub(super) enum Verdict {
     Malformed,
     /// A message is larger than allowed.
     TooLarge,
+    /// A message of the client's names what is not its account's.
+    Foreign,
+    /// Whose what a message names is cannot be looked up.
+    Unknown,
 }
 
 impl Verdict {
@@ -45,6 +50,15 @@ impl Verdict {
         match fault {
             Fault::Malformed => Self::Malformed,
             Fault::TooLarge => Self::TooLarge,
+        }
+    }
+
+    /// What a client is told that said something `wrong`.
+    pub(super) const fn of_said(wrong: &Wrong) -> Self {
+        match wrong {
+            Wrong::TooLarge => Self::TooLarge,
+            Wrong::Refused(refusal) if refusal.status.as_u16() < 500 => Self::Foreign,
+            Wrong::Refused(_) => Self::Unknown,
         }
     }
 
@@ -58,6 +72,8 @@ impl Verdict {
             Self::Unrecorded => (1013, "The session cannot be recorded at the moment."),
             Self::Malformed => (1002, "What was sent is no WebSocket frame."),
             Self::TooLarge => (1009, "A message is too large."),
+            Self::Foreign => (1008, "A message names something that does not exist."),
+            Self::Unknown => (1013, "What a message names cannot be looked up at the moment."),
         }
     }
 }

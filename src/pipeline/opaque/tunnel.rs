@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::exchange::{Client, Ending};
 use crate::ledger::record::Outcome;
 use crate::opaque::frames::{self, Fault, Frames, Side};
+use crate::opaque::said::Said;
 use crate::pipeline::opaque::Passage;
 use crate::pipeline::opaque::send::{Called, Failed};
 use crate::pipeline::opaque::session::{Session, Verdict};
@@ -71,8 +72,13 @@ impl<C: Client> Passage<'_, C> {
         let limit = self.snapshot.config.opaque.socket_message_limit;
         let (from_client, to_client) = tokio::io::split(connection);
         let session = Mutex::new(Session::new(self.app.clock.clone()));
-        let mut up =
-            Up { from_client, sending, frames: Frames::of(Side::Client, limit), clean: true };
+        let mut up = Up {
+            from_client,
+            sending,
+            frames: Frames::of(Side::Client, limit),
+            said: self.tenant.map(Said::by),
+            clean: true,
+        };
         let mut down =
             Down { body, to_client, frames: Frames::of(Side::Server, limit), clean: true };
         let outcome = tokio::select! {
@@ -100,21 +106,23 @@ impl<C: Client> Passage<'_, C> {
 }
 
 /// The way to the provider.
-struct Up<R> {
+struct Up<'t, R> {
     from_client: R,
     sending: Sending,
     frames: Frames,
+    /// Hears what the client says, where ownership is enforced.
+    said: Option<Said<'t>>,
     /// Whether all that was begun was sent, up to the end of a frame.
     clean: bool,
 }
 
-impl<R: AsyncRead + Unpin> Up<R> {
+impl<R: AsyncRead + Unpin> Up<'_, R> {
     async fn pass(&mut self, begun: Bytes, session: &Mutex<Session>) -> Outcome {
         let mut buffer = vec![0; READ];
         let mut piece: &[u8] = &begun;
         loop {
-            if let Err(fault) = self.frames.follow(piece, &mut ()) {
-                session.lock().end(Verdict::of(fault));
+            if let Err(verdict) = self.judge(piece) {
+                session.lock().end(verdict);
                 return Outcome::Ok;
             }
             session.lock().passed_up(piece.len());
@@ -129,6 +137,15 @@ impl<R: AsyncRead + Unpin> Up<R> {
                 _ => return Outcome::Ok,
             };
         }
+    }
+
+    /// Whether the next bytes may be passed on.
+    fn judge(&mut self, piece: &[u8]) -> Result<(), Verdict> {
+        let Some(said) = &mut self.said else {
+            return self.frames.follow(piece, &mut ()).map_err(Verdict::of);
+        };
+        self.frames.follow(piece, said).map_err(Verdict::of)?;
+        said.wrong().map_or(Ok(()), |wrong| Err(Verdict::of_said(&wrong)))
     }
 
     async fn close(&mut self, verdict: Verdict) {

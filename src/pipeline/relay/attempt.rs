@@ -12,7 +12,7 @@ use crate::config::Target;
 use crate::intake::request::Outgoing;
 use crate::pipeline::relay::pilot::{Flying, unless_abandoned};
 use crate::pipeline::relay::read_whole;
-use crate::pipeline::relay::translate::{self, Order};
+use crate::pipeline::relay::translate::{self, Order, Orders};
 use crate::pipeline::{slot, waiting};
 use crate::refusal::Refusal;
 use crate::telemetry::metrics::labels::ProviderCode;
@@ -43,13 +43,15 @@ impl From<Failure> for Failed {
 }
 
 impl Flying<'_> {
-    /// Makes the present attempt.
-    pub(super) async fn call(&mut self, deadline: Instant) -> Called {
+    /// Makes the present attempt, with what `orders` has of it.
+    pub(super) async fn call(&mut self, orders: &mut Orders<'_>, deadline: Instant) -> Called {
         let Some(leg) = self.course.leg() else { return Called::Failed(Failure::Unreachable) };
-        let (target, reach) = (leg.target.clone(), leg.reach.clone());
+        let (target, reach, place) = (leg.target.clone(), leg.reach.clone(), leg.place);
         self.calls.aim(&target.provider.name, self.route.cost(&target));
         let usage = !reach.as_ref().is_some_and(|it| it.refuses_usage.load(Ordering::Relaxed));
-        let mut order = match self.order(&target, usage) {
+        let made = orders.iter().position(|(made_for, _)| usage && *made_for == place);
+        let made = made.map(|at| Ok(orders.swap_remove(at).1));
+        let mut order = match made.unwrap_or_else(|| self.order(&target, usage)) {
             Ok(order) => order,
             Err(refusal) => return Called::Refused(refusal),
         };

@@ -26,6 +26,7 @@ use crate::pipeline::relay::attempt::Called;
 use crate::pipeline::relay::course::{Course, is_worth_another};
 use crate::pipeline::relay::restore::Restore;
 use crate::pipeline::relay::sieve::{Sieve, Sifted};
+use crate::pipeline::relay::translate::Suited;
 use crate::pipeline::relay::{failed, is_event_stream, provider_status, read_whole};
 use crate::pipeline::waiting;
 use crate::refusal::{Code, Refusal};
@@ -72,18 +73,20 @@ impl Flying<'_> {
 
     /// The same after `past` attempts that were made for the request and others.
     pub(super) async fn fly_after(&mut self, past: &Past, deadline: Instant) -> Flown {
-        match self.suit() {
-            Ok(None) => {}
+        let mut orders = match self.suit() {
+            Ok(Suited::Targets(orders)) => orders,
             // Boxed, as what only some requests need: its future is large.
-            Ok(Some(made)) => return Box::pin(self.answer(made, deadline, None)).await,
+            Ok(Suited::Nobody(made)) => {
+                return Box::pin(self.answer(made, deadline, None)).await;
+            }
             Err(refusal) => return self.turn_away(refusal),
-        }
+        };
         self.begin(past);
         if !self.back_off().await {
             return self.give_up();
         }
         loop {
-            let called = self.call(deadline).await;
+            let called = self.call(&mut orders, deadline).await;
             self.course.learn(self.app, &called);
             match called {
                 Called::Gone => return self.give_up(),

@@ -27,7 +27,9 @@ pub(super) struct Restore {
 impl Restore {
     /// What is to be replaced in the answer to the present attempt; `None` if nothing.
     pub(super) fn of(flying: &Flying<'_>) -> Option<Self> {
+        // Of an account's alias, the name of the model behind it.
         let public = &flying.route.model;
+        // Under its own name a model may answer with a date, which is not hidden.
         let named = flying.course.leg()?.target.model.as_ref();
         let other = named.is_some_and(|named| named != public) && !public.is_empty();
         let model = (other && flying.snapshot.config.routing.public_model_name)

@@ -97,24 +97,35 @@ impl Way {
     }
 }
 
+/// What goes out to targets, by their places, as far as it is known already.
+pub(super) type Orders<'o> = Vec<(usize, Order<'o>)>;
+
+/// Who can serve a request.
+pub(super) enum Suited<'o> {
+    /// The targets that are left.
+    Targets(Orders<'o>),
+    /// No provider has to be asked: the answer.
+    Nobody(Reply),
+}
+
 impl<'a> Flying<'a> {
     /// Leaves out the targets that cannot express the request, if others can.
-    /// Gives the answer where no provider has to be asked.
     ///
     /// # Errors
     /// The refusal if no target can express it.
-    pub(super) fn suit(&mut self) -> Result<Option<Reply>, Refusal> {
+    pub(super) fn suit(&mut self) -> Result<Suited<'a>, Refusal> {
         let width = self.route.width();
         let targets = || (0..width).filter_map(|place| self.route.target(place));
         let ways = || targets().map(|target| Way::of(&target.provider, self.endpoint));
+        let mut orders = Vec::new();
         if ways().all(|way| way == Way::Same) {
-            return Ok(None);
+            return Ok(Suited::Targets(orders));
         }
         if self.endpoint == Endpoint::CountTokens && !ways().any(|way| way == Way::Same) {
-            return Ok(Some(self.counted()));
+            return Ok(Suited::Nobody(self.counted()));
         }
         if width == 1 {
-            return Ok(None);
+            return Ok(Suited::Targets(orders));
         }
         let mut unsuited = Vec::new();
         let mut refusal = None;
@@ -123,16 +134,19 @@ impl<'a> Flying<'a> {
             if !self.course.makes(target) {
                 continue;
             }
-            if let Err(why) = self.order(target, true) {
-                unsuited.push(place);
-                refusal.get_or_insert(why);
+            match self.order(target, true) {
+                Ok(order) => orders.push((place, order)),
+                Err(why) => {
+                    unsuited.push(place);
+                    refusal.get_or_insert(why);
+                }
             }
         }
         match refusal {
             Some(refusal) if unsuited.len() == width => Err(refusal),
             _ => {
                 self.course.leave_out(unsuited);
-                Ok(None)
+                Ok(Suited::Targets(orders))
             }
         }
     }
@@ -193,7 +207,8 @@ impl<'a> Flying<'a> {
         };
         let body = self.request.outgoing(None, false).joined();
         let wording = target.wording();
-        let to = To { dialect: to, model: self.route.model_at(target), wording: &wording };
+        let model = self.route.model_at(target);
+        let to = To { dialect: to, model, wording: &wording };
         let translated = dialect::request(from, &to, &body, on);
         let translated = translated.map_err(|bad| match &bad {
             Bad::Unsupported(_) => unsupported(bad.param().to_owned(), bad.to_string()),

@@ -116,6 +116,7 @@ fn plain(gate: &Door) -> Vec<Attack> {
     let sized = head("/v1/chat/completions", "application/json", "content-length: 100000");
     let chunked = head("/v1/chat/completions", "application/json", "transfer-encoding: chunked");
     let file = head("/v1/files", "multipart/form-data; boundary=X", "content-length: 100000");
+    let part = "--X\r\ncontent-disposition: form-data; name=file; filename=a\r\n\r\n";
     let timeout = "408, closed";
     let (header, body) = ("header_timeout", "body_grace");
     let half = gate.chat().bytes();
@@ -141,7 +142,7 @@ fn plain(gate: &Door) -> Vec<Attack> {
             timeout,
         ),
         attack("a file without its body", body, file.clone(), "", timeout),
-        attack("a file, byte by byte", body, file, "x", timeout),
+        attack("a file, byte by byte", body, format!("{file}{part}"), "x", timeout),
     ]
 }
 

@@ -6,30 +6,50 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::FORM;
+use super::{FORM, batch};
 use crate::harness::client::Request;
 use crate::harness::setup::{Tollgate, key_of};
 
 const MEGABYTE: usize = 1024 * 1024;
 
-/// Megabyte number `number` of every large body.
+/// Megabyte number `number` of every large body: lines of JSON, of which some name
+/// what is nobody's.
 fn megabyte(number: usize) -> Bytes {
     let mut state = u64::try_from(number).unwrap().wrapping_add(1);
     let mut bytes = Vec::with_capacity(MEGABYTE);
     while bytes.len() < MEGABYTE {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        bytes.extend_from_slice(&state.to_be_bytes());
+        let line = format!(
+            "{{\"custom_id\":\"file-{state:016x}\",\"text\":\"{}\"}}\n",
+            "x".repeat(8 * 1024 - 48)
+        );
+        bytes.extend_from_slice(line.as_bytes());
     }
+    assert_eq!(bytes.len(), MEGABYTE);
     bytes.into()
 }
 
-/// The hash of a body of `size` megabytes.
-fn hash_of(size: usize) -> String {
+/// What stands before and behind the content of a batch's file in its form.
+fn around() -> (Vec<u8>, Vec<u8>) {
+    let mut before = batch(b"");
+    let after = before.split_off(before.len() - b"\r\n--XX--\r\n".len());
+    (before, after)
+}
+
+/// The hash of a file of `size` megabytes in its form, or by itself.
+fn hash_of(size: usize, form: bool) -> String {
+    let (before, after) = if form { around() } else { Default::default() };
     let mut hasher = blake3::Hasher::new();
+    hasher.update(&before);
     (0..size).for_each(|number| {
         hasher.update(&megabyte(number));
     });
-    hasher.finalize().to_string()
+    hasher.update(&after).finalize().to_string()
+}
+
+/// How long the form is.
+fn form_length(size: usize) -> usize {
+    batch(b"").len() + size * MEGABYTE
 }
 
 /// Reads a head byte by byte.
@@ -65,7 +85,7 @@ async fn provider(size: usize) -> String {
             let (mut stream, _) = listener.accept().await.unwrap();
             let head = head(&mut stream).await;
             if head.starts_with("POST /v1/files") {
-                let hash = drained(&mut stream, size * MEGABYTE).await;
+                let hash = drained(&mut stream, form_length(size)).await;
                 let answer =
                     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{hash}", hash.len());
                 stream.write_all(answer.as_bytes()).await.unwrap();
@@ -87,12 +107,15 @@ async fn provider(size: usize) -> String {
 async fn send_large(to: SocketAddr, size: usize) -> String {
     let mut stream = TcpStream::connect(to).await.unwrap();
     let request = Request::with_body("POST", "/v1/files", FORM, "").bearer(&key_of("tester"));
-    let length = format!("content-length: {}\r\n", size * MEGABYTE);
+    let length = format!("content-length: {}\r\n", form_length(size));
+    let (before, after) = around();
     let head = request.head().replace("content-length: 0\r\n", &length);
     stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&before).await.unwrap();
     for number in 0..size {
         stream.write_all(&megabyte(number)).await.unwrap();
     }
+    stream.write_all(&after).await.unwrap();
     let answer = self::head(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let mut hash = vec![0; 64];
@@ -115,20 +138,20 @@ async fn receive_large(to: SocketAddr, size: usize) -> String {
 async fn growth(size: usize) -> u64 {
     let url = provider(size).await;
     let gate = Tollgate::at(&url).set("opaque.provider", "mock").spawn().await;
-    let wanted = hash_of(size);
+    let (sent, received) = (hash_of(size, true), hash_of(size, false));
     // A first pass of the code paths: what they allocate once is not growth.
     for _ in 0..2 {
-        assert_eq!(send_large(gate.proxy, size).await, wanted);
-        assert_eq!(receive_large(gate.proxy, size).await, wanted);
+        assert_eq!(send_large(gate.proxy, size).await, sent);
+        assert_eq!(receive_large(gate.proxy, size).await, received);
         gate.forget_peak();
     }
     let before = gate.resident();
-    assert_eq!(send_large(gate.proxy, size).await, wanted);
-    assert_eq!(receive_large(gate.proxy, size).await, wanted);
+    assert_eq!(send_large(gate.proxy, size).await, sent);
+    assert_eq!(receive_large(gate.proxy, size).await, received);
     let grown = gate.peak().saturating_sub(before);
     let records = gate.wait_for_records(6).await;
-    let bytes = size * MEGABYTE;
-    assert_eq!((&records[4]["bytes_in"], &records[5]["bytes_out"]), (&bytes.into(), &bytes.into()));
+    let (up, down) = (form_length(size), size * MEGABYTE);
+    assert_eq!((&records[4]["bytes_in"], &records[5]["bytes_out"]), (&up.into(), &down.into()));
     grown
 }
 

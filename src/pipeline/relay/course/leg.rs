@@ -31,7 +31,8 @@ pub(in crate::pipeline::relay) struct Leg<'a> {
     pub(in crate::pipeline::relay) key: usize,
     /// How often the target was called before.
     pub(in crate::pipeline::relay) turn: u32,
-    pub(super) place: usize,
+    /// The target's place in the route.
+    pub(in crate::pipeline::relay) place: usize,
     pub(super) slot: Slot,
     pub(super) entry: Option<Entry>,
     /// Whether its key rested before it.
