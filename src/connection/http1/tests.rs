@@ -66,7 +66,7 @@ proptest! {
         chunk in proptest::option::of(1..70_000_usize),
         room in 1_000..300_000_usize,
     ) {
-        let sent = sizes.map(|size| (0..size).map(|at| (at % 251) as u8).collect::<Vec<u8>>());
+        let sent = sizes.map(|size| (0..=250).cycle().take(size).collect::<Vec<u8>>());
         let text = [request(&sent[0], chunk), request(&sent[1], None)].concat();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         prop_assert_eq!(runtime.block_on(bodies(text, room)), sent);
