@@ -11,7 +11,7 @@ use crate::base::json::reader::{Kind, Sink, Text};
 use crate::store::ownership::LONGEST_ID;
 
 /// What the identifiers of providers begin with.
-const PREFIXES: [&[u8]; 24] = [
+const PREFIXES: [&[u8]; 25] = [
     b"asst_",
     b"batch_",
     b"cfile_",
@@ -22,6 +22,7 @@ const PREFIXES: [&[u8]; 24] = [
     b"file-",
     b"file_",
     b"ft:",
+    b"ftckpt_",
     b"ftjob-",
     b"msg_",
     b"part_",

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
+use tollgate::opaque::mention::looks_like_id;
 
 use super::{FORM, before, form, ids, shop};
 use crate::harness::client::{Answer, Request};
@@ -194,6 +195,15 @@ impl World {
         if let Some(anothers) = self.things.iter().find(|it| it.owner != who) {
             self.refused(who, Request::get(&format!("{path}?after={}", anothers.id))).await;
         }
+    }
+}
+
+/// What is not known by its looks could be named where no field says what it is.
+#[test]
+fn whatever_is_made_is_known_by_its_looks() {
+    for (collection, prefix) in shop::COLLECTIONS {
+        let id = format!("{prefix}000017");
+        assert!(looks_like_id(id.as_bytes()), "{collection}: {id}");
     }
 }
 
