@@ -107,8 +107,9 @@ fn main() {
         let bytes = Bytes::from(body);
         let read = || {
             let form = Form::new(bytes.len(), Fields::WithEffect);
-            Request::read(&bytes, (form, Mentions::default()))
-                .map(|(request, (form, mentions))| (request, form.finish(), mentions.found.len()))
+            Request::read(&bytes, (form, Mentions::default())).map(|(request, (form, mentions))| {
+                (request, form.finish(), mentions.few().is_some())
+            })
         };
         println!("all that is read of {name}: {} ns", time(count, read));
     }

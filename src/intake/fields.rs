@@ -40,6 +40,9 @@ pub(super) struct Finder {
     pub(super) fields: Fields,
     /// A field that stands there twice, and where it does so again.
     pub(super) repeated: Option<(&'static str, usize)>,
+    /// Where a name stands that is none: it has half a surrogate pair, which each
+    /// parser takes for something else.
+    pub(super) nameless: Option<usize>,
     /// Whether the body is an object.
     pub(super) is_object: bool,
     /// Objects and lists that are open.
@@ -61,7 +64,11 @@ impl Finder {
     }
 
     fn name(&mut self, text: Text<'_>) {
-        self.next = slot(&name(text));
+        let Some(name) = name(text) else {
+            self.nameless.get_or_insert(text.at);
+            return;
+        };
+        self.next = slot(&name);
         if let Some((name, place)) = self.next
             && place(&mut self.fields).is_some()
         {
@@ -105,13 +112,13 @@ impl<'j> Sink<'j> for Finder {
 }
 
 /// A name without its escapes: one with some (`"mod\u0065l"`) must be recognised too.
-fn name(text: Text<'_>) -> Cow<'_, [u8]> {
+fn name(text: Text<'_>) -> Option<Cow<'_, [u8]>> {
     if !text.escaped {
-        return Cow::Borrowed(text.raw);
+        return Some(Cow::Borrowed(text.raw));
     }
     let quoted = [b"\"", text.raw, b"\""].concat();
-    // Half a surrogate pair is in no name that is known here.
-    Cow::Owned(serde_json::from_slice::<String>(&quoted).unwrap_or_default().into_bytes())
+    let name = serde_json::from_slice::<String>(&quoted).ok()?;
+    Some(Cow::Owned(name.into_bytes()))
 }
 
 fn slot(name: &[u8]) -> Option<Slot> {

@@ -85,6 +85,9 @@ impl Request {
         if !found.is_object {
             return Err(not_json("it is not an object", 0));
         }
+        if let Some(at) = found.nameless {
+            return Err(not_json("it is malformed", at));
+        }
         if let Some((field, at)) = found.repeated {
             return Err(not_json(&format!("the key '{field}' is repeated"), at));
         }

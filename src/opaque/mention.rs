@@ -49,6 +49,9 @@ const CALL: &str = "rtc_";
 const BY_ID: [&str; 3] = ["cntr_", "conv_", "voice_"];
 /// Names a response, in events one of their session.
 const RESPONSE: &str = "response_id";
+/// Mentions of a body that are kept while it is read: a body of 32 MB has room for
+/// millions.
+const MOST: usize = 1_024;
 /// Holds what clients write for themselves; no provider looks it up.
 const METADATA: &str = "metadata";
 
@@ -69,12 +72,20 @@ pub fn mentions(json: &[u8]) -> impl Iterator<Item = Mention<'_>> {
     Strings { json, context: Context::default() }.flatten()
 }
 
-/// The same, of a text that is read strictly.
+/// The same, of a text that is read strictly, as far as they are few.
 #[derive(Default)]
 pub struct Mentions<'j> {
-    /// What was mentioned, in the order of the text.
-    pub found: Vec<Mention<'j>>,
+    found: Vec<Mention<'j>>,
+    are_many: bool,
     context: Context<'j>,
+}
+
+impl<'j> Mentions<'j> {
+    /// What was mentioned, in the order of the text; `None` if that is more than is
+    /// kept, and must be looked for with [`mentions`].
+    pub fn few(&self) -> Option<&[Mention<'j>]> {
+        (!self.are_many).then_some(&*self.found)
+    }
 }
 
 impl<'j> Sink<'j> for Mentions<'j> {
@@ -87,8 +98,12 @@ impl<'j> Sink<'j> for Mentions<'j> {
     }
 
     fn text(&mut self, text: Text<'j>) {
+        if self.are_many {
+            return;
+        }
         let raw = Raw { raw: text.raw, escaped: text.escaped };
         self.found.extend(self.context.mention(raw, text.is_name));
+        self.are_many = self.found.len() > MOST;
     }
 }
 
@@ -278,9 +293,27 @@ impl<'j> Iterator for Strings<'j> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::json::reader;
 
     fn found(json: &str) -> Vec<String> {
         mentions(json.as_bytes()).map(|mention| mention.id.into_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_read_strictly_mentions_the_same_and_only_few_are_kept() {
+        let json = r#"{"file_ids":["file-1",["x\u0031"]],"a":{"metadata":{"file_id":"file-2"}},
+            "thread_id":"","vs_1":"b","s":"resp_\u0032","n":[1,null,"file 3"]}"#;
+        let mut strict = Mentions::default();
+        reader::read(json.as_bytes(), &mut strict).unwrap();
+        let lexical: Vec<_> = mentions(json.as_bytes()).collect();
+        assert_eq!(strict.few().unwrap(), lexical);
+        assert_eq!(lexical.len(), 6);
+        for (count, few) in [(MOST, true), (MOST + 1, false)] {
+            let json = format!("{{\"file_ids\":[{}\"\"]}}", "\"\",".repeat(count - 1));
+            let mut strict = Mentions::default();
+            reader::read(json.as_bytes(), &mut strict).unwrap();
+            assert_eq!(strict.few().is_some(), few);
+        }
     }
 
     fn referred(json: &str) -> Vec<String> {

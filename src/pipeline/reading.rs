@@ -35,7 +35,10 @@ pub(super) fn read(
     let (request, (form, mentions)) = Request::read(body, (form, mentions))?;
     if let Some(mentions) = mentions {
         let tenant = Tenant::new(&*app.owners, &caller.owner);
-        tenant.check_mentions(&mentions.found)?;
+        match mentions.few() {
+            Some(mentions) => tenant.check_mentions(mentions)?,
+            None => tenant.check_body(body)?,
+        }
         if let Some(id) = &request.previous_response {
             tenant.check_own(id)?;
         }

@@ -78,6 +78,7 @@ fn malformed_bodies_are_refused_with_their_offset() {
         (b"{\"a\":1} x", 8),
         (b"{\"a\":\n  tru }", 8),
         (b"{\"a\":\"\xff\"}", 6),
+        (b"{\"a\":1,\"\\ud800\":2}", 7),
         (b"{\"model\":\"a\",\"model\":\"b\"}", 20),
         (b"{\"model\":\"a\",\"mod\\u0065l\":\"b\"}", 25),
     ] {

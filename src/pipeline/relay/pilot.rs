@@ -97,6 +97,8 @@ impl Flying<'_> {
                 Called::Reply(reply)
                     if !(is_worth_another(reply.status) && self.goes_on(deadline)) =>
                 {
+                    // What was made for others is not carried through a long answer.
+                    drop(orders);
                     self.keep_only_from_preferred();
                     let restore = Restore::of(self);
                     return self.answer(reply, deadline, restore).await;

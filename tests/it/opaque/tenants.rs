@@ -131,9 +131,13 @@ async fn a_response_of_the_understood_lane_is_its_accounts() {
     let file = file_of(&gate, "a", b"1").await;
     let message = json!({"role": "user", "content": [{"type": "file", "file": {"file_id": file}}]});
     let chat = json!({"model": "gpt-4o-mini", "messages": [message]});
+    // More than are kept while a body is read.
+    let many = json!({"model": "gpt-4o-mini", "file_ids": vec![""; 1_500], "messages": [message]});
     for (tenant, status) in [("a", 200), ("b", 404)] {
-        let request = Request::post("/v1/chat/completions", &chat).bearer(&key_of(tenant));
-        assert_eq!(gate.send(&request).await.status(), status);
+        for chat in [&chat, &many] {
+            let request = Request::post("/v1/chat/completions", chat).bearer(&key_of(tenant));
+            assert_eq!(gate.send(&request).await.status(), status);
+        }
     }
 }
 
