@@ -237,7 +237,7 @@ fn runs(purpose: &[u8]) -> bool {
 /// Checks what the upload in parts is for that `json` begins.
 ///
 /// # Errors
-/// As [`check_upload`].
+/// As `check_upload`.
 pub fn check_begun(json: &[u8]) -> Result<(), Refusal> {
     Members::of(json).filter(|member| member.name(json) == PURPOSE).try_for_each(|member| {
         check_upload(
