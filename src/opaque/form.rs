@@ -241,8 +241,10 @@ impl<'p> Part<'p> {
                 None => after.split_at_checked(after.find(';').unwrap_or(after.len()))?,
             };
             match &*field.trim().to_ascii_lowercase() {
-                "name" if name.is_none() => name = Some(value.trim()),
-                "filename" | "filename*" => file = true,
+                "name" if name.is_none() => name = Some(value),
+                // Without a name some readers take it for a field.
+                "filename" if !file && !value.is_empty() => file = true,
+                "filename*" if file => {}
                 _ => return None,
             }
             // Readers differ in where such a value ends.
@@ -348,6 +350,9 @@ mod tests {
             ("name=\"a\"", "name=\"%61\""),
             ("name=\"a\"", "name=\"a\"; filename=\"x\\\"; name=\\\"b\""),
             ("name=\"a\"", "name=\"a\"; filename=\"x; name=b;\""),
+            ("name=\"a\"", "name=\"a\"; filename=\"\""),
+            ("name=\"a\"", "name=\"a\"; filename*=utf-8''x"),
+            ("name=\"a\"", "name=\" a\""),
             ("name=\"a\"", "name=\"a\"\r\n ; filename=b"),
             ("name=\"a\"", "name=\"a\"\r\ncontent-disposition: form-data; name=b"),
             ("name=\"a\"", "name=\"a\"\r\ncontent-transfer-encoding: base64"),
