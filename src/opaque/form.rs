@@ -44,6 +44,9 @@ pub struct Part<'p> {
     pub name: &'p str,
     /// Whether it is a file.
     pub file: bool,
+    /// Whether a text in it is in letters that have ASCII's among them, as far as it
+    /// says.
+    pub ascii: bool,
 }
 
 /// A form that is passing.
@@ -90,7 +93,8 @@ impl Form {
                 _ => return Err(malformed()),
             }
         }
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
+        // Some readers end it at a comma or a bracket.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"'+_-.=".contains(&byte);
         let boundary = boundary
             .flatten()
             .filter(|it| (1..=LONGEST_BOUNDARY).contains(&it.len()) && it.bytes().all(plain));
@@ -202,7 +206,7 @@ impl<'p> Part<'p> {
     /// What the head of a part says, if it says it plainly.
     fn of(head: &'p [u8]) -> Option<Self> {
         let head = std::str::from_utf8(head).ok()?;
-        let (mut part, mut other_letters) = (None, false);
+        let (mut part, mut ascii) = (None, None);
         for line in head.split("\r\n") {
             let (name, value) = line.split_once(':')?;
             let value = value.trim();
@@ -211,10 +215,7 @@ impl<'p> Part<'p> {
             }
             match &*name.to_ascii_lowercase() {
                 "content-disposition" if part.is_none() => part = Some(Self::disposed(value)?),
-                "content-type" => {
-                    let value = value.to_ascii_lowercase();
-                    other_letters |= value.contains("charset") && !value.contains("utf-8");
-                }
+                "content-type" if ascii.is_none() => ascii = Some(is_ascii(value)?),
                 "content-transfer-encoding" => {
                     let plain = ["binary", "8bit", "7bit"];
                     plain.iter().find(|it| it.eq_ignore_ascii_case(value))?;
@@ -223,7 +224,8 @@ impl<'p> Part<'p> {
                 _ => return None,
             }
         }
-        part.filter(|part| part.file || !other_letters)
+        let part = Self { ascii: ascii.unwrap_or(true), ..part? };
+        (part.file || part.ascii).then_some(part)
     }
 
     /// What `content-disposition` says.
@@ -240,7 +242,7 @@ impl<'p> Part<'p> {
                 Some(quoted) => quoted.split_once('"')?,
                 None => after.split_at_checked(after.find(';').unwrap_or(after.len()))?,
             };
-            match &*field.trim().to_ascii_lowercase() {
+            match field.trim_start() {
                 "name" if name.is_none() => name = Some(value),
                 // Without a name some readers take it for a field.
                 "filename" if !file && !value.is_empty() => file = true,
@@ -258,8 +260,26 @@ impl<'p> Part<'p> {
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.[]".contains(c);
         let name = name.filter(|name| !name.is_empty() && name.chars().all(plain))?;
-        Some(Self { name, file })
+        Some(Self { name, file, ascii: true })
     }
+}
+
+/// Whether a text of this type is in letters that have ASCII's among them; `None` if
+/// that is not said plainly, or if the type is one of parts itself.
+fn is_ascii(value: &str) -> Option<bool> {
+    let value = value.to_ascii_lowercase();
+    let (essence, parameters) = value.split_once(';').unwrap_or((&value, ""));
+    if ["multipart/", "message/"].iter().any(|it| essence.trim().starts_with(it)) {
+        return None;
+    }
+    let mut charsets = parameters
+        .split(';')
+        .filter_map(|it| it.split_once('='))
+        .filter(|(name, _)| name.trim().starts_with("charset"));
+    let Some((_, charset)) = charsets.next() else { return Some(true) };
+    let charset = unquoted(charset.trim()).filter(|_| charsets.next().is_none())?;
+    let family = ["iso-8859-", "windows-125"].iter().any(|it| charset.starts_with(it));
+    Some(family || ["utf-8", "us-ascii"].contains(&charset))
 }
 
 /// The value of a parameter without its quotes; `None` if it has others.
@@ -314,7 +334,7 @@ mod tests {
     #[test]
     fn parts_are_told_apart_however_they_come() {
         let body = "--XX\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--XX\r\n\
-            content-type: text/plain; charset=x\r\ncontent-disposition: form-data; name=file; \
+            content-type: text/plain; charset=utf-16\r\ncontent-disposition: form-data; name=file; \
             filename=\"a;b.jsonl\"\r\n\r\n\r\n--X\n-\r\n-\r\n\r\n--XX\r\ncontent-disposition: \
             form-data; name=\"file_ids[]\"\r\n\r\n\r\n--XX--\r\n";
         let wanted = [
@@ -358,6 +378,11 @@ mod tests {
             ("name=\"a\"", "name=\"a\"\r\ncontent-transfer-encoding: base64"),
             ("name=\"a\"", "name=\"a\"\r\ncontent-encoding: gzip"),
             ("name=\"a\"", "name=\"a\"\r\ncontent-type: text/plain; charset=utf-16"),
+            ("name=\"a\"", "name=\"a\"\r\ncontent-type: text/plain; charset=utf-16; x=utf-8"),
+            ("name=\"a\"", "name=\"a\"\r\ncontent-type: text/plain; charset=utf-8; charset=utf-7"),
+            ("name=\"a\"", "name=\"a\"\r\ncontent-type: multipart/mixed; boundary=Y"),
+            ("name=\"a\"", "NAME=\"a\""),
+            ("name=\"a\"", "name =\"a\""),
         ] {
             let odd = plain.replacen(from, to, 1);
             assert_ne!(odd, plain);
@@ -371,6 +396,7 @@ mod tests {
             "multipart/form-data; boundary=XX; boundary=YY",
             "multipart/form-data; boundary=XX; charset=utf-16",
             "multipart/form-data; boundary=\"XX",
+            "multipart/form-data; boundary=XX,YY",
             "multipart/form-data; boundary=X%58",
             "multipart/form-data; boundary*=utf-8''XX",
         ] {

@@ -40,15 +40,15 @@ pub trait Listener {
     /// The next piece of a message.
     fn piece(&mut self, payload: &[u8]);
 
-    /// The message is whole.
-    fn end(&mut self);
+    /// The message is whole; it was a `text`, or bytes.
+    fn end(&mut self, text: bool);
 }
 
 /// Hears nothing.
 impl Listener for () {
     fn piece(&mut self, _payload: &[u8]) {}
 
-    fn end(&mut self) {}
+    fn end(&mut self, _text: bool) {}
 }
 
 /// The frames of one side.
@@ -64,8 +64,9 @@ pub struct Frames {
     left: u64,
     /// What the frame is of the message that is being sent.
     part: Part,
-    /// Whether the message that is being sent is heard.
+    /// Whether the message that is being sent is heard, and whether it is a text.
     heard: bool,
+    text: bool,
     /// The mask of the frame that is being sent, turned to its next byte.
     mask: [u8; 4],
     /// Payload bytes of that message so far, the frame's included.
@@ -97,6 +98,7 @@ impl Frames {
             left: 0,
             part: Part::Control,
             heard: false,
+            text: false,
             mask: [0; 4],
             message: 0,
             goes_on: false,
@@ -165,7 +167,7 @@ impl Frames {
 
     fn end_of_frame(&self, to: &mut impl Listener) {
         if self.left == 0 && self.part == Part::Last && self.heard {
-            to.end();
+            to.end(self.text);
         }
     }
 
@@ -207,7 +209,8 @@ impl Frames {
             return Err(Fault::Malformed);
         }
         if opcode != 0 {
-            self.heard = opcode == TEXT || self.side == Side::Client;
+            self.text = opcode == TEXT;
+            self.heard = self.text || self.side == Side::Client;
             self.message = 0;
         }
         if masked {
@@ -259,7 +262,7 @@ mod tests {
             self.open.extend_from_slice(payload);
         }
 
-        fn end(&mut self) {
+        fn end(&mut self, _text: bool) {
             self.messages.push(std::mem::take(&mut self.open));
         }
     }

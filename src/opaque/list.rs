@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::base::json::reader;
 
 /// Whether `json` is JSON, and so UTF-8.
 pub fn is_json(json: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(json).is_ok()
+    reader::read(json, &mut ()).is_ok()
 }
 
 #[derive(serde::Deserialize)]

@@ -5,6 +5,7 @@
 
 use crate::opaque::Tenant;
 use crate::opaque::frames::Listener;
+use crate::opaque::list::is_json;
 use crate::opaque::skim::Skim;
 use crate::refusal::Refusal;
 
@@ -15,6 +16,8 @@ pub enum Wrong {
     Refused(Refusal),
     /// More than [`LARGEST_JSON`](crate::opaque::LARGEST_JSON) of it could name things.
     TooLarge,
+    /// It is a text that begins like JSON and is none: names could hide in it.
+    NotJson,
 }
 
 /// Hears a client's messages.
@@ -22,6 +25,8 @@ pub struct Said<'t> {
     tenant: Tenant<'t>,
     skim: Skim,
     state: State,
+    /// Whether the message has zeros in it.
+    zeros: bool,
     wrong: Option<Wrong>,
 }
 
@@ -29,16 +34,16 @@ pub struct Said<'t> {
 enum State {
     /// Nothing of the message has told what it is.
     Start,
-    /// It is JSON.
+    /// It begins like JSON.
     Read,
-    /// It is not: sound, say.
+    /// It does not: it is sound, say.
     Unread,
 }
 
 impl<'t> Said<'t> {
     /// Hears what `tenant` says.
     pub fn by(tenant: Tenant<'t>) -> Self {
-        Self { tenant, skim: Skim::default(), state: State::Start, wrong: None }
+        Self { tenant, skim: Skim::default(), state: State::Start, zeros: false, wrong: None }
     }
 
     /// What was wrong with a message since this was asked last.
@@ -49,8 +54,9 @@ impl<'t> Said<'t> {
 
 impl Listener for Said<'_> {
     fn piece(&mut self, payload: &[u8]) {
-        // Some servers take UTF-16 as well: without its zeros, and its mark, it is
+        // Some servers take UTF-16 in bytes: without its zeros, and its mark, it is
         // what it is in ASCII, as all identifiers are.
+        self.zeros |= payload.contains(&0);
         for part in payload.split(|byte| *byte == 0) {
             if self.state == State::Unread {
                 return;
@@ -59,7 +65,8 @@ impl Listener for Said<'_> {
                 let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte >= 0x80;
                 self.state = match part.iter().find(|byte| !blank(byte)) {
                     None => continue,
-                    Some(b'{' | b'[') => State::Read,
+                    // Some servers take JSON behind a comment.
+                    Some(b'{' | b'[' | b'/') => State::Read,
                     Some(_) => State::Unread,
                 };
             }
@@ -70,15 +77,16 @@ impl Listener for Said<'_> {
         }
     }
 
-    fn end(&mut self) {
-        let read = self.state == State::Read;
-        let checked = self.skim.end(|json| match read {
-            true => self.tenant.check_event(json),
-            false => Ok(()),
+    fn end(&mut self, text: bool) {
+        let (state, zeros) = (self.state, self.zeros);
+        let checked = self.skim.end(|json| match state {
+            State::Start | State::Unread => Ok(()),
+            State::Read if text && (zeros || !is_json(json)) => Err(Wrong::NotJson),
+            State::Read => self.tenant.check_event(json).map_err(Wrong::Refused),
         });
-        if let Err(refusal) = checked {
-            self.wrong.get_or_insert(Wrong::Refused(refusal));
+        if let Err(wrong) = checked {
+            self.wrong.get_or_insert(wrong);
         }
-        self.state = State::Start;
+        (self.state, self.zeros) = (State::Start, false);
     }
 }

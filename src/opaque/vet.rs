@@ -10,15 +10,27 @@ use std::borrow::Cow;
 use crate::base::json::Members;
 use crate::opaque::form::{Form, Listener, Part};
 use crate::opaque::list::is_json;
+use crate::opaque::roots::decode;
 use crate::opaque::skim::{Skim, TooLarge};
 use crate::opaque::{LARGEST_JSON, Place, Tenant};
 use crate::refusal::{Code, Refusal};
 
 /// The field that says what a file is for.
 const PURPOSE: &str = "purpose";
+/// The field that says in which letters the others are (RFC 7578 §4.6).
+const CHARSET: &str = "_charset_";
 /// What files are for that are only read: nothing is looked up by what they name.
-const READ_ONLY: [&str; 7] =
-    ["assistants", "audio", "evals", "fine-tune", "ocr", "user_data", "vision"];
+const READ_ONLY: [&str; 9] = [
+    "assistants",
+    "audio",
+    "eval",
+    "evals",
+    "file-extract",
+    "fine-tune",
+    "ocr",
+    "user_data",
+    "vision",
+];
 /// What may stand before the first line of a text in UTF-8.
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -59,6 +71,8 @@ struct Lines {
     skim: Skim,
     /// The lines that have passed.
     passed: u64,
+    /// Whether the last one ended with a carriage return, and nothing came since.
+    returned: bool,
 }
 
 impl Lines {
@@ -72,8 +86,14 @@ impl Lines {
                 let without = "without its long strings";
                 self.fault(Code::InvalidValue, format!("is over {most} MiB, even {without}."))
             })?;
+            self.returned &= line.is_empty();
             let Some(end) = end else { return Ok(()) };
-            self.end(tenant)?;
+            let ends = bytes.get(end) == Some(&b'\n');
+            // The rest of an end of two bytes.
+            if !(ends && self.returned) {
+                self.end(tenant)?;
+            }
+            self.returned = !ends;
             bytes = bytes.get(end + 1..).unwrap_or_default();
         }
     }
@@ -177,6 +197,12 @@ impl Parts<'_> {
     }
 
     fn field(&mut self, name: &str, value: &[u8]) -> Result<(), Refusal> {
+        // In other letters it would be another value.
+        let plain = std::str::from_utf8(value).is_ok_and(|text| !text.contains('\0'));
+        if !plain || (name == CHARSET && !value.eq_ignore_ascii_case(b"utf-8")) {
+            let message = "The fields of a form must be texts in UTF-8.";
+            return Err(Refusal::new(Code::InvalidValue, message).param(name.to_owned()));
+        }
         if name == PURPOSE {
             let value = value.trim_ascii();
             if self.purpose.replace(value.to_vec()).is_some() {
@@ -194,6 +220,15 @@ impl Parts<'_> {
 
 impl Listener for Parts<'_> {
     fn begin(&mut self, part: Part<'_>) -> Result<(), Refusal> {
+        let asked = self.makes_file || self.begins_upload;
+        let said_oddly = is_purpose(part.name) && (part.file || part.name != PURPOSE);
+        if asked && said_oddly {
+            return Err(oddly());
+        }
+        if part.file && self.files_are_fields && !part.ascii {
+            let message = "The parts of this form must be in UTF-8.";
+            return Err(Refusal::new(Code::InvalidValue, message).param(part.name.to_owned()));
+        }
         self.part = match part {
             Part { file: true, .. } if self.makes_file && self.runs() && self.fault.is_none() => {
                 State::Lines(Lines::default())
@@ -229,6 +264,30 @@ impl Listener for Parts<'_> {
     }
 }
 
+/// Checks that the query of a request that makes a file does not say what it is for:
+/// some servers take that before what the form says.
+///
+/// # Errors
+/// 400 `invalid_value`.
+pub fn check_query(query: Option<&str>) -> Result<(), Refusal> {
+    let says = |field: &str| {
+        let name = field.split('=').next().unwrap_or_default();
+        decode(name).is_none_or(|name| is_purpose(&name))
+    };
+    if query.unwrap_or_default().split('&').any(says) { Err(oddly()) } else { Ok(()) }
+}
+
+/// Whether a server may take the field `name` for [`PURPOSE`], if it ignores case or
+/// spells lists with brackets.
+fn is_purpose(name: &str) -> bool {
+    name.split('[').next().unwrap_or_default().trim().eq_ignore_ascii_case(PURPOSE)
+}
+
+fn oddly() -> Refusal {
+    let message = "What a file is for must be said in the field 'purpose' of the body.";
+    Refusal::new(Code::InvalidValue, message).param(PURPOSE)
+}
+
 /// Whether a provider may run a file that is for `purpose`.
 fn runs(purpose: &[u8]) -> bool {
     !READ_ONLY.iter().any(|it| it.as_bytes() == purpose)
@@ -239,7 +298,7 @@ fn runs(purpose: &[u8]) -> bool {
 /// # Errors
 /// As `check_upload`.
 pub fn check_begun(json: &[u8]) -> Result<(), Refusal> {
-    Members::of(json).filter(|member| member.name(json) == PURPOSE).try_for_each(|member| {
+    Members::of(json).filter(|member| is_purpose(&member.name(json))).try_for_each(|member| {
         check_upload(
             serde_json::from_slice::<Cow<'_, str>>(member.value(json))
                 .unwrap_or_default()

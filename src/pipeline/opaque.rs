@@ -51,6 +51,9 @@ struct Target {
     headers: HeaderMap,
 }
 
+/// Roots where files come in forms.
+const BY_FORM: [&str; 3] = ["containers", "files", "uploads"];
+
 /// The request's body, as it is passed on.
 enum Outgoing<'t> {
     /// Read already, or empty.
@@ -223,18 +226,27 @@ async fn prepare<'t, C: Client>(
     let Some(tenant) = tenant.filter(|_| place.root.asks) else {
         return Ok(Outgoing::Streamed(framing, None));
     };
+    let makes = place.ids.is_empty() && ["files", "uploads"].contains(&place.root.name);
+    if makes {
+        vet::check_query(head.uri.query())?;
+    }
     match headers.get(CONTENT_TYPE).filter(|_| place.root.binary) {
         Some(kind) if is_of_parts(kind) => {
             let vet = Vet::new(*tenant, place, kind.as_bytes())?;
             return Ok(Outgoing::Streamed(framing, Some(Box::new(vet))));
         }
-        Some(kind) if is_binary(kind) && place.kind() == "files" => {
-            // What a file is for is said in a form.
+        Some(kind) if is_binary(kind) && BY_FORM.contains(&place.root.name) => {
+            // What a file is for is said in a form, and what it is made of may be in JSON.
             let message = "A file is uploaded as a form (multipart/form-data).";
             return Err(Refusal::new(Code::UnsupportedMediaType, message));
         }
         Some(kind) if is_binary(kind) => return Ok(Outgoing::Streamed(framing, None)),
         _ => {}
+    }
+    // As fields these would name something else than as JSON.
+    if headers.get(CONTENT_TYPE).is_some_and(is_of_fields) {
+        let message = "The body must be JSON: send content-type: application/json.";
+        return Err(Refusal::new(Code::UnsupportedMediaType, message));
     }
     let declared = headers.get(CONTENT_TYPE).is_none_or(is_json);
     let limits = Listen { body_limit: LARGEST_JSON, ..limits.clone() };
@@ -255,6 +267,11 @@ async fn prepare<'t, C: Client>(
 /// Whether a request with this method may have a body.
 const fn takes_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// Whether a media type is one of fields.
+fn is_of_fields(value: &HeaderValue) -> bool {
+    essence(value).eq_ignore_ascii_case(b"application/x-www-form-urlencoded") || is_of_parts(value)
 }
 
 /// Whether a media type is one of parts.

@@ -87,7 +87,7 @@ impl Listener for Heard {
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, _text: bool) {
         if matches!(self.state, State::Start) {
             self.decide();
         }
@@ -104,7 +104,7 @@ mod tests {
 
     fn say(heard: &mut Heard, event: &str, piece: usize) {
         event.as_bytes().chunks(piece).for_each(|piece| heard.piece(piece));
-        heard.end();
+        heard.end(true);
     }
 
     fn done(padding: usize) -> String {
@@ -154,7 +154,7 @@ mod tests {
             heard.piece(piece);
             assert!(heard.event.len() <= LARGEST);
         }
-        heard.end();
+        heard.end(true);
         assert_eq!((heard.tokens, heard.busy), (Tokens::default(), false));
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum Verdict {
     TooLarge,
     /// A message of the client's names what is not its account's.
     Foreign,
+    /// A text of the client's begins like JSON and is none.
+    NotJson,
     /// Whose what a message names is cannot be looked up.
     Unknown,
 }
@@ -57,6 +59,7 @@ impl Verdict {
     pub(super) const fn of_said(wrong: &Wrong) -> Self {
         match wrong {
             Wrong::TooLarge => Self::TooLarge,
+            Wrong::NotJson => Self::NotJson,
             Wrong::Refused(refusal) if refusal.status.as_u16() < 500 => Self::Foreign,
             Wrong::Refused(_) => Self::Unknown,
         }
@@ -73,6 +76,7 @@ impl Verdict {
             Self::Malformed => (1002, "What was sent is no WebSocket frame."),
             Self::TooLarge => (1009, "A message is too large."),
             Self::Foreign => (1008, "A message names something that does not exist."),
+            Self::NotJson => (1007, "A text is not JSON."),
             Self::Unknown => (1013, "What a message names cannot be looked up at the moment."),
         }
     }

@@ -72,7 +72,7 @@ async fn a_line_of_a_batch_names_its_accounts_things_alone() {
             let told = world.refused("b", "/v1/files", batch(lines.as_bytes()), NOT_FOUND).await;
             let line =
                 if lines.starts_with(&named) || lines.starts_with('\u{feff}') { 1 } else { 2 };
-            let line = if lines.contains("\r\n\r\n") { 5 } else { line };
+            let line = if lines.contains("\r\n\r\n") { 3 } else { line };
             let wanted = format!("Line {line} of the file names something that does not exist.");
             assert_eq!((&told["message"], &told["param"]), (&json!(wanted), &json!("file")));
             world.send("a", "/v1/files", batch(lines.as_bytes())).await.ok();
@@ -89,7 +89,7 @@ async fn what_a_file_is_for_may_be_said_behind_it_or_not_at_all() {
     let world = World::new().await;
     let line = World::line(&json!({"previous_response_id": world.response}));
     let file = (FILE, line.as_bytes());
-    for purpose in [&b"batch"[..], b"BATCH", b"batch-api", b"", b"b\xffatch"] {
+    for purpose in [&b"batch"[..], b"BATCH", b"batch-api", b""] {
         for parts in [[(PURPOSE, purpose), file], [file, (PURPOSE, purpose)]] {
             world.refused("b", "/v1/files", form_of(&parts), NOT_FOUND).await;
         }
@@ -100,6 +100,17 @@ async fn what_a_file_is_for_may_be_said_behind_it_or_not_at_all() {
     for parts in [[read, file, run], [file, read, run], [run, file, read]] {
         let why = if parts[0] == run { NOT_FOUND } else { twice };
         world.refused("b", "/v1/files", form_of(&parts), why).await;
+    }
+    // Some servers ignore case, spell lists with brackets, or look into the query.
+    for head in ["name=\"Purpose\"", "name=\"purpose[]\"", "name=\"purpose\"; filename=\"a\""] {
+        let parts = [(head, &b"batch"[..]), read, file];
+        world.refused("b", "/v1/files", form_of(&parts), (400, "invalid_value")).await;
+    }
+    let odd = form_of(&[(PURPOSE, b"b\xffatch"), file]);
+    world.refused("b", "/v1/files", odd, (400, "invalid_value")).await;
+    for query in ["purpose=batch", "x=1&Purp%6Fse=batch", "purpose[]=batch"] {
+        let path = format!("/v1/files?{query}");
+        world.refused("b", &path, form_of(&[read, file]), (400, "invalid_value")).await;
     }
     // A document may say what it likes.
     for parts in [[read, file], [file, read]] {
@@ -162,6 +173,27 @@ async fn a_field_of_a_form_names_its_accounts_things_alone() {
         let form = form_of(&[(&format!("name=\"{field}\""), value.as_bytes())]);
         world.refused("b", &within, form, NOT_FOUND).await;
     }
+    // What is no text in UTF-8 would name something else in other letters.
+    let wide: Vec<u8> = world.file.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let broken = [b"\xff,", world.file.as_bytes()].concat();
+    for (head, value) in [
+        ("name=\"file_ids[]\"", &broken),
+        ("name=\"file_id\"", &wide),
+        ("name=\"_charset_\"", &b"utf-16".to_vec()),
+        ("name=\"file_id\"; filename=\"\"", &world.file.clone().into_bytes()),
+    ] {
+        world.refused("b", &within, form_of(&[(head, value)]), (400, "invalid_value")).await;
+    }
+    // Nor is what only claims to be no JSON.
+    let naming = json!({"file_id": world.file}).to_string();
+    let fields = json!([format!("&file_id={}&x=", world.file)]).to_string();
+    for (path, kind, body) in [
+        (&*within, "application/octet-stream", naming),
+        ("/v1/assistants", "application/x-www-form-urlencoded", fields),
+    ] {
+        let request = Request::with_body("POST", path, kind, body).bearer(&key_of("b"));
+        world.gate.send(&request).await.refused(415, "unsupported_media_type");
+    }
     let session = json!({"x": world.file}).to_string();
     let call = form_of(&[("name=session; filename=x", session.as_bytes())]);
     world.refused("b", "/v1/realtime/calls", call, NOT_FOUND).await;
@@ -181,6 +213,7 @@ async fn what_is_run_is_not_uploaded_in_parts() {
         r#"{"purpose":"user_data","purpose":"batch"}"#,
         r#"{"purpos\u0065":"b\u0061tch"}"#,
         r#"{"purpose":["batch"]}"#,
+        r#"{"purpose":"user_data","Purpose":"batch"}"#,
     ] {
         let told = world.gate.send(&begin(text)).await.refused(400, "invalid_value");
         assert_eq!(told["param"], "purpose");

@@ -144,6 +144,13 @@ async fn a_message_names_its_accounts_things_alone() {
         let named = |frame: &Frame| frame.payload.windows(4).any(|it| it == b"of-a");
         assert!(!heard.lock()[before..].iter().any(named), "message {number}");
     }
+    // In what is no JSON to one server another finds names.
+    for text in ["/**/{}", "{/*\"*/\"x\":\"file-of-a\"/*\"*/}", "{\"a\":\"\n\"}", "{\"a\":1}\0"] {
+        let mut stream = open(&gate, "b").await;
+        stream.write_all(&Frame::text(text).masked()).await.unwrap();
+        let (mut from, _out) = stream.into_split();
+        assert_eq!(within("a close", closed(&mut from)).await.code(), 1007, "{text:?}");
+    }
     let mut stream = open(&gate, "a").await;
     for text in [anothers, json!({"type": "response.cancel", "response_id": "resp_1"}).to_string()]
     {
