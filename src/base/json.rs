@@ -6,6 +6,7 @@
 mod edit;
 mod members;
 pub mod reader;
+mod run;
 mod sinks;
 
 use std::borrow::Cow;

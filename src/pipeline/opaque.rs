@@ -9,6 +9,7 @@
 
 mod answer;
 mod heard;
+mod hidden;
 mod list;
 mod send;
 mod session;
@@ -93,6 +94,7 @@ pub(super) async fn serve<C: Client>(
     let (uri, method) = (client.head().uri.clone(), client.head().method.clone());
     let enforced = config.ownership == Ownership::Enforce;
     let (place, provider, reach) = destination(snapshot, &method, lane)?;
+    hidden::check(&snapshot.config, &place, uri.path())?;
     let headers = &client.head().headers;
     let class = class::choose(&snapshot.config.classes, lane.class, headers, None)?.clone();
     exchange.class = Some(class.clone());

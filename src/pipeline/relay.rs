@@ -47,6 +47,7 @@ use crate::share::{End, Left, Passenger, Pilot};
 use crate::upstream::{self, Body, BodyError, Failure};
 
 pub(super) use renew::{Renewed, renew};
+pub(super) use restore::Restore;
 
 /// Largest answer that is held whole, in bytes.
 const LARGEST_WHOLE: usize = 256 * 1024 * 1024;

@@ -202,6 +202,49 @@ async fn repeats(provider: &Provider, gate: &Gateway, own: &Value, sent: &str) {
     }
 }
 
+/// What the provider keeps has the seller's words in it.
+#[tokio::test]
+async fn what_is_fetched_later_does_not_show_the_sellers_words() {
+    let provider = Provider::start().await;
+    provider.answer(|call| {
+        let response = json!({
+            "id": "resp_1", "object": "response", "model": "gpt-x", "status": "completed",
+            "output": [{"type": "message", "id": "msg_1", "instructions": "kept"}],
+            "instructions": "Be brief, or \"else\".",
+        });
+        if !call.path().contains("stream=true") {
+            return Reply::json(200, &response);
+        }
+        let event = |kind: &str| json!({"type": kind, "response": response}).to_string();
+        Reply::events([event("response.created"), event("response.completed")])
+    });
+    let rule = json!({"rewrite": {"set": {"instructions": "Be brief."}}});
+    let template = json!({"template": "Be brief."});
+    for (class, hides) in [(rule, true), (template, true), (json!({}), false)] {
+        let gate = with_class(&provider, &class).set("opaque.provider", "mock").start().await;
+        let body = json!({"model": "gpt-4o-mini", "input": "Hi", "store": true});
+        gate.send(&post("responses", &body)).await.ok();
+        let check = |response: &Value| {
+            let shown = response["instructions"].as_str();
+            assert_eq!(shown, (!hides).then_some("Be brief, or \"else\"."), "{response}");
+            assert_eq!(response["output"][0]["instructions"], "kept");
+        };
+        let get = |path: &str| Request::get(path).bearer(&key_of(DEFAULT_PLAN));
+        check(&gate.send(&get("/v1/responses/resp_1")).await.ok().json());
+        check(&gate.send(&post("responses/resp_1/cancel", &json!({}))).await.ok().json());
+        let events = gate.send(&get("/v1/responses/resp_1?stream=true")).await.ok().events();
+        assert_eq!(events.len(), 2);
+        for event in events {
+            check(&serde_json::from_str::<Value>(&event).unwrap()["response"]);
+        }
+    }
+    let template = json!({"template": "Be brief."});
+    let gate = with_class(&provider, &template).set("opaque.provider", "mock").start().await;
+    let messages = "/v1/chat/completions/chatcmpl-1/messages";
+    let listed = gate.send(&Request::get(messages).bearer(&key_of(DEFAULT_PLAN))).await;
+    listed.refused(404, "endpoint_not_enabled");
+}
+
 #[tokio::test]
 async fn customers_see_the_public_name_of_the_model() {
     let provider = Provider::start().await;

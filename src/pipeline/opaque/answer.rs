@@ -10,8 +10,8 @@ use crate::ledger::record::Outcome;
 use crate::opaque::made::Origin;
 use crate::opaque::{LARGEST_JSON, Place, roots};
 use crate::pipeline::opaque::send::Called;
-use crate::pipeline::opaque::{Passage, is_json};
-use crate::pipeline::relay::{failed, is_event_stream, provider_status};
+use crate::pipeline::opaque::{Passage, hidden, is_json};
+use crate::pipeline::relay::{Restore, failed, is_event_stream, provider_status};
 use crate::pipeline::{unless_gone, waiting};
 use crate::refusal::{Code, Refusal};
 use crate::respond::{self, Said};
@@ -47,12 +47,13 @@ impl<C: Client> Passage<'_, C> {
             return self.fail(Outcome::InternalError, refusal).await;
         }
         let about = self.place.root.tells && !self.place.content && self.tenant.is_some();
+        let hidden = hidden::of(&self.snapshot.config, &self.place);
         let json = reply.headers.get(CONTENT_TYPE).is_some_and(is_json);
         let listed = status.is_success() && self.is_list();
-        if about && (json || listed) {
-            return self.read(reply, listed).await;
+        if (about || hidden.is_some()) && (json || listed) {
+            return self.read(reply, listed, hidden.as_ref()).await;
         }
-        self.stream(reply, about).await
+        self.stream(reply, about, hidden.as_ref()).await
     }
 
     /// A status that is not passed on.
@@ -77,8 +78,13 @@ impl<C: Client> Passage<'_, C> {
     }
 
     /// JSON that names what a provider made: learnt from or filtered, settled,
-    /// and sent in one piece.
-    async fn read(&mut self, reply: Reply, listed: bool) -> Result<Ending, Refusal> {
+    /// and sent in one piece, without what is `hidden`.
+    async fn read(
+        &mut self,
+        reply: Reply,
+        listed: bool,
+        hidden: Option<&Restore>,
+    ) -> Result<Ending, Refusal> {
         let Reply { status, headers, mut body } = reply;
         let answer = match self.read_json(&mut body).await {
             Ok(answer) => answer,
@@ -101,6 +107,10 @@ impl<C: Client> Passage<'_, C> {
             }
             (false, false) => answer,
         };
+        let answer = match hidden {
+            Some(hidden) => hidden.whole(answer),
+            None => answer,
+        };
         self.tab.sent(answer.len());
         self.tab.settle(outcome(status), status.as_u16(), self.exchange.waited).await?;
         let head = self.head(status, &headers, false);
@@ -111,8 +121,13 @@ impl<C: Client> Passage<'_, C> {
     }
 
     /// An answer passed on as it comes; `about` if its events may name what a
-    /// provider made.
-    async fn stream(&mut self, reply: Reply, about: bool) -> Result<Ending, Refusal> {
+    /// provider made. What is `hidden` in them is left out.
+    async fn stream(
+        &mut self,
+        reply: Reply,
+        about: bool,
+        hidden: Option<&Restore>,
+    ) -> Result<Ending, Refusal> {
         let Reply { status, headers, mut body } = reply;
         if status.is_success()
             && let Some(id) = self.place.deletes(&self.target.method)
@@ -125,8 +140,11 @@ impl<C: Client> Passage<'_, C> {
         if events && let Some(bill) = self.tab.bill() {
             bill.streams();
         }
-        let mut splitter = (events && about).then(|| Splitter::new(LARGEST_EVENT));
-        let head = self.head(status, &headers, true);
+        let hidden = hidden.filter(|_| events);
+        let mut splitter =
+            (events && (about || hidden.is_some())).then(|| Splitter::new(LARGEST_EVENT));
+        // Without something its length is another.
+        let head = self.head(status, &headers, hidden.is_none());
         if self.client.send_head(head).await.is_err() {
             drop(body);
             return self.gone().await;
@@ -139,22 +157,35 @@ impl<C: Client> Passage<'_, C> {
                     return self.gone().await;
                 }
                 Some(Ok(Some(piece))) => {
-                    if let Some(splitter) = &mut splitter {
-                        self.learn_events(splitter, &piece).await?;
-                    }
                     sent += piece.len() as u64;
+                    let piece = match &mut splitter {
+                        Some(splitter) => self.learn_events(splitter, piece, hidden).await?,
+                        None => piece,
+                    };
                     self.tab.sent(piece.len());
                     let last = length == Some(sent)
                         || (events && memchr::memmem::find(&piece, b"data: [DONE]").is_some());
                     if last {
                         self.settle(status).await?;
                     }
-                    if self.client.send(piece).await.is_err() {
+                    if !piece.is_empty() && self.client.send(piece).await.is_err() {
                         drop(body);
                         return self.gone().await;
                     }
                 }
-                Some(Ok(None)) => break,
+                Some(Ok(None)) => {
+                    // Held back as it may have been the beginning of an event.
+                    let rest = splitter.as_mut().and_then(Splitter::finish);
+                    if let Some((hidden, rest)) = hidden.zip(rest) {
+                        let rest = without(hidden, rest);
+                        self.tab.sent(rest.len());
+                        if self.client.send(rest).await.is_err() {
+                            drop(body);
+                            return self.gone().await;
+                        }
+                    }
+                    break;
+                }
                 Some(Err(_)) => {
                     let waited = self.exchange.waited;
                     self.tab.settle(Outcome::Cut, status.as_u16(), waited).await?;
@@ -234,16 +265,27 @@ impl<C: Client> Passage<'_, C> {
         roots::location(value, &self.reach.origin.base().path, allow_unknown)
     }
 
-    async fn learn_events(&self, splitter: &mut Splitter, piece: &Bytes) -> Result<(), Refusal> {
+    /// Learns from the events that `piece` completes; gives what is passed on: the
+    /// piece itself, or these events without what is `hidden`.
+    async fn learn_events(
+        &self,
+        splitter: &mut Splitter,
+        piece: Bytes,
+        hidden: Option<&Restore>,
+    ) -> Result<Bytes, Refusal> {
+        let mut shown = BytesMut::new();
         splitter.push(piece.clone());
         while let Some(piece) = splitter.next_piece() {
-            if let Piece::Event(event) = piece
-                && let Some(data) = sse::data(&event)
+            if let Piece::Event(event) = &piece
+                && let Some(data) = sse::data(event)
             {
                 self.learn(&data, false).await?;
             }
+            if let Some(hidden) = hidden {
+                shown.extend_from_slice(&without(hidden, piece));
+            }
         }
-        Ok(())
+        Ok(if hidden.is_some() { shown.freeze() } else { piece })
     }
 
     /// The head of an answer that came from the provider, its length in it if it is
@@ -277,6 +319,14 @@ impl<C: Client> Passage<'_, C> {
         let now = self.app.clock.monotonic();
         let own = respond::stamp_as(&mut headers, self.exchange, now, &said);
         AnswerHead { status, headers, own }
+    }
+}
+
+/// What is shown of `piece`.
+fn without(hidden: &Restore, piece: Piece) -> Bytes {
+    match piece {
+        Piece::Event(event) => hidden.event(&event),
+        Piece::Raw(bytes) => bytes,
     }
 }
 

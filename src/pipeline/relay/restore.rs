@@ -18,13 +18,19 @@ use crate::pipeline::relay::pilot::Flying;
 const WITHIN: [&str; 2] = ["response", "message"];
 
 /// What is to be replaced in one answer.
-pub(super) struct Restore {
+pub(in crate::pipeline) struct Restore {
     /// The public name in JSON, where the provider has another.
     model: Option<Bytes>,
     echoes: Vec<Echo>,
 }
 
 impl Restore {
+    /// Puts null where a response has instructions.
+    pub(in crate::pipeline) fn without_instructions() -> Self {
+        let value = Bytes::from_static(b"null");
+        Self { model: None, echoes: vec![Echo { name: "instructions", value }] }
+    }
+
     /// What is to be replaced in the answer to the present attempt; `None` if nothing.
     pub(super) fn of(flying: &Flying<'_>) -> Option<Self> {
         // Of an account's alias, the name of the model behind it.
@@ -43,7 +49,7 @@ impl Restore {
     }
 
     /// `answer`, a whole one, with the client's own.
-    pub(super) fn whole(&self, answer: Bytes) -> Bytes {
+    pub(in crate::pipeline) fn whole(&self, answer: Bytes) -> Bytes {
         if !self.is_named_in(&answer) {
             return answer;
         }
@@ -51,7 +57,7 @@ impl Restore {
     }
 
     /// `event` with the client's own; as it is if it lies on several lines.
-    pub(super) fn event(&self, event: &Bytes) -> Bytes {
+    pub(in crate::pipeline) fn event(&self, event: &Bytes) -> Bytes {
         if !self.is_named_in(event) {
             return event.clone();
         }

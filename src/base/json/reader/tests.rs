@@ -124,25 +124,6 @@ fn faults_say_what_is_wrong_and_where() {
     assert_eq!(read(mixed.as_bytes(), &mut ()), Ok(()));
 }
 
-/// Wherever in a step it stands: what ends a run does, and nothing else.
-#[test]
-fn every_byte_is_told_in_every_place() {
-    for place in 0..3 * STEP {
-        for byte in 0..=u8::MAX {
-            for after in [0, 1, STEP, 3 * STEP] {
-                let mut text = vec![b'x'; place];
-                text.push(byte);
-                text.extend(std::iter::repeat_n(b'y', after));
-                let mut seen = 0;
-                let length = run(&text, &mut seen);
-                let stops = byte == b'"' || byte == b'\\' || byte < 0x20;
-                assert_eq!(length, if stops { place } else { text.len() }, "{byte} at {place}");
-                assert_eq!(seen >= 0x80, byte >= 0x80, "{byte} at {place}");
-            }
-        }
-    }
-}
-
 #[test]
 fn halves_of_pairs_are_told_and_pairs_are_one_character() {
     assert_eq!(built(r#""\ud83d\udc4b\u00e9""#), Value::from("\u{1F44B}\u{e9}"));
