@@ -155,17 +155,22 @@ async fn growth(size: usize) -> u64 {
     grown
 }
 
-/// The allocator takes pages of 2 MB from the system, so one more or less is chance.
+/// What a process may hold more than at a moment between two passes. What the
+/// allocator keeps at such a moment is chance: over six runs of a gigabyte 3 to 9 MB
+/// came of it, over two of three gigabytes less than one. A body that is held shows
+/// with four times as much at least.
+const CHANCE: u64 = 16 * 1024 * 1024;
+
 #[tokio::test]
-async fn sixty_four_megabytes_pass_both_ways_in_four() {
+async fn sixty_four_megabytes_pass_both_ways_and_are_not_held() {
     let grown = growth(64).await;
-    assert!(grown < 4 * 1024 * 1024, "the process held {grown} bytes more");
+    assert!(grown < CHANCE, "the process held {grown} bytes more");
 }
 
 #[tokio::test]
 #[ignore = "long: a gigabyte each way, for `make soak`"]
-async fn a_gigabyte_passes_both_ways_in_four_megabytes() {
+async fn a_gigabyte_passes_both_ways_and_is_not_held() {
     let grown = growth(1024).await;
     println!("{grown} bytes more");
-    assert!(grown < 4 * 1024 * 1024, "the process held {grown} bytes more");
+    assert!(grown < CHANCE, "the process held {grown} bytes more");
 }
